@@ -1,0 +1,14 @@
+#!/bin/sh
+# Lints the API, refuses changes that break it against the main branch, and checks that the generated code is fresh.
+set -eu
+buf lint
+if git rev-parse -q --verify origin/main >/dev/null 2>&1; then base=origin/main; else base=HEAD~1; fi
+if git cat-file -e "$base:buf.yaml" 2>/dev/null; then
+  buf breaking --against ".git#ref=$base"
+else
+  echo "buf breaking: no earlier API to compare with"
+fi
+before=$(git hash-object proto/gen/dpd/v1/* proto/gen/google/rpc/* proto/gen/descriptors.binpb)
+npm run -s generate
+after=$(git hash-object proto/gen/dpd/v1/* proto/gen/google/rpc/* proto/gen/descriptors.binpb)
+[ "$before" = "$after" ] || { echo "proto/gen was stale: commit what npm run generate made of it" >&2; exit 1; }

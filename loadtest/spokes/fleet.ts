@@ -1,0 +1,90 @@
+/**
+ * A fleet of simulated spokes, the same on both sides of the wire from one seed: SPIs, keys, suites and addresses.
+ * A spoke has two endpoints and one life on each: life 1 is the SA after its failover.
+ */
+
+import { createHash } from 'node:crypto';
+import { create } from '@bufbuild/protobuf';
+import { type Sa, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { SUITES } from '../../workers/ike/algorithms.ts';
+
+export const LIVES = 2;
+
+export type FleetShape = {
+  readonly count: number;
+  readonly shards: number;
+  readonly seed: string;
+  /** Sockets that the spokes share, half of them for each endpoint. */
+  readonly sockets: readonly { readonly address: string; readonly port: number }[];
+};
+
+/** Keys and SPIs of one life of one spoke. */
+export type Identity = {
+  readonly spi: readonly [i0: number, i1: number, r0: number, r1: number];
+  readonly suite: (typeof SUITES)[number];
+  readonly skEi: Uint8Array;
+  readonly skEr: Uint8Array;
+  readonly skAi: Uint8Array;
+  readonly skAr: Uint8Array;
+};
+
+/** The identity of a spoke's life, always the same for one seed. */
+export function identityOf(seed: string, spoke: number, life: number): Identity {
+  const suite = SUITES[spoke % SUITES.length]!;
+  const stream = createHash('shake256', { outputLength: 16 + 2 * (36 + 64) })
+    .update(`${seed}/${spoke}/${life}`)
+    .digest();
+  let at = 16;
+  const take = (length: number) => {
+    at += length;
+    return stream.subarray(at - length, at);
+  };
+  const ske = suite.keyLength + suite.saltLength;
+  return {
+    // The spoke and its life in the initiator SPI make pairs unique; a set bit keeps SPIs from being zero.
+    spi: [
+      (stream.readUInt32BE(0) | 1) >>> 0,
+      (spoke * LIVES + life) >>> 0,
+      stream.readUInt32BE(8),
+      stream.readUInt32BE(12) || 1,
+    ],
+    suite,
+    skEi: take(ske),
+    skEr: take(ske),
+    skAi: take(suite.integrityKeyLength),
+    skAr: take(suite.integrityKeyLength),
+  };
+}
+
+/** The SA of a spoke's life as a headend registers it; the spoke dialled in. */
+export function saOf(fleet: FleetShape, spoke: number, life: number, policy: NonNullable<Sa['policy']>): Sa {
+  const identity = identityOf(fleet.seed, spoke, life);
+  const half = fleet.sockets.length / LIVES;
+  const [i0, i1, r0, r1] = identity.spi;
+  return create(SaSchema, {
+    id: {
+      initiatorSpi: (BigInt(i0) << 32n) | BigInt(i1),
+      responderSpi: (BigInt(r0) << 32n) | BigInt(r1),
+    },
+    peerId: `spoke-${spoke}`,
+    ikeVersion: 2,
+    endpoints: Array.from({ length: LIVES }, (_, n) => ({
+      ...fleet.sockets[n * half + (spoke % half)]!,
+      connection: '',
+    })),
+    activeEndpoint: life,
+    policy,
+    keys: {
+      encryption: identity.suite.encryption,
+      integrity: identity.suite.integrity,
+      skEi: identity.skEi,
+      skEr: identity.skEr,
+      skAi: identity.skAi,
+      skAr: identity.skAr,
+    },
+    nextMessageId: 0,
+    childSpis: [(0xc0000000 + spoke * LIVES + life) >>> 0],
+    revision: 1,
+    parked: true,
+  });
+}

@@ -1,0 +1,42 @@
+/** A thread of simulated spokes: one responder behind many sockets spread over 127/8. */
+
+import { parentPort } from 'node:worker_threads';
+import { bindUdp } from '../../workers/udp.ts';
+import { LIVES } from './fleet.ts';
+import type { FromSpokes, ToSpokes } from './protocol.ts';
+import { Responder } from './responder.ts';
+
+const port = parentPort!;
+let responder: Responder | undefined;
+
+const say = (message: FromSpokes) => port.postMessage(message);
+
+port.on('message', async (message: ToSpokes) => {
+  switch (message.type) {
+    case 'start': {
+      responder = new Responder(message.seed, message.count);
+      const sockets = await Promise.all(
+        Array.from({ length: message.sockets }, (_, n) => bindUdp(`127.${1 + (n >> 8)}.${n & 255}.1`, 0)),
+      );
+      for (const socket of sockets)
+        socket.on('message', (request, from) => {
+          const response = responder!.answer(request);
+          if (response) socket.send(Buffer.from(response), from.port, from.address);
+        });
+      say({ type: 'ready', sockets: sockets.map((socket) => socket.address()) });
+      break;
+    }
+    case 'bring':
+      responder!.bring(message.spoke, message.life);
+      break;
+    case 'kill':
+      responder!.kill(message.spoke, message.life);
+      say({
+        type: 'killed',
+        spoke: message.spoke,
+        life: message.life,
+        lastAnswerUnix: responder!.lastAnswer[message.spoke * LIVES + message.life]!,
+      });
+      break;
+  }
+});

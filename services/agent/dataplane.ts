@@ -1,0 +1,45 @@
+/** What an agent needs of the headend it stands beside: the seam between the cluster's protocol and a VPN daemon. */
+
+import type { Outcome, Sa, Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
+
+/** What a data plane made of a verdict. */
+export type Applied = { readonly outcome: Outcome; readonly detail: string };
+
+/** How a shard's probes leave; see Path in headend.proto. */
+export type PathState = {
+  readonly canaryAddress: string;
+  readonly canaryPort: number;
+  readonly guarded: boolean;
+  readonly ready: boolean;
+};
+
+/** What a data plane tells its agent. SAs carry everything the API asks for. */
+export type AgentSide = {
+  upsert(sa: Sa): void;
+  remove(id: { initiatorSpi: bigint; responderSpi: bigint }): void;
+  /** Traffic seen, by SPI pair in hex; `ageMs` since the newest of it. */
+  evidence(heard: readonly string[], sent: readonly string[], ageMs: number): void;
+  path(shard: number, path: PathState): void;
+  vouch(shard: number, canary: number): void;
+};
+
+/** An SA as the node holds it: for a data plane that starts anew beside a node that went on. */
+export type HeldSa = {
+  readonly id: { readonly initiatorSpi: bigint; readonly responderSpi: bigint };
+  /** Next message id, or undefined without keys. */
+  readonly nextMessageId: number | undefined;
+};
+
+export interface DataPlane {
+  /** Begins to tell `agent` of SAs and traffic. */
+  start(agent: AgentSide): Promise<void>;
+  /** The node's shard is up and probes from this UDP port; called again after every reconnection. */
+  connected(shard: number, probePort: number, held: readonly HeldSa[]): void;
+  /** The stream of the shard broke. */
+  disconnected(shard: number): void;
+  /** Deletes exactly the SA that the verdict names and, if asked to, brings up the next endpoint. Must not throw. */
+  apply(verdict: Verdict): Promise<Applied>;
+  /** Runs a liveness exchange for an SA without keys at the node. True if the peer answered. */
+  probe(sa: Sa): Promise<boolean>;
+  stop(): Promise<void>;
+}

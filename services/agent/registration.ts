@@ -1,0 +1,147 @@
+/**
+ * What the headend wants the shard to hold, against what the node says it holds. Both are sets with a count and an
+ * order-free hash; the difference is what is still to be sent, so that nothing depends on any one message arriving.
+ */
+
+import type { Inventory } from '../../proto/gen/dpd/v1/headend_pb.js';
+import type { Sa, SaId } from '../../proto/gen/dpd/v1/types_pb.js';
+import { SetHash } from '../reconcile.ts';
+import { type SpiPair, spiFromHex, spiHex, spiWords } from '../spi.ts';
+
+/** SAs in one batch; the API's limit. */
+const UPSERT_BATCH = 1_000;
+const REMOVE_BATCH = 1_000;
+
+/** A batch on its way. */
+export type Batch =
+  | { readonly kind: 'upsert'; readonly sas: readonly Sa[] }
+  | { readonly kind: 'remove'; readonly ids: readonly Pick<SaId, 'initiatorSpi' | 'responderSpi'>[] };
+
+type Held = { handle: number; revision: number };
+
+export class Registration {
+  /** Wanted SAs by SPI pair. */
+  readonly #wanted = new Map<string, Sa>();
+  readonly #wantedSet = new SetHash();
+  /** What the node holds, as far as it has said. */
+  readonly #held = new Map<string, Held>();
+  readonly #spiByHandle = new Map<number, string>();
+  readonly #toUpsert = new Set<string>();
+  readonly #toRemove = new Set<string>();
+  #inventory: Map<string, Held> | undefined;
+
+  /** Wants an SA, in this revision. */
+  upsert(sa: Sa): void {
+    const spi = spiHex(sa.id!);
+    this.#forget(spi);
+    this.#wanted.set(spi, sa);
+    this.#wantedSet.add(spiWords(sa.id!), sa.revision);
+    this.#toUpsert.add(spi);
+    this.#toRemove.delete(spi);
+  }
+
+  /** Wants an SA no more. */
+  remove(id: SpiPair): void {
+    const spi = spiHex(id);
+    if (!this.#forget(spi)) return;
+    this.#toUpsert.delete(spi);
+    this.#toRemove.add(spi);
+  }
+
+  get(spi: string): Sa | undefined {
+    return this.#wanted.get(spi);
+  }
+
+  /** All SAs wanted. */
+  wanted(): IterableIterator<Sa> {
+    return this.#wanted.values();
+  }
+
+  get count(): number {
+    return this.#wanted.size;
+  }
+
+  get hash(): bigint {
+    return this.#wantedSet.hash;
+  }
+
+  /** Handle of an SA that the node holds. */
+  handleOf(spi: string): number | undefined {
+    return this.#held.get(spi)?.handle;
+  }
+
+  /** SA behind a handle of the node's. */
+  saOf(handle: number): Sa | undefined {
+    const spi = this.#spiByHandle.get(handle);
+    return spi === undefined ? undefined : this.#wanted.get(spi);
+  }
+
+  /** The node says what it holds, in batches. On the last one the difference becomes what is to be sent. */
+  takeInventory(batch: Inventory): void {
+    this.#inventory ??= new Map();
+    batch.handles.forEach((handle, n) => {
+      const id = { initiatorSpi: batch.initiatorSpis[n]!, responderSpi: batch.responderSpis[n]! };
+      this.#inventory!.set(spiHex(id), { handle, revision: batch.revisions[n]! });
+    });
+    if (!batch.complete) return;
+    this.#held.clear();
+    this.#spiByHandle.clear();
+    for (const [spi, held] of this.#inventory) this.#hold(spi, held);
+    this.#inventory = undefined;
+    for (const [spi, sa] of this.#wanted) if (this.#held.get(spi)?.revision !== sa.revision) this.#toUpsert.add(spi);
+    for (const spi of this.#held.keys()) if (!this.#wanted.has(spi)) this.#toRemove.add(spi);
+  }
+
+  /** The next batch to send, or undefined when there is none. It counts as sent: {@link done} or {@link reset}. */
+  next(): Batch | undefined {
+    if (this.#toRemove.size > 0) {
+      const spis = take(this.#toRemove, REMOVE_BATCH);
+      return { kind: 'remove', ids: spis.map(spiFromHex) };
+    }
+    if (this.#toUpsert.size > 0) {
+      const sas = take(this.#toUpsert, UPSERT_BATCH).flatMap((spi) => this.#wanted.get(spi) ?? []);
+      return { kind: 'upsert', sas };
+    }
+    return undefined;
+  }
+
+  /** The node has done a batch. */
+  done(batch: Batch, handles: readonly number[]): void {
+    if (batch.kind === 'upsert')
+      batch.sas.forEach((sa, n) => this.#hold(spiHex(sa.id!), { handle: handles[n]!, revision: sa.revision }));
+    else
+      for (const id of batch.ids) {
+        const spi = spiHex(id);
+        this.#spiByHandle.delete(this.#held.get(spi)?.handle ?? -1);
+        this.#held.delete(spi);
+      }
+  }
+
+  /** The stream broke: nothing is known of what the node holds until its next inventory. */
+  reset(): void {
+    this.#held.clear();
+    this.#spiByHandle.clear();
+    this.#toUpsert.clear();
+    this.#toRemove.clear();
+    this.#inventory = undefined;
+  }
+
+  #hold(spi: string, held: Held): void {
+    this.#held.set(spi, held);
+    this.#spiByHandle.set(held.handle, spi);
+  }
+
+  #forget(spi: string): boolean {
+    const sa = this.#wanted.get(spi);
+    if (!sa) return false;
+    this.#wantedSet.remove(spiWords(sa.id!), sa.revision);
+    this.#wanted.delete(spi);
+    return true;
+  }
+}
+
+function take(set: Set<string>, most: number): string[] {
+  const items = [...set.values().take(most)];
+  for (const item of items) set.delete(item);
+  return items;
+}

@@ -1,0 +1,119 @@
+/** A data plane without a VPN daemon, for the demo and load tests: SAs, traffic and failovers are simulated. */
+
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Action, Outcome, type Sa, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
+import { readCanary } from '../../workers/canary.ts';
+import { bindUdp } from '../../workers/udp.ts';
+import { spiHex } from '../spi.ts';
+import type { AgentSide, Applied, DataPlane } from './dataplane.ts';
+
+/** Where the simulated SAs come from. */
+export type SimulatedSpokes = {
+  /** SAs that stand at the start. */
+  readonly sas: Iterable<Sa>;
+  /** Sets up the peer's SA on another endpoint, or undefined if it cannot be reached. */
+  failOver(sa: Sa, endpoint: number): Sa | undefined;
+};
+
+/** What the simulation tells whoever watches it. */
+export type SimulatedEvents = {
+  verdict?(verdict: Verdict, receivedUnix: number): void;
+  failedOver?(verdict: Verdict): void;
+};
+
+export type TrafficShape = {
+  /** Share of the SAs that carry traffic, 0 to 1. */
+  readonly share: number;
+  /** Evidence is reported this often, ms. */
+  readonly everyMs: number;
+};
+
+/** Setting an SA up takes as long as on the strongSwan hub of the lab, ms. */
+const FAILOVER_MS = 20;
+
+export class SimulatedDataPlane implements DataPlane {
+  readonly #spokes: SimulatedSpokes;
+  readonly #traffic: TrafficShape;
+  readonly #events: SimulatedEvents;
+  readonly #sas = new Map<string, Sa>();
+  /** Shard by the UDP port that it probes from. */
+  readonly #shardByPort = new Map<number, number>();
+  #agent!: AgentSide;
+  #canaries: Awaited<ReturnType<typeof bindUdp>> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(spokes: SimulatedSpokes, traffic: TrafficShape, events: SimulatedEvents = {}) {
+    this.#spokes = spokes;
+    this.#traffic = traffic;
+    this.#events = events;
+  }
+
+  async start(agent: AgentSide): Promise<void> {
+    this.#agent = agent;
+    this.#canaries = await bindUdp('127.0.0.1', 0);
+    // There are no steering rules here: what leaves is proper if it comes from the shard's own port.
+    this.#canaries.on('message', (datagram, from) => {
+      const canary = readCanary(datagram);
+      const shard = this.#shardByPort.get(from.port);
+      if (canary !== undefined && shard !== undefined) agent.vouch(shard, canary);
+    });
+    for (const sa of this.#spokes.sas) this.#add(sa);
+    if (this.#traffic.share > 0) this.#timer = setInterval(() => this.#report(), this.#traffic.everyMs);
+  }
+
+  connected(shard: number, probePort: number): void {
+    this.#shardByPort.set(probePort, shard);
+    const { address, port } = this.#canaries!.address();
+    this.#agent.path(shard, { canaryAddress: address, canaryPort: port, guarded: false, ready: true });
+  }
+
+  disconnected(): void {}
+
+  /** SAs with traffic are silenced with their spoke: traffic of the dead is not reported. */
+  silence(sa: Sa): void {
+    this.#silent.add(spiHex(sa.id!));
+  }
+  readonly #silent = new Set<string>();
+
+  async apply(verdict: Verdict): Promise<Applied> {
+    this.#events.verdict?.(verdict, Date.now());
+    const spi = spiHex(verdict.sa!);
+    const sa = this.#sas.get(spi);
+    if (!sa) return { outcome: Outcome.SA_GONE, detail: '' };
+    this.#sas.delete(spi);
+    this.#agent.remove(verdict.sa!);
+    if (verdict.action !== Action.FAILOVER || verdict.nextEndpoint === verdict.deadEndpoint)
+      return { outcome: Outcome.CLEARED, detail: '' };
+    await sleep(FAILOVER_MS);
+    const next = this.#spokes.failOver(sa, verdict.nextEndpoint);
+    if (!next) return { outcome: Outcome.FAILOVER_FAILED, detail: 'no endpoint answered' };
+    this.#add(next);
+    this.#events.failedOver?.(verdict);
+    return { outcome: Outcome.FAILED_OVER, detail: `endpoint ${verdict.nextEndpoint}` };
+  }
+
+  async probe(): Promise<boolean> {
+    return false;
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    if (!this.#canaries) return;
+    this.#canaries.close();
+    await once(this.#canaries, 'close');
+  }
+
+  #add(sa: Sa): void {
+    this.#sas.set(spiHex(sa.id!), sa);
+    this.#agent.upsert(sa);
+  }
+
+  #report(): void {
+    const busy: string[] = [];
+    let n = 0;
+    for (const spi of this.#sas.keys())
+      if (n++ % 100 < this.#traffic.share * 100 && !this.#silent.has(spi)) busy.push(spi);
+    this.#agent.evidence(busy, busy, 0);
+  }
+}

@@ -1,0 +1,80 @@
+/** Verdicts on their way into the data plane: each applied once, however often delivered, and acknowledged each time. */
+
+import { Outcome, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
+import type { Logger } from '../log.ts';
+import { inSpan } from '../telemetry/traces.ts';
+import type { Applied, DataPlane } from './dataplane.ts';
+
+/** Verdicts applied at the same time. */
+const CONCURRENCY = 16;
+/** Outcomes remembered, to answer repeated deliveries. */
+const REMEMBERED = 20_000;
+const DETAIL_LENGTH = 400;
+
+export class VerdictInbox {
+  readonly #dataPlane: DataPlane;
+  readonly #log: Logger;
+  readonly #acknowledge: (verdict: Verdict, applied: Applied) => void;
+  readonly #outcomes = new Map<string, Applied>();
+  readonly #pending = new Map<string, Verdict>();
+  #running = 0;
+
+  constructor(dataPlane: DataPlane, log: Logger, acknowledge: (verdict: Verdict, applied: Applied) => void) {
+    this.#dataPlane = dataPlane;
+    this.#log = log;
+    this.#acknowledge = acknowledge;
+  }
+
+  /** Takes a delivery. */
+  take(verdict: Verdict): void {
+    const known = this.#outcomes.get(verdict.id);
+    if (known) this.#acknowledge(verdict, known);
+    else if (!this.#pending.has(verdict.id)) {
+      this.#pending.set(verdict.id, verdict);
+      void this.#work();
+    }
+  }
+
+  async #work(): Promise<void> {
+    if (this.#running >= CONCURRENCY) return;
+    this.#running++;
+    for (let next = this.#claim(); next; next = this.#claim()) {
+      const applied = await this.#apply(next);
+      this.#outcomes.set(next.id, applied);
+      this.#pending.delete(next.id);
+      if (this.#outcomes.size > REMEMBERED) this.#outcomes.delete(this.#outcomes.keys().next().value!);
+      this.#acknowledge(next, applied);
+    }
+    this.#running--;
+  }
+
+  readonly #claimed = new WeakSet<Verdict>();
+
+  #claim(): Verdict | undefined {
+    for (const verdict of this.#pending.values())
+      if (!this.#claimed.has(verdict)) {
+        this.#claimed.add(verdict);
+        return verdict;
+      }
+    return undefined;
+  }
+
+  async #apply(verdict: Verdict): Promise<Applied> {
+    try {
+      const applied = await inSpan('dpd.failover', verdict.traceparent, async (span) => {
+        const result = await this.#dataPlane.apply(verdict);
+        span.setAttributes({ 'dpd.verdict.id': verdict.id, 'dpd.outcome': Outcome[result.outcome] });
+        return result;
+      });
+      this.#log.info(
+        { verdict: verdict.id, peer: verdict.peerId, outcome: Outcome[applied.outcome], detail: applied.detail },
+        'verdict applied',
+      );
+      return applied;
+    } catch (error) {
+      const reason = (error as Error).message;
+      this.#log.error({ verdict: verdict.id, peer: verdict.peerId, reason }, 'verdict not applied');
+      return { outcome: Outcome.FAILOVER_FAILED, detail: reason.slice(0, DETAIL_LENGTH) };
+    }
+  }
+}

@@ -1,0 +1,193 @@
+/** The headend's stream: one per shard. Messages are taken in order, each done before the next is read. */
+
+import { create, fromBinary, type MessageInitShape } from '@bufbuild/protobuf';
+import { type ServerDuplexStream, status } from '@grpc/grpc-js';
+import {
+  type ConnectShardRequest,
+  type ConnectShardResponse,
+  ConnectShardResponseSchema,
+} from '../../proto/gen/dpd/v1/headend_pb.js';
+import { Outcome, VerdictSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { NO_MID } from '../../workers/protocol.ts';
+import { ApiError, rejectIfInvalid, toServiceError } from '../grpc/errors.ts';
+import type { Logger } from '../log.ts';
+import type { ConcentratorNode } from './node.ts';
+import type { ShardHost, ShardStream } from './shard-host.ts';
+import { addressNumber } from './shard-sa.ts';
+import * as validate from './validate.ts';
+
+const HELLO_MS = 10_000;
+const INVENTORY_BATCH = 5_000;
+const VERDICT_BATCH = 200;
+
+type Call = ServerDuplexStream<ConnectShardRequest, ConnectShardResponse>;
+
+/** Serves one ConnectShard call to its end. */
+export function connectShard(node: ConcentratorNode, log: Logger, call: Call): void {
+  const stream = new HeadendStream(node, call);
+  stream.run().then(
+    () => call.end(),
+    (error: Error) => {
+      if (!(error instanceof ApiError)) log.error({ reason: error.message }, 'headend stream failed');
+      call.emit('error', toServiceError(error));
+    },
+  );
+}
+
+class HeadendStream implements ShardStream {
+  readonly #node: ConcentratorNode;
+  readonly #call: Call;
+  #host: ShardHost | undefined;
+  /** Why the stream must end, once something outside says so. */
+  readonly #ended = Promise.withResolvers<never>();
+
+  constructor(node: ConcentratorNode, call: Call) {
+    this.#node = node;
+    this.#call = call;
+    this.#ended.promise.catch(() => {});
+  }
+
+  async run(): Promise<void> {
+    const call = this.#call;
+    call.on('cancelled', () => call.destroy());
+    const hello = setTimeout(() => this.#fail(status.DEADLINE_EXCEEDED, `no hello within ${HELLO_MS} ms`), HELLO_MS);
+    const messages = call[Symbol.asyncIterator]() as AsyncIterator<ConnectShardRequest>;
+    try {
+      for (;;) {
+        const next = await Promise.race([messages.next(), this.#ended.promise]);
+        if (next.done) return;
+        await Promise.race([this.#take(next.value), this.#ended.promise]);
+        clearTimeout(hello);
+      }
+    } catch (error) {
+      // A call that its client cancelled reads as an aborted stream.
+      if (!call.cancelled) throw error;
+    } finally {
+      clearTimeout(hello);
+      this.#host?.detach(this);
+    }
+  }
+
+  verdicts(verdicts: Parameters<ShardStream['verdicts']>[0]): void {
+    for (let n = 0; n < verdicts.length; n += VERDICT_BATCH)
+      this.#write({ case: 'verdicts', value: { verdicts: verdicts.slice(n, n + VERDICT_BATCH) } });
+  }
+
+  delegatedProbes(handles: Uint32Array, probeIds: Uint32Array): void {
+    this.#write({ case: 'delegatedProbes', value: { handles: [...handles], probeIds: [...probeIds] } });
+  }
+
+  end(reason: string): void {
+    this.#fail(status.ABORTED, reason);
+  }
+
+  #fail(code: status, reason: string): void {
+    this.#ended.reject(new ApiError(code, reason));
+  }
+
+  #write(message: Exclude<MessageInitShape<typeof ConnectShardResponseSchema>['message'], undefined>): boolean {
+    return this.#call.write(create(ConnectShardResponseSchema, { message }));
+  }
+
+  async #take({ message }: ConnectShardRequest): Promise<void> {
+    if (message.case === 'hello') {
+      if (this.#host) throw new ApiError(status.FAILED_PRECONDITION, 'hello: already received on this stream');
+      rejectIfInvalid(validate.checkHello(message.value));
+      this.#host = await this.#node.openShard(message.value, this);
+      await this.#welcome(this.#host);
+      return;
+    }
+    const host = this.#host;
+    if (!host) throw new ApiError(status.FAILED_PRECONDITION, 'hello: must be the first message');
+    const { shard } = host.id;
+    switch (message.case) {
+      case 'upsert': {
+        rejectIfInvalid(validate.checkUpsert(message.value, shard, host.shards));
+        this.#node.admit(message.value.sas.length);
+        const handles = await withRedis(host.upsert(message.value.sas));
+        this.#write({ case: 'batchDone', value: { batchId: message.value.batchId, handles } });
+        break;
+      }
+      case 'remove': {
+        rejectIfInvalid(validate.checkRemove(message.value, shard, host.shards));
+        const nextMessageIds = await withRedis(host.remove(message.value.sas));
+        this.#write({ case: 'batchDone', value: { batchId: message.value.batchId, nextMessageIds } });
+        break;
+      }
+      case 'evidence':
+        rejectIfInvalid(validate.checkEvidence(message.value));
+        host.evidence(message.value.heardHandles, message.value.sentHandles, message.value.ageMs);
+        break;
+      case 'delegatedResults':
+        rejectIfInvalid(validate.checkDelegatedResults(message.value));
+        host.delegatedResults(message.value.handles, message.value.probeIds);
+        break;
+      case 'verdictAcks':
+        rejectIfInvalid(validate.checkAcks(message.value));
+        for (const { verdictId, outcome } of message.value.acks)
+          await withRedis(this.#node.acknowledge(host.id, verdictId, Outcome[outcome]));
+        break;
+      case 'reconcile': {
+        const { count, hash } = host.records.set;
+        const match = message.value.count === count && message.value.hash === hash;
+        this.#write({ case: 'reconciled', value: { match, count, hash } });
+        if (!match) await this.#inventory(host);
+        break;
+      }
+      case 'path': {
+        rejectIfInvalid(validate.checkPath(message.value));
+        const { canaryAddress, canaryPort, guarded, ready } = message.value;
+        host.setPath({ canaryAddress: ready ? addressNumber(canaryAddress) : 0, canaryPort, guarded, ready });
+        break;
+      }
+      case 'voucher':
+        host.vouch(message.value.canary);
+        break;
+      default:
+        throw new ApiError(status.INVALID_ARGUMENT, 'message: none of the known kinds is set', [
+          { field: 'message', description: 'none of the known kinds is set' },
+        ]);
+    }
+  }
+
+  async #welcome(host: ShardHost): Promise<void> {
+    const { count, hash } = host.records.set;
+    this.#write({
+      case: 'welcome',
+      value: { node: this.#node.id, epoch: BigInt(host.epoch), count, hash, probePort: host.probePort },
+    });
+    await this.#inventory(host);
+    const unacknowledged = await withRedis(host.unacknowledged());
+    this.verdicts(unacknowledged.map((bytes) => fromBinary(VerdictSchema, bytes)));
+  }
+
+  async #inventory(host: ShardHost): Promise<void> {
+    const handles = [...host.records.handles()];
+    for (let n = 0; n === 0 || n < handles.length; n += INVENTORY_BATCH) {
+      const batch = handles.slice(n, n + INVENTORY_BATCH);
+      const statuses = await host.statuses(batch);
+      const ids = batch.map((handle) => host.records.get(handle)!.id!);
+      this.#write({
+        case: 'inventory',
+        value: {
+          initiatorSpis: ids.map(({ initiatorSpi }) => initiatorSpi),
+          responderSpis: ids.map(({ responderSpi }) => responderSpi),
+          handles: batch,
+          revisions: batch.map((handle) => host.records.revision(handle)),
+          nextMessageIds: statuses.map(({ keyed, nextMid }) => (keyed ? nextMid : NO_MID)),
+          complete: n + INVENTORY_BATCH >= handles.length,
+        },
+      });
+    }
+  }
+}
+
+/** An error of Redis is for the caller to repeat later; one of ours stays what it is. */
+async function withRedis<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof ApiError) throw error;
+    throw new ApiError(status.UNAVAILABLE, `not stored: ${(error as Error).name}`);
+  }
+}

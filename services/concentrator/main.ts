@@ -1,0 +1,22 @@
+/** `npm start`: runs a node until SIGTERM or SIGINT. */
+
+import { createLogger } from '../log.ts';
+import { runMain } from '../settings.ts';
+import { startTracing } from '../telemetry/traces.ts';
+import { ConcentratorNode } from './node.ts';
+import { readNodeSettings } from './settings.ts';
+
+await runMain(async () => {
+  const settings = readNodeSettings();
+  const log = createLogger('concentrator');
+  const stopTracing = startTracing('dpd-concentrator');
+  const node = await ConcentratorNode.start(settings, log);
+  const stop = async (signal: string) => {
+    log.info({ signal }, 'stopping');
+    await node.stop();
+    await stopTracing();
+    process.exit(0);
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+});

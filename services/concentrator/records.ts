@@ -1,0 +1,92 @@
+/** What the main thread keeps of a shard's SAs: their messages, encoded, by handle; handles by SPI; the set's hash. */
+
+import { fromBinary } from '@bufbuild/protobuf';
+import { type Sa, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { SpiIndex } from '../../workers/ike/spi-index.ts';
+import { widen } from '../../workers/liveness/peers.ts';
+import { SetHash } from '../reconcile.ts';
+import { type SpiPair, type SpiWords, spiWords } from '../spi.ts';
+
+export class ShardRecords {
+  /** Order-free hash of what is held. */
+  readonly set = new SetHash();
+  #spi: Parameters<SpiIndex['find']>[0] = emptyColumns(0);
+  #revision = new Uint32Array(0);
+  readonly #encoded: (Uint8Array | undefined)[] = [];
+  readonly #index = new SpiIndex();
+  readonly #free: number[] = [];
+
+  /** Handle of an SA, or -1. */
+  find(id: SpiPair): number {
+    return this.#index.find(this.#spi, ...spiWords(id));
+  }
+
+  /** Enters an SA or replaces its record. Returns its handle. */
+  put(id: SpiPair, revision: number, encoded: Uint8Array): number {
+    const words = spiWords(id);
+    let handle = this.find(id);
+    if (handle < 0) {
+      handle = this.#free.pop() ?? this.#encoded.length;
+      if (handle >= this.#revision.length) this.#grow(handle + 1);
+      [this.#spi.spiI0[handle], this.#spi.spiI1[handle], this.#spi.spiR0[handle], this.#spi.spiR1[handle]] = words;
+      this.#index.add(this.#spi, handle);
+    } else this.set.remove(words, this.#revision[handle]!);
+    this.#encoded[handle] = encoded;
+    this.#revision[handle] = revision;
+    this.set.add(words, revision);
+    return handle;
+  }
+
+  /** Forgets an SA; its handle may be given to another. */
+  remove(handle: number): void {
+    this.set.remove(this.#words(handle), this.#revision[handle]!);
+    this.#index.remove(this.#spi, handle);
+    this.#encoded[handle] = undefined;
+    this.#free.push(handle);
+  }
+
+  /** The SA's message without keys, or undefined if the handle is free. */
+  get(handle: number): Sa | undefined {
+    const encoded = this.#encoded[handle];
+    return encoded && fromBinary(SaSchema, encoded);
+  }
+
+  revision(handle: number): number {
+    return this.#revision[handle]!;
+  }
+
+  /** Handles in use, from `first` on. */
+  *handles(first = 0): Generator<number> {
+    for (let handle = first; handle < this.#encoded.length; handle++) if (this.#encoded[handle]) yield handle;
+  }
+
+  /** Handles of SAs whose message contains these bytes; a cheap first cut for a search. */
+  *containing(bytes: Buffer): Generator<number> {
+    for (const handle of this.handles()) {
+      const encoded = this.#encoded[handle]!;
+      if (Buffer.from(encoded.buffer, encoded.byteOffset, encoded.length).includes(bytes)) yield handle;
+    }
+  }
+
+  #words(handle: number): SpiWords {
+    const { spiI0, spiI1, spiR0, spiR1 } = this.#spi;
+    return [spiI0[handle]!, spiI1[handle]!, spiR0[handle]!, spiR1[handle]!];
+  }
+
+  #grow(needed: number): void {
+    const capacity = Math.max(needed, this.#revision.length * 2, 1024);
+    const wide = emptyColumns(capacity);
+    for (const column of ['spiI0', 'spiI1', 'spiR0', 'spiR1'] as const) widen(wide[column], this.#spi[column]);
+    this.#spi = wide;
+    this.#revision = widen(new Uint32Array(capacity), this.#revision);
+  }
+}
+
+function emptyColumns(capacity: number) {
+  return {
+    spiI0: new Uint32Array(capacity),
+    spiI1: new Uint32Array(capacity),
+    spiR0: new Uint32Array(capacity),
+    spiR1: new Uint32Array(capacity),
+  };
+}

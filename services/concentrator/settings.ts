@@ -1,0 +1,87 @@
+/** A node's settings. README's table is this one. */
+
+import { hostname } from 'node:os';
+import { resolve } from 'node:path';
+import { flag, integer, matching, optional, readSettings, type SettingsOf, text } from '../settings.ts';
+
+/** Transport settings that node and agent share. */
+export const TLS_SETTINGS = {
+  tlsCert: { env: 'DPD_TLS_CERT', help: 'own certificate, PEM file', fallback: '', parse: optional },
+  tlsKey: { env: 'DPD_TLS_KEY', help: 'key of the certificate, PEM file', fallback: '', parse: optional },
+  tlsCa: { env: 'DPD_TLS_CA', help: "CA of the other side's certificates, PEM file", fallback: '', parse: optional },
+  allowPlaintext: {
+    env: 'DPD_ALLOW_PLAINTEXT',
+    help: 'plaintext beyond loopback: IKE keys travel in the clear',
+    fallback: 'false',
+    boolean: true,
+    parse: flag,
+  },
+} as const;
+
+export const NODE_SETTINGS = {
+  address: {
+    env: 'DPD_ADDRESS',
+    help: 'where to serve: host:port or unix:/path',
+    fallback: '127.0.0.1:7600',
+    parse: text,
+  },
+  ...TLS_SETTINGS,
+  nodeId: {
+    env: 'DPD_NODE_ID',
+    help: "this node's name, the same after a restart",
+    fallback: hostname(),
+    parse: matching(/^[A-Za-z0-9._-]{1,64}$/, '1 to 64 of [A-Za-z0-9._-]'),
+  },
+  redisUrl: {
+    env: 'REDIS_URL',
+    help: 'redis://..., rediss://... or unix:/path; none: a private redis-server',
+    fallback: '',
+    parse: optional,
+  },
+  dataDir: {
+    env: 'DPD_DATA_DIR',
+    help: 'folder of the private redis-server and its key',
+    fallback: 'data',
+    parse: (value: string) => resolve(value),
+  },
+  vaultKeyFile: {
+    env: 'DPD_VAULT_KEY_FILE',
+    help: 'file with 32 bytes in base64 that seal IKE keys in Redis',
+    fallback: '',
+    parse: optional,
+  },
+  vaultKey: {
+    env: 'DPD_VAULT_KEY',
+    help: 'the same bytes themselves; better by environment than by flag',
+    fallback: '',
+    parse: optional,
+  },
+  threads: { env: 'DPD_THREADS', help: 'worker threads; 0: one per core', fallback: '0', parse: integer(0, 256) },
+  maxPeers: {
+    env: 'DPD_MAX_PEERS',
+    help: 'SAs on this node at most',
+    fallback: '2000000',
+    parse: integer(1, 10_000_000),
+  },
+  probeAddress: {
+    env: 'DPD_PROBE_ADDRESS',
+    help: 'IPv4 address that probes leave from',
+    fallback: '0.0.0.0',
+    parse: matching(/^\d{1,3}(\.\d{1,3}){3}$/, 'an IPv4 address'),
+  },
+  probePortBase: {
+    env: 'DPD_PROBE_PORT_BASE',
+    help: 'UDP port of shard 0, the next for shard 1 ...; 0: any',
+    fallback: '14500',
+    parse: integer(0, 64_000),
+  },
+} as const;
+
+export type NodeSettings = SettingsOf<typeof NODE_SETTINGS>;
+
+const USAGE = 'npm start -- [settings]: runs a node of the DPD offload cluster';
+
+/** The node's settings from this process's flags and environment. */
+export function readNodeSettings(): NodeSettings {
+  return readSettings(USAGE, NODE_SETTINGS);
+}

@@ -1,0 +1,85 @@
+/** A shard's Piscina task as the main thread sees it: messages out, events in, questions with a deadline. */
+
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import type { Piscina } from 'piscina';
+import type { Answer, CheckpointChunk, FromShard, ShardTask, ToShard } from '../../workers/protocol.ts';
+
+/** Longest wait for a thread's answer, ms. */
+const ANSWER_MS = 5_000;
+const STOP_MS = 5_000;
+
+type Question = Extract<ToShard, { request: number }>;
+type Event = Exclude<FromShard, { type: 'answer' | 'ready' }>;
+
+/** The thread did not answer in time. */
+export class ThreadTimeoutError extends Error {
+  override name = 'ThreadTimeoutError';
+}
+
+export class ShardThread {
+  readonly #port: MessagePort;
+  readonly #waiting = new Map<number, (body: Answer[keyof Answer]) => void>();
+  #request = 0;
+  /** UDP port of the probe socket, once the shard runs. */
+  readonly ready: Promise<number>;
+  /** Resolves with what changed last when the task is told to stop; rejects when its thread dies. */
+  readonly done: Promise<readonly CheckpointChunk[]>;
+
+  constructor(pool: Piscina, probe: { address: string; port: number }, onEvent: (event: Event) => void) {
+    const { port1, port2 } = new MessageChannel();
+    this.#port = port1;
+    const task: ShardTask = { port: port2, probeAddress: probe.address, probePort: probe.port };
+    // Piscina 5.3's type of a transfer list resolves to another overload's options under Node 26's types.
+    this.done = pool.run(task, { transferList: [port2] as never });
+    const ready = Promise.withResolvers<number>();
+    this.ready = ready.promise;
+    this.done.then(
+      () => ready.reject(new Error('shard stopped before it was ready')),
+      (error) => ready.reject(error),
+    );
+    // Both outcomes also reach whoever awaits `done`.
+    ready.promise.catch(() => {});
+    port1.on('message', (message: FromShard) => {
+      if (message.type === 'ready') ready.resolve(message.probePort);
+      else if (message.type === 'answer') {
+        this.#waiting.get(message.request)?.(message.body);
+        this.#waiting.delete(message.request);
+      } else onEvent(message);
+    });
+  }
+
+  send(message: Exclude<ToShard, Question>, transfer: ArrayBuffer[] = []): void {
+    this.#port.postMessage(message, transfer);
+  }
+
+  /** Asks and waits. Rejects with ThreadTimeoutError after 5 s. */
+  ask<T extends Question['type']>(type: T, handles: readonly number[] = []): Promise<Answer[T]> {
+    const request = ++this.#request;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#waiting.delete(request);
+        reject(new ThreadTimeoutError(`shard thread did not answer ${type} in ${ANSWER_MS} ms`));
+      }, ANSWER_MS);
+      this.#waiting.set(request, (body) => {
+        clearTimeout(timer);
+        resolve(body as Answer[T]);
+      });
+      this.#port.postMessage({ type, request, handles });
+    });
+  }
+
+  /** Stops the shard. Returns the last changes, or none if the thread is gone or does not answer. */
+  async stop(): Promise<readonly CheckpointChunk[]> {
+    this.#port.postMessage({ type: 'stop' });
+    const timeout = Promise.withResolvers<readonly CheckpointChunk[]>();
+    const timer = setTimeout(() => timeout.resolve([]), STOP_MS);
+    try {
+      return await Promise.race([this.done, timeout.promise]);
+    } catch {
+      return [];
+    } finally {
+      clearTimeout(timer);
+      this.#port.close();
+    }
+  }
+}

@@ -1,0 +1,57 @@
+/** Transport security. The API carries IKE keys: TLS with client certificates, or plaintext that stays on the host. */
+
+import { readFileSync } from 'node:fs';
+import { ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
+import { SettingsError } from '../settings.ts';
+
+/** Where and how to talk. */
+export type TransportSettings = {
+  /** host:port or unix:/path. */
+  readonly address: string;
+  /** PEM files; all three or none. */
+  readonly tlsCert: string | undefined;
+  readonly tlsKey: string | undefined;
+  readonly tlsCa: string | undefined;
+  /** Plaintext beyond loopback, asked for by name. */
+  readonly allowPlaintext: boolean;
+};
+
+/** Credentials for a server; clients must present a certificate of the CA. Throws SettingsError. */
+export function serverCredentials(settings: TransportSettings): ServerCredentials {
+  const pem = readPem(settings);
+  if (!pem) return ServerCredentials.createInsecure();
+  return ServerCredentials.createSsl(pem.ca, [{ cert_chain: pem.cert, private_key: pem.key }], true);
+}
+
+/** Credentials for a client. Throws SettingsError. */
+export function clientCredentials(settings: TransportSettings): ChannelCredentials {
+  const pem = readPem(settings);
+  return pem ? ChannelCredentials.createSsl(pem.ca, pem.key, pem.cert) : ChannelCredentials.createInsecure();
+}
+
+function readPem(settings: TransportSettings): { cert: Buffer; key: Buffer; ca: Buffer } | undefined {
+  const { tlsCert, tlsKey, tlsCa, address, allowPlaintext } = settings;
+  if (tlsCert && tlsKey && tlsCa)
+    return { cert: read('tls-cert', tlsCert), key: read('tls-key', tlsKey), ca: read('tls-ca', tlsCa) };
+  if (tlsCert || tlsKey || tlsCa)
+    throw new SettingsError('tls-cert, tls-key and tls-ca go together: give all three or none');
+  if (!staysOnHost(address) && !allowPlaintext)
+    throw new SettingsError(
+      `address ${address}: plaintext would carry IKE keys off this host; ` +
+        'set tls-cert, tls-key and tls-ca, or ask for it with allow-plaintext',
+    );
+  return undefined;
+}
+
+/** Whether an address is a unix socket or on loopback. */
+export function staysOnHost(address: string): boolean {
+  return /^unix:/.test(address) || /^(127\.\d+\.\d+\.\d+|localhost|\[::1\]):\d+$/.test(address);
+}
+
+function read(name: string, path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new SettingsError(`${name} ${path}: ${(error as NodeJS.ErrnoException).code ?? 'cannot be read'}`);
+  }
+}

@@ -1,0 +1,40 @@
+/** SPIs between their forms: 64-bit numbers on the API, 32-bit words in tables, 16 bytes in hex as Redis fields. */
+
+import type { SaId } from '../proto/gen/dpd/v1/types_pb.js';
+
+/** An SPI pair as four big-endian words: initiator's high and low, responder's high and low. */
+export type SpiWords = readonly [i0: number, i1: number, r0: number, r1: number];
+
+/** An SPI pair as the API has it. */
+export type SpiPair = Pick<SaId, 'initiatorSpi' | 'responderSpi'>;
+
+export function spiWords({ initiatorSpi, responderSpi }: SpiPair): SpiWords {
+  return [high(initiatorSpi), low(initiatorSpi), high(responderSpi), low(responderSpi)];
+}
+
+/** The pair as 32 hex digits. */
+export function spiHex({ initiatorSpi, responderSpi }: SpiPair): string {
+  return hex64(initiatorSpi) + hex64(responderSpi);
+}
+
+/** The pair from its 32 hex digits. */
+export function spiFromHex(hex: string): { initiatorSpi: bigint; responderSpi: bigint } {
+  return { initiatorSpi: BigInt(`0x${hex.slice(0, 16)}`), responderSpi: BigInt(`0x${hex.slice(16)}`) };
+}
+
+/** Shard of an SA: the low bits of its responder SPI, which the kernel's rules can match. */
+export function shardOf(responderSpi: bigint, shards: number): number {
+  return low(responderSpi) & (shards - 1);
+}
+
+function high(spi: bigint): number {
+  return Number(spi >> 32n);
+}
+
+function low(spi: bigint): number {
+  return Number(spi & 0xffffffffn);
+}
+
+function hex64(spi: bigint): string {
+  return spi.toString(16).padStart(16, '0');
+}

@@ -1,0 +1,108 @@
+/** Reading the verdict logs of a headend's shards, in order, from a position that a token carries. */
+
+import type { Redis } from 'ioredis';
+import { shardKeys } from './keys.ts';
+
+/** Longest wait of one read, ms. */
+const BLOCK_MS = 1_000;
+const BATCH = 500;
+const START = '0-0';
+const ENTRY_ID = /^\d+-\d+$/;
+
+/** Verdicts between a token and what is kept were trimmed from the log. */
+export class VerdictsTrimmedError extends Error {
+  override name = 'VerdictsTrimmedError';
+}
+
+/** Last entry seen of each shard's log. */
+export class LogPosition {
+  readonly #ids: string[];
+
+  private constructor(ids: string[]) {
+    this.#ids = ids;
+  }
+
+  static start(shards: number): LogPosition {
+    return new LogPosition(new Array<string>(shards).fill(START));
+  }
+
+  /** The ends of the logs at this moment. */
+  static async end(redis: Redis, headend: string, shards: number): Promise<LogPosition> {
+    const ids = await Promise.all(
+      Array.from({ length: shards }, async (_, shard) => {
+        const [last] = await redis.xrevrange(shardKeys({ headend, shard }).verdicts, '+', '-', 'COUNT', 1);
+        return last?.[0] ?? START;
+      }),
+    );
+    return new LogPosition(ids);
+  }
+
+  /** The position a token stands for, or undefined if it is none for so many shards. */
+  static parse(token: string, shards: number): LogPosition | undefined {
+    const ids = token.split(',');
+    return ids.length === shards && ids.every((id) => ENTRY_ID.test(id)) ? new LogPosition(ids) : undefined;
+  }
+
+  toString(): string {
+    return this.#ids.join(',');
+  }
+
+  at(shard: number): string {
+    return this.#ids[shard]!;
+  }
+
+  advance(shard: number, id: string): void {
+    this.#ids[shard] = id;
+  }
+}
+
+/**
+ * Waits up to a second for verdicts behind `position` and moves it past what it returns.
+ * @param redis a connection of the caller's own: the read blocks it
+ * @returns encoded verdicts, possibly none
+ */
+export async function readVerdicts(
+  redis: Redis,
+  headend: string,
+  shards: number,
+  position: LogPosition,
+): Promise<Buffer[]> {
+  const keys: string[] = Array.from({ length: shards }, (_, shard) => shardKeys({ headend, shard }).verdicts);
+  const ids = keys.map((_, shard) => position.at(shard));
+  const reply = (await redis.xreadBuffer('COUNT', BATCH, 'BLOCK', BLOCK_MS, 'STREAMS', ...keys, ...ids)) as
+    | [key: Buffer, entries: [id: Buffer, fields: Buffer[]][]][]
+    | null;
+  const verdicts: Buffer[] = [];
+  for (const [key, entries] of reply ?? []) {
+    const shard = keys.indexOf(String(key));
+    for (const [id, fields] of entries) {
+      verdicts.push(fields[1]!);
+      position.advance(shard, String(id));
+    }
+  }
+  return verdicts;
+}
+
+/** Throws VerdictsTrimmedError if entries behind the position are gone from the log. A start position has no past. */
+export async function checkNotTrimmed(
+  redis: Redis,
+  headend: string,
+  shards: number,
+  position: LogPosition,
+): Promise<void> {
+  for (let shard = 0; shard < shards; shard++) {
+    const seen = position.at(shard);
+    if (seen === START) continue;
+    const key = shardKeys({ headend, shard }).verdicts;
+    if ((await redis.exists(key)) === 0) throw new VerdictsTrimmedError(`shard ${shard}: the log is gone`);
+    const info = (await redis.xinfo('STREAM', key)) as (string | number)[];
+    const deleted = String(info[info.indexOf('max-deleted-entry-id') + 1]);
+    if (isLater(deleted, seen)) throw new VerdictsTrimmedError(`shard ${shard}: entries up to ${deleted} are gone`);
+  }
+}
+
+function isLater(a: string, b: string): boolean {
+  const [aMs, aSeq] = a.split('-').map(Number);
+  const [bMs, bSeq] = b.split('-').map(Number);
+  return aMs! > bMs! || (aMs === bMs && aSeq! > bSeq!);
+}

@@ -1,0 +1,124 @@
+/**
+ * Traces: one per suspicion, from its first unanswered probe to the acknowledged verdict. Healthy peers make no spans.
+ * Exported over OTLP when the standard OTEL_EXPORTER_OTLP_ENDPOINT (or ..._TRACES_ENDPOINT) is set, off otherwise.
+ */
+
+import { context, propagation, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
+import { resourceFromAttributes } from '@opentelemetry/resources';
+import { BatchSpanProcessor, NodeTracerProvider, type SpanProcessor } from '@opentelemetry/sdk-trace-node';
+import { ATTR_SERVICE_NAME } from '@opentelemetry/semantic-conventions';
+
+const TRACER = 'dpd-offload';
+/** Suspicions whose acknowledgement is awaited at most; the oldest is ended first. */
+const MAX_OPEN = 10_000;
+/** Longest wait for an acknowledgement, ms. */
+const MAX_OPEN_MS = 10 * 60_000;
+
+/** Starts tracing if it is configured. Returns what flushes and stops it. */
+export function startTracing(service: string, env = process.env): () => Promise<void> {
+  if (!env['OTEL_EXPORTER_OTLP_ENDPOINT'] && !env['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT']) return async () => {};
+  return registerTracing(service, new BatchSpanProcessor(new OTLPTraceExporter()), env);
+}
+
+/** Starts tracing into a processor; for tests and for {@link startTracing}. */
+export function registerTracing(service: string, processor: SpanProcessor, env = process.env): () => Promise<void> {
+  const provider = new NodeTracerProvider({
+    resource: resourceFromAttributes({ [ATTR_SERVICE_NAME]: env['OTEL_SERVICE_NAME'] ?? service }),
+    spanProcessors: [processor],
+  });
+  provider.register();
+  return () => provider.shutdown();
+}
+
+/** One suspicion's facts. Times in Unix ms. */
+export type SuspicionFacts = {
+  readonly headend: string;
+  readonly shard: number;
+  readonly peerId: string;
+  readonly sa: string;
+  readonly firstProbeUnix: number;
+  readonly attempts: number;
+};
+
+/** Spans of suspicions that became verdicts, until each is acknowledged. */
+export class SuspicionTraces {
+  readonly #open = new Map<string, { span: Span; since: number }>();
+
+  /** A suspicion that an answer ended: a span of its own, at once. */
+  recovered(facts: SuspicionFacts): void {
+    const span = startSuspicion(facts);
+    span.setAttribute('dpd.outcome', 'answered');
+    span.end();
+  }
+
+  /** A suspicion that became a verdict. Returns the trace context to carry in it, empty when tracing is off. */
+  verdict(facts: SuspicionFacts, verdictId: string): string {
+    const span = startSuspicion(facts);
+    if (!span.isRecording()) return '';
+    span.setAttribute('dpd.outcome', 'verdict').setAttribute('dpd.verdict.id', verdictId).addEvent('verdict');
+    this.#expire();
+    this.#open.set(verdictId, { span, since: Date.now() });
+    return traceparentOf(span);
+  }
+
+  /** The verdict is in the log. */
+  logged(verdictId: string): void {
+    this.#open.get(verdictId)?.span.addEvent('logged');
+  }
+
+  acknowledged(verdictId: string, outcome: string): void {
+    const entry = this.#open.get(verdictId);
+    if (!entry) return;
+    entry.span.setAttribute('dpd.ack.outcome', outcome).addEvent('acknowledged');
+    entry.span.end();
+    this.#open.delete(verdictId);
+  }
+
+  #expire(): void {
+    for (const [id, { span, since }] of this.#open) {
+      if (this.#open.size < MAX_OPEN && Date.now() - since < MAX_OPEN_MS) return;
+      span.setStatus({ code: SpanStatusCode.ERROR, message: 'not acknowledged' });
+      span.end();
+      this.#open.delete(id);
+    }
+  }
+}
+
+function startSuspicion(facts: SuspicionFacts): Span {
+  return trace.getTracer(TRACER).startSpan(
+    'dpd.suspicion',
+    {
+      startTime: facts.firstProbeUnix,
+      kind: SpanKind.PRODUCER,
+      attributes: {
+        'dpd.headend': facts.headend,
+        'dpd.shard': facts.shard,
+        'dpd.peer.id': facts.peerId,
+        'dpd.sa': facts.sa,
+        'dpd.probes': facts.attempts,
+      },
+    },
+    ROOT_CONTEXT,
+  );
+}
+
+/** Runs an action as a span under the context that a verdict carries. */
+export async function inSpan<T>(name: string, traceparent: string, run: (span: Span) => Promise<T>): Promise<T> {
+  const parent = traceparent === '' ? context.active() : propagation.extract(ROOT_CONTEXT, { traceparent });
+  const span = trace.getTracer(TRACER).startSpan(name, { kind: SpanKind.CONSUMER }, parent);
+  try {
+    return await context.with(trace.setSpan(parent, span), () => run(span));
+  } catch (error) {
+    span.setStatus({ code: SpanStatusCode.ERROR, message: (error as Error).message });
+    throw error;
+  } finally {
+    span.end();
+  }
+}
+
+function traceparentOf(span: Span): string {
+  const carrier: Record<string, string> = {};
+  propagation.inject(trace.setSpan(ROOT_CONTEXT, span), carrier);
+  return carrier['traceparent'] ?? '';
+}

@@ -1,0 +1,264 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { Machine } from '../../../workers/liveness/machine.ts';
+import { State } from '../../../workers/liveness/peers.ts';
+import { Mode, type Policy } from '../../../workers/liveness/policy.ts';
+
+const POLICY: Policy = { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs: 1_000, retries: 3, jitterPercent: 0 };
+const STEP_MS = 5;
+
+/** A machine under a virtual clock, with a book of what it did. */
+function rig(policy: Partial<Policy> = {}, { gated = false, ready = true } = {}) {
+  const probes: number[] = [];
+  const verdicts: { at: number; earliest: number }[] = [];
+  const recoveries: number[] = [];
+  let canSend = true;
+  let now = 0;
+  const machine = new Machine(0, 4, {
+    probe: () => {
+      if (canSend) probes.push(now);
+      return canSend;
+    },
+    verdict: (_handle, earliest) => verdicts.push({ at: now, earliest }),
+    recovered: (_handle, _first, attempts) => recoveries.push(attempts),
+  });
+  machine.add(0, { ...POLICY, ...policy }, 0, gated, ready);
+  const run = (until: number, each: () => void = () => {}) => {
+    while (now < until) {
+      now += STEP_MS;
+      each();
+      machine.advance(now);
+    }
+  };
+  return {
+    machine,
+    probes,
+    verdicts,
+    recoveries,
+    run,
+    jump: (to: number) => {
+      now = to;
+      machine.advance(now);
+    },
+    now: () => now,
+    breakSending: (broken: boolean) => {
+      canSend = !broken;
+    },
+  };
+}
+
+describe('ON_IDLE', () => {
+  test('a silent peer is probed retries times and dead at interval + retries x retry interval, not before', () => {
+    const { run, probes, verdicts } = rig();
+    run(60_000);
+    assert.deepEqual(probes, [10_000, 11_000, 12_000]);
+    assert.deepEqual(verdicts, [{ at: 13_000, earliest: 13_000 }]);
+  });
+
+  test('traffic suppresses probes and is counted', () => {
+    const { machine, run, probes, verdicts, now } = rig();
+    run(100_000, () => now() % 5_000 === 0 && machine.heard(0, now()));
+    assert.deepEqual([probes, verdicts], [[], []]);
+    assert(machine.counters.suppressed >= 9);
+  });
+
+  test('an answer ends the suspicion, and the next probe comes an interval later', () => {
+    const { machine, run, probes, verdicts, recoveries, now } = rig();
+    run(40_000, () => now() === 12_500 && machine.answered(0, now()));
+    assert.deepEqual(probes.slice(0, 4), [10_000, 11_000, 12_000, 22_500]);
+    assert.deepEqual(recoveries, [3]);
+    assert.equal(verdicts.length, 1);
+  });
+
+  test('old news does not end a suspicion but moves the earliest moment of the verdict', () => {
+    const { machine, run, verdicts, now } = rig();
+    run(60_000, () => now() === 11_500 && machine.heard(0, 1_200));
+    assert.deepEqual(verdicts, [{ at: 14_200, earliest: 14_200 }]);
+  });
+
+  test('jitter brings probes forward, never the verdict', () => {
+    const { run, probes, verdicts } = rig({ jitterPercent: 50 });
+    run(60_000);
+    assert(probes[0]! < 10_000 && probes[0]! >= 5_000);
+    assert.equal(verdicts[0]?.at, 13_000);
+  });
+
+  test('an answer after the verdict brings the peer back', () => {
+    const { machine, run, verdicts, now } = rig();
+    run(20_000, () => now() === 15_000 && machine.answered(0, now()));
+    assert.equal(verdicts.length, 1);
+    assert.equal(machine.peers.state[0], State.ALIVE);
+    run(60_000);
+    assert.equal(verdicts.length, 2);
+  });
+});
+
+test('PERIODIC probes every interval whatever the traffic', () => {
+  const { machine, run, probes, now } = rig({ mode: Mode.PERIODIC });
+  let asked = 0;
+  run(50_000, () => {
+    machine.heard(0, now());
+    if (probes.length > asked) {
+      asked = probes.length;
+      machine.answered(0, now());
+    }
+  });
+  assert.deepEqual(probes, [10_000, 20_000, 30_000, 40_000, 50_000]);
+});
+
+describe('ON_DEMAND', () => {
+  test('nothing sent: never probed', () => {
+    const { machine, run, probes } = rig({ mode: Mode.ON_DEMAND });
+    run(100_000);
+    assert.deepEqual(probes, []);
+    assert.equal(machine.peers.state[0], State.QUIET);
+  });
+
+  test('something sent to a quiet peer: probed at once, dead after the retries', () => {
+    const { machine, run, probes, verdicts, now } = rig({ mode: Mode.ON_DEMAND });
+    run(100_000, () => now() === 50_000 && machine.sent(0, now()));
+    assert(probes[0]! >= 50_000 && probes[0]! <= 50_000 + STEP_MS);
+    assert.equal(probes.length, 3);
+    assert(verdicts[0]!.at >= 53_000 && verdicts[0]!.at <= 53_050);
+  });
+});
+
+test('DISABLED is never probed and never dead', () => {
+  const { run, probes, verdicts } = rig({ mode: Mode.DISABLED });
+  run(100_000);
+  assert.deepEqual([probes, verdicts], [[], []]);
+});
+
+describe('interlock', () => {
+  test('without a voucher: no probe, no verdict, BLOCKED; with one: probing resumes', () => {
+    const { machine, run, probes, verdicts, now } = rig({}, { gated: true });
+    run(50_000);
+    assert.deepEqual([probes, verdicts], [[], []]);
+    assert.equal(machine.peers.state[0], State.BLOCKED);
+    run(52_000, () => machine.vouch(now(), now() + 2_000));
+    assert(probes.length > 0);
+  });
+
+  test('an SA that is not ready is not probed whatever the voucher', () => {
+    const { machine, run, probes, now } = rig({}, { gated: true, ready: false });
+    run(50_000, () => machine.vouch(now(), now() + 2_000));
+    assert.deepEqual(probes, []);
+    machine.setReady(0, true);
+    run(51_000, () => machine.vouch(now(), now() + 2_000));
+    assert(probes.length > 0);
+  });
+
+  test('path lost in the middle of a suspicion: no verdict, and the suspicion starts anew', () => {
+    const { machine, run, probes, verdicts, now } = rig({}, { gated: true });
+    run(12_100, () => machine.vouch(now(), now() + 500));
+    assert.equal(probes.length, 3);
+    run(40_000);
+    assert.equal(verdicts.length, 0);
+    assert.equal(machine.peers.state[0], State.BLOCKED);
+    run(50_000, () => machine.vouch(now(), now() + 500));
+    assert.equal(probes.length, 6);
+    assert(verdicts[0]!.at >= 43_000);
+  });
+
+  test('a verdict waits for a canary sent after the last probe', () => {
+    const { machine, run, verdicts, now } = rig({}, { gated: true });
+    run(11_995, () => machine.vouch(now(), now() + 5_000));
+    run(13_500);
+    assert.deepEqual(verdicts, []);
+    machine.vouch(13_400, 18_000);
+    run(13_600);
+    assert.equal(verdicts.length, 1);
+  });
+
+  test('a failed send is no silence', () => {
+    const { run, verdicts, breakSending, probes } = rig();
+    breakSending(true);
+    run(60_000);
+    assert.deepEqual(verdicts, []);
+    breakSending(false);
+    run(70_000);
+    assert.equal(probes.length, 3);
+    assert.equal(verdicts.length, 1);
+  });
+});
+
+test('a stalled thread gives the time back: answers that wait in the socket are read before the verdict', () => {
+  const { jump, run, machine, verdicts, now } = rig();
+  run(12_100);
+  jump(33_000);
+  assert.deepEqual(verdicts, []);
+  machine.answered(0, now());
+  run(34_000);
+  assert.deepEqual(verdicts, []);
+});
+
+test('a verdict left by a former owner is not given again', () => {
+  const { machine, run, probes, verdicts } = rig();
+  machine.restoreDead(0);
+  run(100_000);
+  assert.deepEqual([probes, verdicts], [[], []]);
+});
+
+test('property: whatever happens, no verdict before last evidence + interval + retries x retry interval', () => {
+  const event = fc.record({
+    at: fc.nat(60_000),
+    kind: fc.constantFrom('heard', 'old', 'sent', 'answered', 'stall', 'vouch'),
+    size: fc.nat(8_000),
+  });
+  fc.assert(
+    fc.property(
+      fc.array(event, { maxLength: 60 }),
+      fc.record({
+        mode: fc.constantFrom(Mode.PERIODIC, Mode.ON_IDLE, Mode.ON_DEMAND),
+        intervalMs: fc.integer({ min: 1_000, max: 8_000 }),
+        retryIntervalMs: fc.integer({ min: 200, max: 2_000 }),
+        retries: fc.integer({ min: 1, max: 5 }),
+        jitterPercent: fc.integer({ min: 0, max: 50 }),
+      }),
+      fc.boolean(),
+      (events, policy, gated) => {
+        let now = 0;
+        let evidence = 0;
+        let probes = 0;
+        const machine = new Machine(0, 1, {
+          probe: () => {
+            probes++;
+            return true;
+          },
+          verdict: () => {
+            const earliest = evidence + policy.intervalMs + policy.retries * policy.retryIntervalMs;
+            assert(now >= earliest, `verdict at ${now}, earliest is ${earliest}`);
+            assert(probes >= policy.retries, `verdict after ${probes} probes`);
+            probes = 0;
+          },
+          recovered: () => {},
+        });
+        machine.add(0, policy, 0, gated, true);
+        const ordered = [...events].sort((a, b) => a.at - b.at);
+        const hear = (at: number) => {
+          evidence = Math.max(evidence, at);
+          machine.heard(0, at);
+        };
+        while (now < 80_000) {
+          now += STEP_MS;
+          for (let next = ordered[0]; next !== undefined && next.at <= now; next = ordered[0]) {
+            const { kind, size } = next;
+            ordered.shift();
+            if (kind === 'heard') hear(now);
+            else if (kind === 'old') hear(Math.max(0, now - size));
+            else if (kind === 'sent') machine.sent(0, now);
+            else if (kind === 'stall') now += size;
+            else if (kind === 'vouch') machine.vouch(now, now + size);
+            else {
+              evidence = now;
+              machine.answered(0, now);
+              probes = 0;
+            }
+          }
+          machine.advance(now);
+        }
+      },
+    ),
+  );
+});

@@ -1,0 +1,138 @@
+/**
+ * The IKEv2 liveness check (RFC 7296 section 2.4): an empty INFORMATIONAL request, and what its reply proves.
+ *
+ * Window of one: a request keeps its message id, and its bytes, until it is answered (section 2.1). After a takeover
+ * the id may have moved on since the checkpoint. Then a probe is a burst of the few candidates; the peer repeats its
+ * answer to the last one it saw and answers the next ones. Only the answer to the highest candidate, which cannot have
+ * been asked before, is proof of life: a lower one could be a recording.
+ */
+
+import {
+  EXCHANGE_INFORMATIONAL,
+  FLAG_INITIATOR,
+  GUARD_MARKER,
+  isInformational,
+  MARKER_LENGTH,
+  Offset,
+  PAYLOAD_SK,
+  VERSION_2,
+} from './message.ts';
+import { open, seal, sealedLength } from './sealed.ts';
+import { IV_LENGTH, SessionFlag, type SessionTable } from './sessions.ts';
+
+/** What became of a datagram that came in. */
+export const Reply = {
+  /** Proof of life. */
+  ALIVE: 0,
+  /** Authentic, but not proof of life yet: one of several candidates. */
+  CANDIDATE: 1,
+  MALFORMED: 2,
+  UNKNOWN_SA: 3,
+  /** Not authentic under the SA's keys. */
+  FORGED: 4,
+  /** Not an id that is asked for now. */
+  REPLAYED: 5,
+} as const;
+export type Reply = (typeof Reply)[keyof typeof Reply];
+
+/** Message ids a probe may have to try after a takeover, at most. */
+export const MAX_CANDIDATES = 16;
+
+/** Fills a buffer with random bytes. */
+export type FillRandom = (bytes: Uint8Array) => void;
+
+export class Liveness {
+  readonly #sessions: SessionTable;
+  readonly #fillRandom: FillRandom;
+  /** Handle that the last {@link receive} was about; valid unless it returned MALFORMED or UNKNOWN_SA. */
+  handle = -1;
+
+  constructor(sessions: SessionTable, fillRandom: FillRandom) {
+    this.#sessions = sessions;
+    this.#fillRandom = fillRandom;
+  }
+
+  /** After a takeover: the next id is `nextMid` or up to `candidates - 1` above it. */
+  resync(handle: number, candidates: number): void {
+    const sessions = this.#sessions;
+    sessions.topMid[handle] = sessions.nextMid[handle]! + Math.min(Math.max(candidates, 1), MAX_CANDIDATES) - 1;
+    sessions.flags[handle]! |= SessionFlag.SYNCING;
+    sessions.flags[handle]! &= ~SessionFlag.OUTSTANDING;
+  }
+
+  /** Message ids that the next probe carries: 1, or several while syncing. */
+  burst(handle: number): number {
+    return this.#sessions.topMid[handle]! - this.#sessions.nextMid[handle]! + 1;
+  }
+
+  /** Begins an exchange unless one is under way. Returns true if the probe to send repeats an earlier one. */
+  begin(handle: number): boolean {
+    const sessions = this.#sessions;
+    if (sessions.flags[handle]! & SessionFlag.OUTSTANDING) return true;
+    this.#fillRandom(sessions.iv.subarray(handle * IV_LENGTH, (handle + 1) * IV_LENGTH));
+    sessions.flags[handle]! |= SessionFlag.OUTSTANDING;
+    return false;
+  }
+
+  /**
+   * Writes the request with id `nextMid + offset` into `out`.
+   * @param guarded with a false marker that only the headend's rules make good
+   * @returns bytes written
+   */
+  write(handle: number, offset: number, guarded: boolean, out: Buffer): number {
+    const sessions = this.#sessions;
+    const suite = sessions.suite(handle);
+    const mid = sessions.nextMid[handle]! + offset;
+    const length = sealedLength(suite, 0);
+    const message = out.subarray(0, length);
+    message.writeUInt32BE(0, Offset.MARKER);
+    message.writeUInt32BE(sessions.spiI0[handle]!, Offset.SPI_I);
+    message.writeUInt32BE(sessions.spiI1[handle]!, Offset.SPI_I + 4);
+    message.writeUInt32BE(sessions.spiR0[handle]!, Offset.SPI_R);
+    message.writeUInt32BE(sessions.spiR1[handle]!, Offset.SPI_R + 4);
+    message[Offset.NEXT_PAYLOAD] = PAYLOAD_SK;
+    message[Offset.VERSION] = VERSION_2;
+    message[Offset.EXCHANGE] = EXCHANGE_INFORMATIONAL;
+    message[Offset.FLAGS] = sessions.flags[handle]! & SessionFlag.INITIATOR ? FLAG_INITIATOR : 0;
+    message.writeUInt32BE(mid, Offset.MESSAGE_ID);
+    message.writeUInt32BE(length - MARKER_LENGTH, Offset.LENGTH);
+    message.writeUInt16BE(0, Offset.SK);
+    message.writeUInt16BE(length - Offset.SK, Offset.SK_LENGTH);
+    const iv = handle * IV_LENGTH;
+    message.set(sessions.iv.subarray(iv, iv + suite.ivLength), Offset.BODY);
+    // Candidates differ in their id and so must differ in their IV; a given id always gets the same.
+    message[Offset.BODY + suite.ivLength - 1]! ^= mid & 0xff;
+    seal(suite, sessions.sendKeys(handle), message, 0);
+    if (guarded) message.writeUInt32BE(GUARD_MARKER, Offset.MARKER);
+    return length;
+  }
+
+  /** Judges a datagram. ALIVE and CANDIDATE move the message id on. */
+  receive(datagram: Buffer): Reply {
+    if (!isInformational(datagram, true)) return Reply.MALFORMED;
+    const sessions = this.#sessions;
+    const handle = sessions.find(
+      datagram.readUInt32BE(Offset.SPI_I),
+      datagram.readUInt32BE(Offset.SPI_I + 4),
+      datagram.readUInt32BE(Offset.SPI_R),
+      datagram.readUInt32BE(Offset.SPI_R + 4),
+    );
+    if (handle < 0 || !(sessions.flags[handle]! & SessionFlag.KEYED)) return Reply.UNKNOWN_SA;
+    this.handle = handle;
+    const flags = sessions.flags[handle]!;
+    const mid = datagram.readUInt32BE(Offset.MESSAGE_ID);
+    const next = sessions.nextMid[handle]!;
+    const top = sessions.topMid[handle]!;
+    if (!(flags & SessionFlag.OUTSTANDING) || mid < next || mid > top) return Reply.REPLAYED;
+    // Our own request reflected back carries our role, not the spoke's.
+    const fromInitiator = (datagram[Offset.FLAGS]! & FLAG_INITIATOR) !== 0;
+    if (fromInitiator === ((flags & SessionFlag.INITIATOR) !== 0)) return Reply.FORGED;
+    if (!open(sessions.suite(handle), sessions.receiveKeys(handle), datagram)) return Reply.FORGED;
+    sessions.nextMid[handle] = mid + 1;
+    if (mid < top) return Reply.CANDIDATE;
+    sessions.topMid[handle] = mid + 1;
+    sessions.flags[handle]! &= ~(SessionFlag.OUTSTANDING | SessionFlag.SYNCING);
+    sessions.answered[handle]!++;
+    return Reply.ALIVE;
+  }
+}

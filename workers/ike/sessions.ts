@@ -1,0 +1,198 @@
+/** What a shard knows of each IKE SA to speak on it: SPIs, keys, message ids, address. A structure of arrays. */
+
+import { widen } from '../liveness/peers.ts';
+import { keyMaterialLength, SUITES, type Suite } from './algorithms.ts';
+import type { DirectionKeys } from './sealed.ts';
+import { SpiIndex } from './spi-index.ts';
+
+/** IV bytes kept per SA, so that a retransmission is bit for bit the same. */
+export const IV_LENGTH = 16;
+
+export const SessionFlag = {
+  /** The handle is in use. */
+  USED: 1,
+  /** Keys are held: probes are direct. */
+  KEYED: 2,
+  /** The headend was the original initiator. */
+  INITIATOR: 4,
+  /** A request with `nextMid` was sent and not answered yet. */
+  OUTSTANDING: 8,
+  /** After a takeover: the next message id lies between `nextMid` and `topMid`, which one is not known. */
+  SYNCING: 16,
+} as const;
+
+/** One SA as it enters the table. */
+export type SessionInput = {
+  readonly handle: number;
+  /** SPIs as two 32-bit words each, big-endian. */
+  readonly spi: readonly [i0: number, i1: number, r0: number, r1: number];
+  readonly headendIsInitiator: boolean;
+  /** Remote address as a 32-bit number, and UDP port. */
+  readonly address: number;
+  readonly port: number;
+  /** Position in SUITES and key material as {@link keyMaterial} lays it out. */
+  readonly keys?: { readonly suite: number; readonly material: Uint8Array };
+  readonly nextMid: number;
+};
+
+export class SessionTable {
+  flags = new Uint8Array(0);
+  spiI0 = new Uint32Array(0);
+  spiI1 = new Uint32Array(0);
+  spiR0 = new Uint32Array(0);
+  spiR1 = new Uint32Array(0);
+  address = new Uint32Array(0);
+  port = new Uint16Array(0);
+  nextMid = new Uint32Array(0);
+  topMid = new Uint32Array(0);
+  iv = new Uint8Array(0);
+  /** Probes sent and answered since the SA was loaded. */
+  sent = new Uint32Array(0);
+  answered = new Uint32Array(0);
+  #suite = new Uint8Array(0);
+  #keySlot = new Uint32Array(0);
+  readonly #slabs: KeySlab[] = SUITES.map((suite) => new KeySlab(keyMaterialLength(suite)));
+  readonly #index = new SpiIndex();
+
+  /** Enters an SA at a free handle. */
+  add(input: SessionInput): void {
+    const { handle, spi } = input;
+    if (handle >= this.flags.length) this.#grow(handle + 1);
+    [this.spiI0[handle], this.spiI1[handle], this.spiR0[handle], this.spiR1[handle]] = spi;
+    this.flags[handle] = SessionFlag.USED | (input.headendIsInitiator ? SessionFlag.INITIATOR : 0);
+    this.nextMid[handle] = input.nextMid;
+    this.topMid[handle] = input.nextMid;
+    this.sent[handle] = 0;
+    this.answered[handle] = 0;
+    this.#index.add(this, handle);
+    this.relocate(handle, input.address, input.port);
+    if (input.keys) this.setKeys(handle, input.keys.suite, input.keys.material);
+  }
+
+  /** Gives an SA its keys. An SA's keys never change, so a second call is ignored. */
+  setKeys(handle: number, suite: number, material: Uint8Array): void {
+    if (this.flags[handle]! & SessionFlag.KEYED) return;
+    this.#suite[handle] = suite;
+    this.#keySlot[handle] = this.#slabs[suite]!.put(material);
+    this.flags[handle]! |= SessionFlag.KEYED;
+  }
+
+  /** Changes where probes go. */
+  relocate(handle: number, address: number, port: number): void {
+    this.address[handle] = address;
+    this.port[handle] = port;
+  }
+
+  /** Forgets an SA and wipes its keys. */
+  remove(handle: number): void {
+    const flags = this.flags[handle]!;
+    if (!(flags & SessionFlag.USED)) return;
+    if (flags & SessionFlag.KEYED) this.#slabs[this.#suite[handle]!]!.drop(this.#keySlot[handle]!);
+    this.#index.remove(this, handle);
+    this.flags[handle] = 0;
+  }
+
+  /** Handle of an SA by its SPIs as words, or -1. */
+  find(i0: number, i1: number, r0: number, r1: number): number {
+    return this.#index.find(this, i0, i1, r0, r1);
+  }
+
+  /** Whether all bits of a flag are set. */
+  is(handle: number, flag: number): boolean {
+    return handle < this.flags.length && (this.flags[handle]! & flag) === flag;
+  }
+
+  suite(handle: number): Suite {
+    return SUITES[this.#suite[handle]!]!;
+  }
+
+  /** Keys of what the headend sends. */
+  sendKeys(handle: number): DirectionKeys {
+    return this.#direction(handle, 0);
+  }
+
+  /** Keys of what the spoke sends. */
+  receiveKeys(handle: number): DirectionKeys {
+    return this.#direction(handle, 1);
+  }
+
+  #direction(handle: number, index: 0 | 1): DirectionKeys {
+    const suite = this.suite(handle);
+    const material = this.#slabs[suite.index]!.at(this.#keySlot[handle]!);
+    const salt = index * (material.length / 2) + suite.keyLength;
+    const integrity = salt + suite.saltLength;
+    return {
+      encryption: material.subarray(salt - suite.keyLength, salt),
+      salt: material.subarray(salt, integrity),
+      integrity: material.subarray(integrity, integrity + suite.integrityKeyLength),
+    };
+  }
+
+  #grow(needed: number): void {
+    const capacity = Math.max(needed, this.flags.length * 2, 1024);
+    this.flags = widen(new Uint8Array(capacity), this.flags);
+    this.spiI0 = widen(new Uint32Array(capacity), this.spiI0);
+    this.spiI1 = widen(new Uint32Array(capacity), this.spiI1);
+    this.spiR0 = widen(new Uint32Array(capacity), this.spiR0);
+    this.spiR1 = widen(new Uint32Array(capacity), this.spiR1);
+    this.address = widen(new Uint32Array(capacity), this.address);
+    this.port = widen(new Uint16Array(capacity), this.port);
+    this.nextMid = widen(new Uint32Array(capacity), this.nextMid);
+    this.topMid = widen(new Uint32Array(capacity), this.topMid);
+    this.iv = widen(new Uint8Array(capacity * IV_LENGTH), this.iv);
+    this.sent = widen(new Uint32Array(capacity), this.sent);
+    this.answered = widen(new Uint32Array(capacity), this.answered);
+    this.#suite = widen(new Uint8Array(capacity), this.#suite);
+    this.#keySlot = widen(new Uint32Array(capacity), this.#keySlot);
+  }
+}
+
+/**
+ * Lays both directions' keys out in a row, the headend's sending direction first.
+ * @throws RangeError naming the key whose length does not fit the suite
+ */
+export function keyMaterial(
+  suite: Suite,
+  headendIsInitiator: boolean,
+  keys: { skEi: Uint8Array; skEr: Uint8Array; skAi: Uint8Array; skAr: Uint8Array },
+): Uint8Array {
+  const expect = (name: 'skEi' | 'skEr' | 'skAi' | 'skAr', length: number) => {
+    if (keys[name].length !== length)
+      throw new RangeError(`${name} is ${keys[name].length} bytes, must be ${length} for ${suite.cipher}`);
+    return keys[name];
+  };
+  const ske = suite.keyLength + suite.saltLength;
+  const initiator = [expect('skEi', ske), expect('skAi', suite.integrityKeyLength)];
+  const responder = [expect('skEr', ske), expect('skAr', suite.integrityKeyLength)];
+  return Buffer.concat(headendIsInitiator ? [...initiator, ...responder] : [...responder, ...initiator]);
+}
+
+/** Fixed-size records of key material in one growing block. */
+class KeySlab {
+  #bytes = new Uint8Array(0);
+  #used = 0;
+  readonly #free: number[] = [];
+  readonly #stride: number;
+
+  constructor(stride: number) {
+    this.#stride = stride;
+  }
+
+  put(material: Uint8Array): number {
+    const slot = this.#free.pop() ?? this.#used++;
+    const end = (slot + 1) * this.#stride;
+    if (end > this.#bytes.length)
+      this.#bytes = widen(new Uint8Array(Math.max(end, this.#bytes.length * 2, 64 * this.#stride)), this.#bytes);
+    this.#bytes.set(material, slot * this.#stride);
+    return slot;
+  }
+
+  at(slot: number): Uint8Array {
+    return this.#bytes.subarray(slot * this.#stride, (slot + 1) * this.#stride);
+  }
+
+  drop(slot: number): void {
+    this.at(slot).fill(0);
+    this.#free.push(slot);
+  }
+}

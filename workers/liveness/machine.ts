@@ -1,0 +1,324 @@
+/**
+ * The liveness machine: told the time, evidence and answers; asks for probes and gives verdicts. No clock, socket,
+ * store or random source inside, so a simulator can run it as a thread does.
+ *
+ * A timer is lazy: evidence is one store, and the timer, when it fires, looks at what was stored meanwhile.
+ */
+
+import { Flag, PeerTable, State } from './peers.ts';
+import { Mode, type Policy, PolicyTable } from './policy.ts';
+import { type OnDue, TimingWheel } from './wheel.ts';
+
+/** What the machine asks of its surroundings. Called from within {@link Machine.advance}; must not throw. */
+export type Effects = {
+  /**
+   * Send a probe. `attempt` counts from 1; above 1 it repeats the exchange under way. `last` says that a verdict
+   * follows if this one is not answered either. Returns false if it could not be sent.
+   */
+  probe(handle: number, attempt: number, last: boolean): boolean;
+  /** The peer is dead. `earliestMs`: first moment the policy allowed this verdict. */
+  verdict(handle: number, earliestMs: number): void;
+  /**
+   * A suspicion ended well after `attempts` probes, the first at `firstMs`. Called from two attempts on, and always
+   * for a peer that had been declared dead.
+   */
+  recovered(handle: number, firstMs: number, attempts: number, wasDead: boolean): void;
+};
+
+export type MachineCounters = {
+  /** Timers that found fresh evidence instead of a peer to probe. */
+  suppressed: number;
+  /** Probes due that the interlock forbade. */
+  blocked: number;
+  verdicts: number;
+};
+
+/** Share of the retry interval by which a timer may be late before the lost time is given back to the peer. */
+const LATE_SHARE = 0.25;
+/** How often a peer whose verdict waits for the path's voucher is looked at again, ms. */
+const VOUCHER_RECHECK_MS = 10;
+/** How often a blocked peer is looked at again, ms. */
+const BLOCKED_RECHECK_MS = 250;
+
+export class Machine {
+  readonly peers: PeerTable;
+  readonly policies = new PolicyTable();
+  readonly counters: MachineCounters = { suppressed: 0, blocked: 0, verdicts: 0 };
+  readonly #wheel: TimingWheel;
+  readonly #effects: Effects;
+  readonly #onDue: OnDue;
+  #now: number;
+  /** When the newest canary known to have left properly was sent, ms. */
+  #vouchedAt = Number.NEGATIVE_INFINITY;
+  /** Until when that canary speaks for the path, ms. */
+  #vouchedUntil = Number.NEGATIVE_INFINITY;
+
+  constructor(nowMs: number, capacity: number, effects: Effects) {
+    this.#now = nowMs;
+    this.peers = new PeerTable(capacity);
+    this.#wheel = new TimingWheel(nowMs, capacity);
+    this.#effects = effects;
+    this.#onDue = (handle, dueMs) => this.#due(handle, dueMs);
+  }
+
+  /**
+   * Takes a peer into care.
+   * @param heardAtMs last evidence; for a new SA the moment it was set up
+   * @param gated probes need a vouched path
+   * @param ready a gated peer may be probed
+   */
+  add(handle: number, policy: Policy, heardAtMs: number, gated: boolean, ready: boolean): void {
+    if (handle >= this.peers.capacity) this.#grow(handle + 1);
+    const { peers } = this;
+    peers.policy[handle] = this.policies.intern(policy);
+    peers.heardAt[handle] = heardAtMs;
+    peers.sentAt[handle] = Number.NEGATIVE_INFINITY;
+    peers.probeAt[handle] = Number.NEGATIVE_INFINITY;
+    peers.cycleAt[handle] = heardAtMs;
+    peers.attempt[handle] = 0;
+    peers.flags[handle] = (gated ? Flag.GATED : 0) | (ready ? Flag.READY : 0);
+    this.#watch(handle, policy);
+  }
+
+  /** Changes policy and interlock of a peer in care, keeping what is known of its liveness. */
+  update(handle: number, policy: Policy, gated: boolean, ready: boolean): void {
+    const { peers } = this;
+    peers.flags[handle] = (gated ? Flag.GATED : 0) | (ready ? Flag.READY : 0);
+    const index = this.policies.intern(policy);
+    if (index === peers.policy[handle]!) return;
+    peers.policy[handle] = index;
+    peers.attempt[handle] = 0;
+    this.#watch(handle, policy);
+  }
+
+  /** Opens or closes the interlock of one gated peer. */
+  setReady(handle: number, ready: boolean): void {
+    if (ready) this.peers.flags[handle]! |= Flag.READY;
+    else this.peers.flags[handle]! &= ~Flag.READY;
+  }
+
+  /** A peer just added whose verdict was given before, by a former owner. */
+  restoreDead(handle: number): void {
+    this.#wheel.cancel(handle);
+    this.peers.enter(handle, State.DEAD);
+  }
+
+  /** Lets a peer go. */
+  remove(handle: number): void {
+    this.#wheel.cancel(handle);
+    this.peers.enter(handle, State.FREE);
+  }
+
+  /** Whether the handle is in use. */
+  has(handle: number): boolean {
+    return handle < this.peers.capacity && this.peers.state[handle]! !== State.FREE;
+  }
+
+  /** Authenticated traffic from the peer at `atMs`. */
+  heard(handle: number, atMs: number): void {
+    const { peers } = this;
+    if (atMs <= peers.heardAt[handle]!) return;
+    peers.heardAt[handle] = atMs;
+    const state = peers.state[handle]!;
+    if (state === State.ALIVE || state === State.QUIET || state === State.UNWATCHED) return;
+    // Old news does not end a suspicion: it only moves the earliest moment of the verdict.
+    if (atMs + this.#policy(handle).intervalMs > this.#now) this.#recover(handle);
+  }
+
+  /** Traffic towards the peer at `atMs`. */
+  sent(handle: number, atMs: number): void {
+    const { peers } = this;
+    if (atMs <= peers.sentAt[handle]!) return;
+    peers.sentAt[handle] = atMs;
+    if (peers.state[handle]! !== State.QUIET || atMs <= peers.heardAt[handle]!) return;
+    peers.enter(handle, State.ALIVE);
+    this.#wheel.schedule(handle, this.#firstProbeAt(handle));
+  }
+
+  /** The peer's answer to a probe, authenticated, arrived now. */
+  answered(handle: number, nowMs: number): void {
+    const { peers } = this;
+    peers.heardAt[handle] = Math.max(peers.heardAt[handle]!, nowMs);
+    const state = peers.state[handle]!;
+    if (state === State.PROBING || state === State.BLOCKED || state === State.DEAD) this.#recover(handle);
+  }
+
+  /** A probe was handed over but did not leave: its silence proves nothing. */
+  sendFailed(handle: number): void {
+    if (this.peers.state[handle]! === State.PROBING) this.#block(handle);
+  }
+
+  /** The canary sent at `sentAtMs` left as it should; it speaks for the path until `untilMs`. */
+  vouch(sentAtMs: number, untilMs: number): void {
+    if (sentAtMs <= this.#vouchedAt) return;
+    this.#vouchedAt = sentAtMs;
+    this.#vouchedUntil = untilMs;
+  }
+
+  /** The path is known to be broken: no probe until it is vouched for again. */
+  distrust(): void {
+    this.#vouchedUntil = Number.NEGATIVE_INFINITY;
+  }
+
+  /** Whether the path is vouched for at this moment. */
+  get vouched(): boolean {
+    return this.#now < this.#vouchedUntil;
+  }
+
+  /** Moves time on and runs every timer due by `nowMs`. */
+  advance(nowMs: number): void {
+    if (nowMs <= this.#now) return;
+    this.#now = nowMs;
+    this.#wheel.advance(nowMs, this.#onDue);
+  }
+
+  #grow(needed: number): void {
+    const capacity = Math.max(needed, this.peers.capacity * 2);
+    this.peers.grow(capacity);
+    this.#wheel.grow(capacity);
+  }
+
+  #policy(handle: number): Policy {
+    return this.policies.at(this.peers.policy[handle]!);
+  }
+
+  #watch(handle: number, policy: Policy): void {
+    if (policy.mode === Mode.DISABLED) {
+      this.#wheel.cancel(handle);
+      this.peers.enter(handle, State.UNWATCHED);
+      return;
+    }
+    this.peers.enter(handle, State.ALIVE);
+    this.#wheel.schedule(handle, this.#firstProbeAt(handle));
+  }
+
+  /** When the next suspicion may begin. */
+  #firstProbeAt(handle: number): number {
+    const { mode, intervalMs, jitterPercent } = this.#policy(handle);
+    const { heardAt, cycleAt, sentAt } = this.peers;
+    const from = mode === Mode.PERIODIC ? cycleAt[handle]! : heardAt[handle]!;
+    const at = from + intervalMs - spread(handle) * intervalMs * (jitterPercent / 100);
+    return mode === Mode.ON_DEMAND ? Math.max(at, sentAt[handle]!) : at;
+  }
+
+  #due(handle: number, dueMs: number): void {
+    const state = this.peers.state[handle]!;
+    if (state === State.ALIVE) this.#dueAlive(handle);
+    else if (state === State.PROBING) this.#dueProbing(handle, dueMs);
+    else if (state === State.BLOCKED) this.#begin(handle, this.#now);
+  }
+
+  #dueAlive(handle: number): void {
+    const { peers } = this;
+    if (this.#policy(handle).mode === Mode.ON_DEMAND && peers.sentAt[handle]! <= peers.heardAt[handle]!) {
+      peers.enter(handle, State.QUIET);
+      return;
+    }
+    const at = this.#firstProbeAt(handle);
+    if (at > this.#now) {
+      this.counters.suppressed++;
+      this.#wheel.schedule(handle, at);
+    } else this.#begin(handle, at);
+  }
+
+  /** Starts a suspicion that was due at `dueMs`. */
+  #begin(handle: number, dueMs: number): void {
+    const { peers } = this;
+    const late = this.#now - dueMs > this.#policy(handle).retryIntervalMs * LATE_SHARE;
+    peers.cycleAt[handle] = late ? this.#now : dueMs;
+    peers.attempt[handle] = 0;
+    if (peers.state[handle]! !== State.PROBING) peers.enter(handle, State.PROBING);
+    this.#ask(handle);
+  }
+
+  #dueProbing(handle: number, dueMs: number): void {
+    const { peers } = this;
+    const { retries, retryIntervalMs } = this.#policy(handle);
+    const late = this.#now - dueMs;
+    if (late > retryIntervalMs * LATE_SHARE) {
+      // Blind time: answers may lie unread in the socket. The peer gets it back before anything is held against it.
+      peers.cycleAt[handle]! += late;
+      if (peers.attempt[handle]! >= retries) {
+        const grace = Math.min(late, retryIntervalMs);
+        peers.cycleAt[handle]! += grace;
+        this.#wheel.schedule(handle, this.#now + grace);
+        return;
+      }
+    }
+    if (peers.attempt[handle]! < retries) this.#ask(handle);
+    else this.#judge(handle);
+  }
+
+  #ask(handle: number): void {
+    const { peers } = this;
+    if (!this.#open(handle)) {
+      this.#block(handle);
+      return;
+    }
+    const { retries, retryIntervalMs } = this.#policy(handle);
+    const attempt = peers.attempt[handle]! + 1;
+    if (!this.#effects.probe(handle, attempt, attempt >= retries)) {
+      this.#block(handle);
+      return;
+    }
+    peers.attempt[handle] = attempt;
+    peers.probeAt[handle] = this.#now;
+    this.#wheel.schedule(handle, peers.cycleAt[handle]! + attempt * retryIntervalMs);
+  }
+
+  #judge(handle: number): void {
+    const { peers } = this;
+    const { intervalMs, retries, retryIntervalMs } = this.#policy(handle);
+    const earliest = Math.max(
+      peers.heardAt[handle]! + intervalMs + retries * retryIntervalMs,
+      peers.cycleAt[handle]! + retries * retryIntervalMs,
+    );
+    if (this.#now < earliest) {
+      this.#wheel.schedule(handle, earliest);
+      return;
+    }
+    if (!this.#open(handle)) {
+      this.#block(handle);
+      return;
+    }
+    // The last probe must be known to have left properly: a canary sent after it did.
+    if (peers.flags[handle]! & Flag.GATED && this.#vouchedAt < peers.probeAt[handle]!) {
+      this.#wheel.schedule(handle, this.#now + VOUCHER_RECHECK_MS);
+      return;
+    }
+    peers.enter(handle, State.DEAD);
+    this.counters.verdicts++;
+    this.#effects.verdict(handle, earliest);
+  }
+
+  /** Whether the interlock lets this peer be probed now. */
+  #open(handle: number): boolean {
+    const flags = this.peers.flags[handle]!;
+    return !(flags & Flag.GATED) || ((flags & Flag.READY) !== 0 && this.#now < this.#vouchedUntil);
+  }
+
+  #block(handle: number): void {
+    const { peers } = this;
+    if (peers.state[handle]! !== State.BLOCKED) {
+      peers.enter(handle, State.BLOCKED);
+      this.counters.blocked++;
+    }
+    peers.attempt[handle] = 0;
+    this.#wheel.schedule(handle, this.#now + BLOCKED_RECHECK_MS);
+  }
+
+  #recover(handle: number): void {
+    const { peers } = this;
+    const attempts = peers.attempt[handle]!;
+    const wasDead = peers.state[handle]! === State.DEAD;
+    peers.enter(handle, State.ALIVE);
+    peers.attempt[handle] = 0;
+    this.#wheel.schedule(handle, this.#firstProbeAt(handle));
+    if (wasDead || attempts >= 2) this.#effects.recovered(handle, peers.cycleAt[handle]!, attempts, wasDead);
+  }
+}
+
+/** A number in [0, 1) that spreads handles evenly (golden ratio hash). */
+function spread(handle: number): number {
+  return (Math.imul(handle + 1, 0x9e3779b1) >>> 0) / 2 ** 32;
+}

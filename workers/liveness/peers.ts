@@ -1,0 +1,93 @@
+/** The peer table: a structure of arrays. A peer is an index, its handle; a column is one typed array. */
+
+export const State = {
+  /** Handle not in use. */
+  FREE: 0,
+  /** Heard from in time. */
+  ALIVE: 1,
+  /** Probed, not answered yet. */
+  PROBING: 2,
+  /** ON_DEMAND with nothing sent since it was last heard: no timer. */
+  QUIET: 3,
+  /** Wants a probe that the interlock forbids. */
+  BLOCKED: 4,
+  /** Verdict given. */
+  DEAD: 5,
+  /** Policy mode DISABLED. */
+  UNWATCHED: 6,
+} as const;
+export type State = (typeof State)[keyof typeof State];
+
+/** Number of values in {@link State}. */
+export const STATES = 7;
+
+export const Flag = {
+  /** Probes of this peer need a vouched path. */
+  GATED: 1,
+  /** A gated peer that may be probed: its SA is parked, or the path is not guarded. */
+  READY: 2,
+} as const;
+
+export class PeerTable {
+  state: Uint8Array;
+  flags: Uint8Array;
+  /** Probes sent in the present suspicion. */
+  attempt: Uint8Array;
+  policy: Uint16Array;
+  /** Last evidence, ms. */
+  heardAt: Float64Array;
+  /** Last traffic towards the peer, ms. */
+  sentAt: Float64Array;
+  /** Last probe sent, ms. */
+  probeAt: Float64Array;
+  /** Where the present suspicion's probe times are anchored, ms. */
+  cycleAt: Float64Array;
+  /** Peers by state. */
+  readonly population = new Uint32Array(STATES);
+
+  constructor(capacity: number) {
+    this.state = new Uint8Array(capacity);
+    this.flags = new Uint8Array(capacity);
+    this.attempt = new Uint8Array(capacity);
+    this.policy = new Uint16Array(capacity);
+    this.heardAt = new Float64Array(capacity);
+    this.sentAt = new Float64Array(capacity);
+    this.probeAt = new Float64Array(capacity);
+    this.cycleAt = new Float64Array(capacity);
+  }
+
+  /** Handles there is room for. */
+  get capacity(): number {
+    return this.state.length;
+  }
+
+  /** Makes room for handles below `capacity`. */
+  grow(capacity: number): void {
+    if (capacity <= this.capacity) return;
+    this.state = widen(new Uint8Array(capacity), this.state);
+    this.flags = widen(new Uint8Array(capacity), this.flags);
+    this.attempt = widen(new Uint8Array(capacity), this.attempt);
+    this.policy = widen(new Uint16Array(capacity), this.policy);
+    this.heardAt = widen(new Float64Array(capacity), this.heardAt);
+    this.sentAt = widen(new Float64Array(capacity), this.sentAt);
+    this.probeAt = widen(new Float64Array(capacity), this.probeAt);
+    this.cycleAt = widen(new Float64Array(capacity), this.cycleAt);
+  }
+
+  /** The one place where a state changes. */
+  enter(handle: number, state: State): void {
+    const old = this.state[handle]!;
+    if (old !== State.FREE) this.population[old]!--;
+    if (state !== State.FREE) this.population[state]!++;
+    this.state[handle] = state;
+  }
+}
+
+/** Copies `from` into the start of `wide` and returns it. */
+export function widen<T extends Uint8Array | Uint16Array | Uint32Array | Int32Array | Float64Array>(
+  wide: T,
+  from: T,
+): T {
+  wide.set(from);
+  return wide;
+}

@@ -1,0 +1,124 @@
+/** What the main thread and a shard's thread say to each other. Times: *Ms monotonic age or duration, *Unix wall, ms. */
+
+import type { SessionInput } from './ike/sessions.ts';
+import type { Policy } from './liveness/policy.ts';
+
+/** An SA for the shard. A handle already in use is updated: policy, address, parking and missing keys. */
+export type ShardSa = SessionInput & {
+  readonly policy: Policy;
+  readonly parked: boolean;
+  /** Age of the last evidence, ms. */
+  readonly heardAgeMs: number;
+  /** A verdict on this SA is already in the log: keep it, give no other. */
+  readonly dead: boolean;
+  /** Above 0 after a takeover: message ids from nextMid on that may be the next one. */
+  readonly candidates: number;
+};
+
+/** How probes leave (see the Path message of the API). */
+export type ShardPath = {
+  /** IPv4 address as a number, and port. */
+  readonly canaryAddress: number;
+  readonly canaryPort: number;
+  readonly guarded: boolean;
+  readonly ready: boolean;
+};
+
+export type ToShard =
+  | { readonly type: 'upsert'; readonly sas: readonly ShardSa[] }
+  | { readonly type: 'remove'; readonly request: number; readonly handles: readonly number[] }
+  | { readonly type: 'evidence'; readonly heard: Uint32Array; readonly sent: Uint32Array; readonly ageMs: number }
+  | { readonly type: 'delegated'; readonly handles: Uint32Array; readonly probeIds: Uint32Array }
+  | { readonly type: 'path'; readonly path: ShardPath }
+  /** Whether the headend's stream is up: delegated probes can be run. */
+  | { readonly type: 'headend'; readonly present: boolean }
+  | { readonly type: 'voucher'; readonly canary: number }
+  | { readonly type: 'query'; readonly request: number; readonly handles: readonly number[] }
+  | { readonly type: 'counters'; readonly request: number }
+  | { readonly type: 'checkpoint'; readonly request: number }
+  | { readonly type: 'stop' };
+
+/** A verdict as the shard gives it; the main thread knows the rest of the SA. */
+export type ShardVerdict = {
+  readonly handle: number;
+  /** Number of this verdict within the shard's task. */
+  readonly ordinal: number;
+  readonly lastEvidenceUnix: number;
+  readonly firstProbeUnix: number;
+  readonly probesSent: number;
+  readonly earliestUnix: number;
+  readonly decidedUnix: number;
+};
+
+/** A suspicion that ended with an answer after at least one silence. */
+export type Recovery = {
+  readonly handle: number;
+  readonly firstProbeUnix: number;
+  readonly attempts: number;
+  /** The peer had been declared dead. */
+  readonly wasDead: boolean;
+};
+
+export type PeerStatus = {
+  readonly state: number;
+  readonly lastEvidenceAgeMs: number;
+  readonly probesSent: number;
+  readonly probesAnswered: number;
+  readonly nextMid: number;
+  readonly keyed: boolean;
+};
+
+/** A piece of the checkpoint: see checkpoint.ts. */
+export type CheckpointChunk = { readonly index: number; readonly bytes: Uint8Array };
+
+/** Counters of a shard, all monotonic but the gauges named in operator.proto. */
+export type ShardCounters = {
+  peers: number;
+  states: number[];
+  pathVouched: boolean;
+  probesSent: number;
+  retransmissions: number;
+  probesAnswered: number;
+  probesDelegated: number;
+  probesSuppressed: number;
+  probesBlocked: number;
+  sendErrors: number;
+  verdicts: number;
+  evidenceHeard: number;
+  evidenceSent: number;
+  evidenceUnknown: number;
+  repliesMalformed: number;
+  repliesUnknownSa: number;
+  repliesForged: number;
+  repliesReplayed: number;
+  canariesSent: number;
+  vouchers: number;
+};
+
+/** Answers by the type of the request. */
+export type Answer = {
+  /** Next message id by handle, {@link NO_MID} without keys. */
+  readonly remove: readonly number[];
+  readonly query: readonly PeerStatus[];
+  readonly counters: ShardCounters;
+  readonly checkpoint: readonly CheckpointChunk[];
+};
+
+export type FromShard =
+  | { readonly type: 'ready'; readonly probePort: number }
+  | { readonly type: 'verdicts'; readonly verdicts: readonly ShardVerdict[] }
+  | { readonly type: 'recovered'; readonly recoveries: readonly Recovery[] }
+  | { readonly type: 'delegated'; readonly handles: Uint32Array; readonly probeIds: Uint32Array }
+  | { readonly type: 'answer'; readonly request: number; readonly body: Answer[keyof Answer] };
+
+/** Stands for "no message id": the SA has no keys here. */
+export const NO_MID = 0xffffffff;
+
+/** What a shard's task is started with. */
+export type ShardTask = {
+  readonly port: import('node:worker_threads').MessagePort;
+  /** IPv4 address to bind the probe socket to. */
+  readonly probeAddress: string;
+  /** UDP port to bind, or 0 for any. */
+  readonly probePort: number;
+};

@@ -1,0 +1,390 @@
+/**
+ * A shard: the liveness machine joined to the IKE wire. Given a clock and three ways out (datagrams, messages to the
+ * main thread, random bytes), so that a thread and a simulator run the same code.
+ */
+
+import { CANARY_INTERVAL_MS, CANARY_LENGTH, CanaryLog, VOUCHER_MS } from './canary.ts';
+import { CheckpointWriter } from './checkpoint.ts';
+import { type FillRandom, Liveness, Reply } from './ike/liveness.ts';
+import { SessionFlag, SessionTable } from './ike/sessions.ts';
+import { Machine } from './liveness/machine.ts';
+import { State } from './liveness/peers.ts';
+import {
+  type CheckpointChunk,
+  type FromShard,
+  NO_MID,
+  type PeerStatus,
+  type Recovery,
+  type ShardCounters,
+  type ShardPath,
+  type ShardSa,
+  type ShardVerdict,
+  type ToShard,
+} from './protocol.ts';
+
+/** The shard's surroundings. */
+export type ShardIo = {
+  /** Monotonic clock, ms. */
+  now(): number;
+  /** Unix time, ms. */
+  wall(): number;
+  fillRandom: FillRandom;
+  /**
+   * Sends `length` bytes of a buffer that may be reused 4,096 sends later. False if it could not be taken.
+   * @param handle for {@link Shard.sendFailed}, or -1
+   */
+  send(message: Buffer, length: number, address: number, port: number, handle: number): boolean;
+  post(message: FromShard): void;
+};
+
+const SLOTS = 4096;
+const SLOT_LENGTH = 160;
+/** A canary follows the last probe of a suspicion, but not more often than this, ms. */
+const CANARY_SPACING_MS = 20;
+
+export class Shard {
+  readonly #io: ShardIo;
+  readonly #machine: Machine;
+  readonly #sessions = new SessionTable();
+  readonly #liveness: Liveness;
+  readonly #checkpoint = new CheckpointWriter();
+  readonly #canaries: CanaryLog;
+  readonly #slots: readonly Buffer[];
+  #slot = 0;
+  #path: ShardPath | undefined;
+  #canaryAt = Number.NEGATIVE_INFINITY;
+  #canaryWanted = false;
+  #parked = new Uint8Array(0);
+  #headend = false;
+  #verdictOrdinal = 0;
+  #verdicts: ShardVerdict[] = [];
+  #recoveries: Recovery[] = [];
+  #delegatedHandles: number[] = [];
+  #delegatedIds: number[] = [];
+  readonly #count = {
+    probesSent: 0,
+    retransmissions: 0,
+    probesAnswered: 0,
+    probesDelegated: 0,
+    sendErrors: 0,
+    evidenceHeard: 0,
+    evidenceSent: 0,
+    evidenceUnknown: 0,
+    repliesMalformed: 0,
+    repliesUnknownSa: 0,
+    repliesForged: 0,
+    repliesReplayed: 0,
+    canariesSent: 0,
+    vouchers: 0,
+  };
+
+  constructor(io: ShardIo) {
+    this.#io = io;
+    this.#machine = new Machine(io.now(), 1024, {
+      probe: (handle, attempt, last) => this.#probe(handle, attempt, last),
+      verdict: (handle, earliestMs) => this.#verdict(handle, earliestMs),
+      recovered: (handle, firstMs, attempts, wasDead) =>
+        this.#recoveries.push({ handle, firstProbeUnix: this.#unix(firstMs), attempts, wasDead }),
+    });
+    this.#liveness = new Liveness(this.#sessions, io.fillRandom);
+    const slab = Buffer.alloc(SLOTS * SLOT_LENGTH);
+    this.#slots = Array.from({ length: SLOTS }, (_, n) => slab.subarray(n * SLOT_LENGTH, (n + 1) * SLOT_LENGTH));
+    const first = Buffer.alloc(4);
+    io.fillRandom(first);
+    this.#canaries = new CanaryLog(first.readUInt32BE());
+  }
+
+  /** Runs what is due, then tells the main thread what came of it. Call every few ms. */
+  tick(): void {
+    const now = this.#io.now();
+    this.#machine.advance(now);
+    if (now - this.#canaryAt >= (this.#canaryWanted ? CANARY_SPACING_MS : CANARY_INTERVAL_MS)) this.#sendCanary(now);
+    this.#flush();
+  }
+
+  /** A datagram arrived at the probe socket. */
+  receive(datagram: Buffer): void {
+    const reply = this.#liveness.receive(datagram);
+    const { handle } = this.#liveness;
+    if (reply === Reply.ALIVE) {
+      this.#count.probesAnswered++;
+      this.#checkpoint.touch(handle);
+      this.#machine.answered(handle, this.#io.now());
+    } else if (reply === Reply.CANDIDATE) {
+      this.#checkpoint.touch(handle);
+      // The peer drops a candidate that overtakes the one before it: offer the next one again.
+      this.#send(handle, 0);
+    } else if (reply === Reply.MALFORMED) this.#count.repliesMalformed++;
+    else if (reply === Reply.UNKNOWN_SA) this.#count.repliesUnknownSa++;
+    else if (reply === Reply.FORGED) this.#count.repliesForged++;
+    else this.#count.repliesReplayed++;
+  }
+
+  /** A probe handed to {@link ShardIo.send} did not leave after all. */
+  sendFailed(handle: number): void {
+    this.#count.sendErrors++;
+    if (handle >= 0 && this.#machine.has(handle)) this.#machine.sendFailed(handle);
+  }
+
+  /** Does what the main thread asks. `stop` is the caller's business. */
+  handle(message: ToShard): void {
+    switch (message.type) {
+      case 'upsert':
+        for (const sa of message.sas) this.#upsert(sa);
+        break;
+      case 'remove':
+        this.#answer(
+          message.request,
+          message.handles.map((handle) => this.#remove(handle)),
+        );
+        break;
+      case 'evidence':
+        this.#evidence(message.heard, message.sent, message.ageMs);
+        break;
+      case 'delegated':
+        message.handles.forEach((handle, n) => this.#delegatedAnswer(handle, message.probeIds[n]!));
+        break;
+      case 'path':
+        this.#setPath(message.path);
+        break;
+      case 'headend':
+        this.#setHeadend(message.present);
+        break;
+      case 'voucher':
+        this.#vouch(message.canary);
+        break;
+      case 'query':
+        this.#answer(
+          message.request,
+          message.handles.map((handle) => this.#status(handle)),
+        );
+        break;
+      case 'counters':
+        this.#answer(message.request, this.counters());
+        break;
+      case 'checkpoint':
+        this.#answer(message.request, this.lastCheckpoint());
+        break;
+      case 'stop':
+        break;
+    }
+  }
+
+  /** What changed since it was last asked for. */
+  lastCheckpoint(): CheckpointChunk[] {
+    return this.#checkpoint.collect(this.#sessions, this.#machine.peers.heardAt, this.#unix(0));
+  }
+
+  counters(): ShardCounters {
+    const { population } = this.#machine.peers;
+    const { suppressed, blocked, verdicts } = this.#machine.counters;
+    return {
+      ...this.#count,
+      peers: population.reduce((sum, count) => sum + count, 0),
+      states: [...population],
+      pathVouched: this.#machine.vouched,
+      probesSuppressed: suppressed,
+      probesBlocked: blocked,
+      verdicts,
+    };
+  }
+
+  #upsert(sa: ShardSa): void {
+    const { handle, parked } = sa;
+    const gated = sa.keys !== undefined;
+    if (handle >= this.#parked.length) {
+      const wider = new Uint8Array(Math.max(handle + 1, this.#parked.length * 2, 1024));
+      wider.set(this.#parked);
+      this.#parked = wider;
+    }
+    this.#parked[handle] = parked ? 1 : 0;
+    const ready = parked || !this.#path?.guarded;
+    this.#checkpoint.touch(handle);
+    if (this.#sessions.is(handle, SessionFlag.USED)) {
+      this.#sessions.relocate(handle, sa.address, sa.port);
+      if (sa.keys) this.#sessions.setKeys(handle, sa.keys.suite, sa.keys.material);
+      this.#machine.update(handle, sa.policy, this.#sessions.is(handle, SessionFlag.KEYED), ready);
+      return;
+    }
+    this.#sessions.add(sa);
+    if (gated && sa.candidates > 0) this.#liveness.resync(handle, sa.candidates);
+    this.#machine.add(handle, sa.policy, this.#io.now() - sa.heardAgeMs, gated, ready);
+    if (sa.dead) this.#machine.restoreDead(handle);
+  }
+
+  #remove(handle: number): number {
+    if (!this.#sessions.is(handle, SessionFlag.USED)) return NO_MID;
+    const mid = this.#sessions.is(handle, SessionFlag.KEYED) ? this.#freshMid(handle) : NO_MID;
+    this.#machine.remove(handle);
+    this.#sessions.remove(handle);
+    this.#checkpoint.touch(handle);
+    return mid;
+  }
+
+  /** First id that no request of ours has carried. */
+  #freshMid(handle: number): number {
+    const outstanding = this.#sessions.is(handle, SessionFlag.OUTSTANDING);
+    return outstanding ? this.#sessions.topMid[handle]! + 1 : this.#sessions.nextMid[handle]!;
+  }
+
+  #evidence(heard: Uint32Array, sent: Uint32Array, ageMs: number): void {
+    const machine = this.#machine;
+    const at = this.#io.now() - ageMs;
+    for (let n = 0; n < heard.length; n++) {
+      const handle = heard[n]!;
+      if (machine.has(handle)) {
+        machine.heard(handle, at);
+        this.#checkpoint.touch(handle);
+      } else this.#count.evidenceUnknown++;
+    }
+    for (let n = 0; n < sent.length; n++) {
+      const handle = sent[n]!;
+      if (machine.has(handle)) machine.sent(handle, at);
+      else this.#count.evidenceUnknown++;
+    }
+    this.#count.evidenceHeard += heard.length;
+    this.#count.evidenceSent += sent.length;
+  }
+
+  #setPath(path: ShardPath): void {
+    const guardChanged = path.guarded !== (this.#path?.guarded ?? false);
+    this.#path = path;
+    if (!path.ready) this.#machine.distrust();
+    if (!guardChanged) return;
+    for (let handle = 0; handle < this.#parked.length; handle++)
+      if (this.#machine.has(handle)) this.#machine.setReady(handle, !path.guarded || this.#parked[handle] === 1);
+  }
+
+  /** A delegated probe under way when the stream breaks was perhaps never run: it is not held against the peer. */
+  #setHeadend(present: boolean): void {
+    this.#headend = present;
+    if (present) return;
+    for (let handle = 0; handle < this.#parked.length; handle++)
+      if (this.#machine.has(handle) && !this.#sessions.is(handle, SessionFlag.KEYED)) this.#machine.sendFailed(handle);
+  }
+
+  #vouch(canary: number): void {
+    const sentAt = this.#canaries.sentAt(canary);
+    if (sentAt === undefined || !this.#path?.ready) return;
+    this.#count.vouchers++;
+    this.#machine.vouch(sentAt, sentAt + VOUCHER_MS);
+  }
+
+  #sendCanary(now: number): void {
+    this.#canaryWanted = false;
+    this.#canaryAt = now;
+    if (!this.#path?.ready) return;
+    const slot = this.#nextSlot();
+    this.#canaries.write(now, this.#path.guarded, slot);
+    if (this.#io.send(slot, CANARY_LENGTH, this.#path.canaryAddress, this.#path.canaryPort, -1))
+      this.#count.canariesSent++;
+  }
+
+  #probe(handle: number, attempt: number, last: boolean): boolean {
+    if (!this.#sessions.is(handle, SessionFlag.KEYED)) {
+      if (!this.#headend) return false;
+      this.#delegatedHandles.push(handle);
+      this.#delegatedIds.push(this.#sessions.nextMid[handle]!);
+      this.#count.probesDelegated++;
+      return true;
+    }
+    const again = this.#liveness.begin(handle);
+    const burst = this.#liveness.burst(handle);
+    for (let offset = 0; offset < burst; offset++) if (!this.#send(handle, offset)) return false;
+    if (again || attempt > 1) this.#count.retransmissions += burst;
+    this.#checkpoint.touch(handle);
+    if (last) this.#canaryWanted = true;
+    return true;
+  }
+
+  #send(handle: number, offset: number): boolean {
+    const slot = this.#nextSlot();
+    const length = this.#liveness.write(handle, offset, this.#path?.guarded ?? false, slot);
+    const { address, port, sent } = this.#sessions;
+    if (!this.#io.send(slot, length, address[handle]!, port[handle]!, handle)) {
+      this.#count.sendErrors++;
+      return false;
+    }
+    sent[handle]!++;
+    this.#count.probesSent++;
+    return true;
+  }
+
+  #nextSlot(): Buffer {
+    this.#slot = (this.#slot + 1) % SLOTS;
+    return this.#slots[this.#slot]!;
+  }
+
+  /** A delegated probe's id is the SA's next id here too, so that a late answer to an older probe counts for nothing. */
+  #delegatedAnswer(handle: number, probeId: number): void {
+    if (!this.#machine.has(handle) || this.#sessions.nextMid[handle] !== probeId) return;
+    this.#sessions.nextMid[handle]!++;
+    this.#sessions.answered[handle]!++;
+    this.#count.probesAnswered++;
+    this.#machine.answered(handle, this.#io.now());
+    this.#checkpoint.touch(handle);
+  }
+
+  #verdict(handle: number, earliestMs: number): void {
+    const { heardAt, cycleAt, attempt } = this.#machine.peers;
+    this.#verdicts.push({
+      handle,
+      ordinal: this.#verdictOrdinal++,
+      lastEvidenceUnix: this.#unix(heardAt[handle]!),
+      firstProbeUnix: this.#unix(cycleAt[handle]!),
+      probesSent: attempt[handle]!,
+      earliestUnix: this.#unix(earliestMs),
+      decidedUnix: this.#io.wall(),
+    });
+  }
+
+  #status(handle: number): PeerStatus {
+    const { state, heardAt } = this.#machine.peers;
+    if (!this.#machine.has(handle))
+      return {
+        state: State.FREE,
+        lastEvidenceAgeMs: 0,
+        probesSent: 0,
+        probesAnswered: 0,
+        nextMid: NO_MID,
+        keyed: false,
+      };
+    const { sent, answered } = this.#sessions;
+    return {
+      state: state[handle]!,
+      lastEvidenceAgeMs: this.#io.now() - heardAt[handle]!,
+      probesSent: sent[handle]!,
+      probesAnswered: answered[handle]!,
+      nextMid: this.#freshMid(handle),
+      keyed: this.#sessions.is(handle, SessionFlag.KEYED),
+    };
+  }
+
+  #answer(request: number, body: Extract<FromShard, { type: 'answer' }>['body']): void {
+    this.#io.post({ type: 'answer', request, body });
+  }
+
+  #flush(): void {
+    if (this.#verdicts.length > 0) {
+      this.#io.post({ type: 'verdicts', verdicts: this.#verdicts });
+      this.#verdicts = [];
+    }
+    if (this.#recoveries.length > 0) {
+      this.#io.post({ type: 'recovered', recoveries: this.#recoveries });
+      this.#recoveries = [];
+    }
+    if (this.#delegatedHandles.length > 0) {
+      this.#io.post({
+        type: 'delegated',
+        handles: Uint32Array.from(this.#delegatedHandles),
+        probeIds: Uint32Array.from(this.#delegatedIds),
+      });
+      this.#delegatedHandles = [];
+      this.#delegatedIds = [];
+    }
+  }
+
+  #unix(ms: number): number {
+    return this.#io.wall() - this.#io.now() + ms;
+  }
+}
