@@ -38,6 +38,7 @@ export class Agent implements AgentSide {
           { headend, shard, shards },
           {
             connected: (probePort, held) => dataPlane.connected(shard, probePort, held),
+            released: (spi, mid) => dataPlane.released(spi, mid),
             disconnected: () => dataPlane.disconnected(shard),
             verdicts: (verdicts) => {
               for (const verdict of verdicts) inbox.take(verdict);
@@ -71,6 +72,10 @@ export class Agent implements AgentSide {
 
   remove(id: { initiatorSpi: bigint; responderSpi: bigint }): void {
     this.#uplinkOf(id.responderSpi).remove(id);
+  }
+
+  complete(): void {
+    for (const uplink of this.#uplinks) uplink.complete();
   }
 
   evidence(heard: readonly string[], sent: readonly string[], ageMs: number): void {

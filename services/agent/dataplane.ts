@@ -17,6 +17,8 @@ export type PathState = {
 export type AgentSide = {
   upsert(sa: Sa): void;
   remove(id: { initiatorSpi: bigint; responderSpi: bigint }): void;
+  /** Every SA that stands has been told: what the cluster holds beyond them may go. */
+  complete(): void;
   /** Traffic seen, by SPI pair in hex; `ageMs` since the newest of it. */
   evidence(heard: readonly string[], sent: readonly string[], ageMs: number): void;
   path(shard: number, path: PathState): void;
@@ -35,6 +37,8 @@ export interface DataPlane {
   start(agent: AgentSide): Promise<void>;
   /** The node's shard is up and probes from this UDP port; called again after every reconnection. */
   connected(shard: number, probePort: number, held: readonly HeldSa[]): void;
+  /** The node has let an SA go that was removed; `nextMessageId` is the first id it never used, undefined without keys. */
+  released(spi: string, nextMessageId: number | undefined): void;
   /** The stream of the shard broke. */
   disconnected(shard: number): void;
   /** Deletes exactly the SA that the verdict names and, if asked to, brings up the next endpoint. Must not throw. */

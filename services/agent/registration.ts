@@ -29,6 +29,7 @@ export class Registration {
   readonly #toUpsert = new Set<string>();
   readonly #toRemove = new Set<string>();
   #inventory: Map<string, Held> | undefined;
+  #complete = false;
 
   /** Wants an SA, in this revision. */
   upsert(sa: Sa): void {
@@ -89,6 +90,21 @@ export class Registration {
     for (const [spi, held] of this.#inventory) this.#hold(spi, held);
     this.#inventory = undefined;
     for (const [spi, sa] of this.#wanted) if (this.#held.get(spi)?.revision !== sa.revision) this.#toUpsert.add(spi);
+    if (this.#complete) this.#removeSurplus();
+  }
+
+  /** All that is wanted has been told: from now on what the node holds beyond it is surplus. */
+  complete(): void {
+    if (this.#complete) return;
+    this.#complete = true;
+    this.#removeSurplus();
+  }
+
+  get isComplete(): boolean {
+    return this.#complete;
+  }
+
+  #removeSurplus(): void {
     for (const spi of this.#held.keys()) if (!this.#wanted.has(spi)) this.#toRemove.add(spi);
   }
 

@@ -59,6 +59,7 @@ export class SimulatedDataPlane implements DataPlane {
       if (canary !== undefined && shard !== undefined) agent.vouch(shard, canary);
     });
     for (const sa of this.#spokes.sas) this.#add(sa);
+    agent.complete();
     if (this.#traffic.share > 0) this.#timer = setInterval(() => this.#report(), this.#traffic.everyMs);
   }
 
@@ -67,6 +68,8 @@ export class SimulatedDataPlane implements DataPlane {
     const { address, port } = this.#canaries!.address();
     this.#agent.path(shard, { canaryAddress: address, canaryPort: port, guarded: false, ready: true });
   }
+
+  released(): void {}
 
   disconnected(): void {}
 

@@ -12,6 +12,7 @@ import type { Sa, Verdict, VerdictAck } from '../../proto/gen/dpd/v1/types_pb.js
 import { NO_MID } from '../../workers/protocol.ts';
 import type { ApiClient } from '../grpc/client.ts';
 import type { Logger } from '../log.ts';
+import { spiHex } from '../spi.ts';
 import type { HeldSa, PathState } from './dataplane.ts';
 import { type Batch, Registration } from './registration.ts';
 
@@ -28,6 +29,8 @@ export type UplinkEvents = {
   /** The inventory is complete; the shard probes from this port. */
   connected(probePort: number, held: readonly HeldSa[]): void;
   disconnected(): void;
+  /** An SA removed is out of the node's care. */
+  released(spi: string, nextMessageId: number | undefined): void;
   verdicts(verdicts: readonly Verdict[]): void;
   /** Run these probes; `answer` each that the peer answered. */
   delegated(probes: readonly { sa: Sa; answer: () => void }[]): void;
@@ -72,7 +75,7 @@ export class ShardUplink {
 
   /** Everything wanted is held and acknowledged. */
   get settled(): boolean {
-    return this.#inSync && this.#outstanding.size === 0;
+    return this.#inSync && this.registration.isComplete && this.#outstanding.size === 0 && this.#pumping === undefined;
   }
 
   upsert(sa: Sa): void {
@@ -82,6 +85,12 @@ export class ShardUplink {
 
   remove(id: { initiatorSpi: bigint; responderSpi: bigint }): void {
     this.registration.remove(id);
+    this.#pumpSoon();
+  }
+
+  /** Everything wanted has been told: what the node holds beyond it may go. */
+  complete(): void {
+    this.registration.complete();
     this.#pumpSoon();
   }
 
@@ -169,10 +178,9 @@ export class ShardUplink {
       case 'inventory': {
         const { initiatorSpis, responderSpis, nextMessageIds, complete } = message.value;
         initiatorSpis.forEach((initiatorSpi, n) => {
-          const mid = nextMessageIds[n]!;
           this.#held.push({
             id: { initiatorSpi, responderSpi: responderSpis[n]! },
-            nextMessageId: mid === NO_MID ? undefined : mid,
+            nextMessageId: midOf(nextMessageIds[n]!),
           });
         });
         this.registration.takeInventory(message.value);
@@ -183,6 +191,8 @@ export class ShardUplink {
         const batch = this.#outstanding.get(message.value.batchId);
         this.#outstanding.delete(message.value.batchId);
         if (batch) this.registration.done(batch, message.value.handles);
+        if (batch?.kind === 'remove')
+          batch.ids.forEach((id, n) => this.#events.released(spiHex(id), midOf(message.value.nextMessageIds[n]!)));
         this.#pump();
         break;
       }
@@ -255,4 +265,8 @@ export class ShardUplink {
   #send(message: Outgoing): void {
     this.#stream?.write(create(ConnectShardRequestSchema, { message }));
   }
+}
+
+function midOf(mid: number): number | undefined {
+  return mid === NO_MID ? undefined : mid;
 }

@@ -1,0 +1,37 @@
+/** `npm run agent`: stands beside a strongSwan headend until SIGTERM or SIGINT. */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createLogger } from '../log.ts';
+import { runMain, SettingsError } from '../settings.ts';
+import { startTracing } from '../telemetry/traces.ts';
+import { Agent } from './agent.ts';
+import { readAgentSettings } from './settings.ts';
+import { StrongSwanDataPlane } from './strongswan/dataplane.ts';
+
+/** Longest wait for the cluster when all there is to do is to give SAs back, ms. */
+const RELEASE_MS = 60_000;
+
+await runMain(async () => {
+  const settings = readAgentSettings();
+  const log = createLogger('agent');
+  const stopTracing = startTracing('dpd-agent');
+  const dataPlane = new StrongSwanDataPlane(settings.strongSwan, log);
+  const agent = new Agent(settings.agent, dataPlane, log);
+  await dataPlane.start(agent);
+  const stop = async (reason: string) => {
+    log.info({ reason }, 'stopping');
+    await agent.stop();
+    await stopTracing();
+    process.exit(0);
+  };
+  process.once('SIGTERM', () => void stop('SIGTERM'));
+  process.once('SIGINT', () => void stop('SIGINT'));
+  if (!settings.release) return;
+  const deadline = performance.now() + RELEASE_MS;
+  while (!agent.settled) {
+    if (performance.now() > deadline)
+      throw new SettingsError(`release: the cluster did not answer within ${RELEASE_MS} ms`);
+    await sleep(100);
+  }
+  await stop('release');
+});

@@ -1,0 +1,251 @@
+/**
+ * Messages of charon's ha plugin (strongSwan, src/libcharon/plugins/ha/ha_message.h and .c). One byte version, one byte
+ * type, then attributes: one byte number and a value whose form the number tells. Attribute numbers moved between 5.9
+ * (version byte 3) and 6.0 (version byte 5), where ADD_SECRET came in at 18 and ALG_ADD_KES at 26.
+ */
+
+export const HaType = {
+  IKE_ADD: 1,
+  IKE_UPDATE: 2,
+  IKE_MID_INITIATOR: 3,
+  IKE_MID_RESPONDER: 4,
+  IKE_DELETE: 5,
+  CHILD_ADD: 6,
+  CHILD_DELETE: 7,
+  SEGMENT_DROP: 8,
+  SEGMENT_TAKE: 9,
+  STATUS: 10,
+  RESYNC: 11,
+  IKE_IV: 12,
+} as const;
+
+/** An IKE SA as the plugin names it. */
+export type HaSaId = {
+  readonly version: number;
+  /** 8 bytes each, as on the wire. */
+  readonly spiI: Buffer;
+  readonly spiR: Buffer;
+  /** charon is the SA's original initiator. */
+  readonly initiator: boolean;
+};
+
+export type HaHost = { readonly address: string; readonly port: number };
+
+/** A message's attributes by name; those that may repeat are left out or the last one counts. */
+export type HaMessage = {
+  readonly version: number;
+  readonly type: number;
+  ikeId?: HaSaId;
+  rekeyId?: HaSaId;
+  remoteId?: string;
+  localAddress?: HaHost;
+  remoteAddress?: HaHost;
+  configName?: string;
+  nonceI?: Buffer;
+  nonceR?: Buffer;
+  secret?: Buffer;
+  addSecret?: Buffer;
+  oldSkD?: Buffer;
+  prf?: number;
+  oldPrf?: number;
+  encryption?: number;
+  /** Bits. */
+  encryptionLength?: number;
+  integrity?: number;
+  inboundSpi?: number;
+  outboundSpi?: number;
+  mid?: number;
+};
+
+/** A datagram that is no message of a version we know. */
+export class HaFormatError extends Error {
+  override name = 'HaFormatError';
+}
+
+type Form = 'sa' | 'identity' | 'host' | 'string' | 'u8' | 'u16' | 'u32' | 'chunk' | 'selector';
+type Attribute = readonly [form: Form, name?: Exclude<keyof HaMessage, 'version' | 'type'>];
+
+/** Attributes of 5.9 in order of their numbers, from 1. */
+const ATTRIBUTES_5_9: readonly Attribute[] = [
+  ['sa', 'ikeId'],
+  ['sa', 'rekeyId'],
+  ['identity'],
+  ['identity', 'remoteId'],
+  ['identity'],
+  ['host', 'localAddress'],
+  ['host', 'remoteAddress'],
+  ['string', 'configName'],
+  ['u32'],
+  ['u32'],
+  ['host'],
+  ['host'],
+  ['host'],
+  ['u8'],
+  ['chunk', 'nonceI'],
+  ['chunk', 'nonceR'],
+  ['chunk', 'secret'],
+  ['chunk', 'oldSkD'],
+  ['u16', 'prf'],
+  ['u16', 'oldPrf'],
+  ['u16', 'encryption'],
+  ['u16', 'encryptionLength'],
+  ['u16', 'integrity'],
+  ['u16'],
+  ['u8'],
+  ['u8'],
+  ['u32', 'inboundSpi'],
+  ['u32', 'outboundSpi'],
+  ['u16'],
+  ['u16'],
+  ['selector'],
+  ['selector'],
+  ['u32', 'mid'],
+  ['u16'],
+  ['u16'],
+  ['u8'],
+  ['chunk'],
+  ['chunk'],
+  ['chunk'],
+  ['chunk'],
+  ['u16'],
+];
+const ATTRIBUTES_6_0: readonly Attribute[] = ATTRIBUTES_5_9.toSpliced(17, 0, ['chunk', 'addSecret']).toSpliced(25, 0, [
+  'chunk',
+]);
+
+/** Numbers of the attributes that we send, and all forms, by version byte. */
+const VERSIONS: Readonly<Record<number, { attributes: readonly Attribute[]; mid: number; segment: number }>> = {
+  3: { attributes: ATTRIBUTES_5_9, mid: 33, segment: 34 },
+  5: { attributes: ATTRIBUTES_6_0, mid: 35, segment: 36 },
+};
+const IKE_ID = 1;
+const AF_INET = 2;
+const AF_INET6 = 10;
+const TS_IPV6_RANGE = 8;
+/** ID_IPV4_ADDR and ID_DER_ASN1_DN: not text (RFC 7296 section 3.5). */
+const ID_IPV4 = 1;
+const TEXT_IDS = new Set([2, 3, 11]);
+
+/** Version bytes that are spoken. */
+export const HA_VERSIONS = Object.keys(VERSIONS).map(Number);
+
+/** Decodes a message. Throws HaFormatError. */
+export function decodeHa(datagram: Buffer): HaMessage {
+  if (datagram.length < 2) throw new HaFormatError(`${datagram.length} bytes`);
+  const [version, type] = [datagram[0]!, datagram[1]!];
+  const known = VERSIONS[version];
+  if (!known) throw new HaFormatError(`version byte ${version}, known are ${HA_VERSIONS.join(', ')}`);
+  const reader = new Reader(datagram, 2);
+  const message: HaMessage = { version, type };
+  while (!reader.done) {
+    const number = reader.uint(1);
+    const attribute = known.attributes[number - 1];
+    if (!attribute) throw new HaFormatError(`attribute ${number} of version ${version}`);
+    const [form, name] = attribute;
+    const value = reader.value(form);
+    if (name) Object.assign(message, { [name]: value });
+  }
+  return message;
+}
+
+/** Encodes IKE_MID_INITIATOR: sets charon's own request counter. charon ignores a `mid` of 0. */
+export function encodeMidInitiator(version: number, id: HaSaId, mid: number): Buffer {
+  const bytes = Buffer.alloc(2 + 1 + 18 + 1 + 4);
+  bytes[0] = version;
+  bytes[1] = HaType.IKE_MID_INITIATOR;
+  bytes[2] = IKE_ID;
+  bytes[3] = id.version;
+  id.spiI.copy(bytes, 4);
+  id.spiR.copy(bytes, 12);
+  bytes[20] = id.initiator ? 1 : 0;
+  bytes[21] = VERSIONS[version]!.mid;
+  bytes.writeUInt32BE(mid, 22);
+  return bytes;
+}
+
+/** Encodes RESYNC of segment 1: charon sends every SA again, and rekeys every child SA. */
+export function encodeResync(version: number): Buffer {
+  return Buffer.of(version, HaType.RESYNC, VERSIONS[version]!.segment, 0, 1);
+}
+
+class Reader {
+  readonly #bytes: Buffer;
+  #at: number;
+
+  constructor(bytes: Buffer, at: number) {
+    this.#bytes = bytes;
+    this.#at = at;
+  }
+
+  get done(): boolean {
+    return this.#at >= this.#bytes.length;
+  }
+
+  take(length: number): Buffer {
+    if (this.#at + length > this.#bytes.length) throw new HaFormatError('message ends within an attribute');
+    this.#at += length;
+    return this.#bytes.subarray(this.#at - length, this.#at);
+  }
+
+  uint(length: 1 | 2 | 4): number {
+    return this.take(length).readUIntBE(0, length);
+  }
+
+  value(form: Form): unknown {
+    switch (form) {
+      case 'u8':
+        return this.uint(1);
+      case 'u16':
+        return this.uint(2);
+      case 'u32':
+        return this.uint(4);
+      case 'chunk':
+        return Buffer.from(this.take(this.uint(2)));
+      case 'string':
+        return this.#string();
+      case 'sa':
+        return {
+          version: this.uint(1),
+          spiI: Buffer.from(this.take(8)),
+          spiR: Buffer.from(this.take(8)),
+          initiator: this.uint(1) !== 0,
+        } satisfies HaSaId;
+      case 'identity': {
+        const type = this.uint(1);
+        return identityText(type, this.take(this.uint(1)));
+      }
+      case 'host': {
+        const port = this.uint(2);
+        return { port, address: addressText(this.take(addressLength(this.uint(1)))) } satisfies HaHost;
+      }
+      case 'selector': {
+        const type = this.uint(1);
+        return this.take(1 + 2 + 2 + 1 + 2 * (type === TS_IPV6_RANGE ? 16 : 4));
+      }
+    }
+  }
+
+  #string(): string {
+    const end = this.#bytes.indexOf(0, this.#at);
+    if (end < 0) throw new HaFormatError('text without an end');
+    const text = this.#bytes.toString('utf8', this.#at, end);
+    this.#at = end + 1;
+    return text;
+  }
+}
+
+function addressLength(family: number): number {
+  if (family === AF_INET) return 4;
+  if (family === AF_INET6) return 16;
+  throw new HaFormatError(`address family ${family}`);
+}
+
+function addressText(bytes: Buffer): string {
+  if (bytes.length === 4) return bytes.join('.');
+  return (bytes.toString('hex').match(/..../g) ?? []).join(':');
+}
+
+function identityText(type: number, bytes: Buffer): string {
+  if (TEXT_IDS.has(type)) return bytes.toString('utf8');
+  return type === ID_IPV4 && bytes.length === 4 ? addressText(bytes) : bytes.toString('hex');
+}

@@ -1,0 +1,348 @@
+/**
+ * A hub and two spokes on stock strongSwan, each in a network namespace of its own, with ESP in user space
+ * (kernel-libipsec over TUN) so that it runs on kernels without ESP. The hub exports its SAs by its ha plugin.
+ *
+ *   hub      192.0.2.1 (to spoke-a)  198.51.100.1 (to spoke-b)   inner 10.1.0.1
+ *   spoke-a  192.0.2.10              spoke-b  198.51.100.10      inner 10.2.0.1 in both: two ways to one site
+ *   node     10.9.0.2 beside the hub (10.9.0.1), when asked for
+ */
+
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { ViciClient } from '../../services/agent/strongswan/vici.ts';
+import { type ListedSa, listSas } from '../../services/agent/strongswan/vici-sas.ts';
+
+const run = promisify(execFile);
+const COMMAND_MS = 20_000;
+const HOSTS = ['hub', 'spoke-a', 'spoke-b'] as const;
+export type Host = (typeof HOSTS)[number];
+
+/** Why the lab cannot run here, or undefined if it can. In CI it must. */
+export function labUnavailable(): string | undefined {
+  const why =
+    process.getuid?.() !== 0
+      ? 'needs root for network namespaces'
+      : [
+            '/usr/lib/ipsec/charon',
+            '/usr/sbin/swanctl',
+            '/usr/sbin/nft',
+            '/usr/lib/ipsec/plugins/libstrongswan-ha.so',
+          ].find((path) => !existsSync(path))
+        ? 'needs strongswan-charon strongswan-swanctl libcharon-extra-plugins nftables'
+        : undefined;
+  if (why && process.env['CI']) throw new Error(`interop tests must run in CI: ${why}`);
+  return why;
+}
+
+export type LabOptions = {
+  /** IKE proposal in strongSwan's notation. */
+  readonly proposal: string;
+  /** IKE SAs from spoke-a besides the main one. */
+  readonly extras: number;
+};
+
+export class Lab {
+  readonly directory = mkdtempSync(join(tmpdir(), 'dpd-lab-'));
+  readonly #tag = `dpd${process.pid % 10_000}`;
+  readonly #options: LabOptions;
+  readonly #daemons = new Map<Host, ChildProcess>();
+  readonly #vici = new Map<Host, ViciClient>();
+
+  private constructor(options: LabOptions) {
+    this.#options = options;
+  }
+
+  /** Brings the lab up with all of spoke-a's SAs established. */
+  static async up(options: LabOptions): Promise<Lab> {
+    const lab = new Lab(options);
+    try {
+      await lab.#network();
+      for (const host of HOSTS) lab.#startDaemon(host);
+      for (const host of HOSTS) await lab.#load(host);
+      // The hub's HA segment becomes active after its heartbeat timeout of 2.1 s.
+      await sleep(3_000);
+      await lab.initiate('spoke-a', 'net');
+      for (let n = 1; n <= options.extras; n++) await lab.initiate('spoke-a', `x${n}`);
+      return lab;
+    } catch (error) {
+      await lab.down();
+      throw error;
+    }
+  }
+
+  /** Namespace of a host. */
+  ns(host: Host | 'node'): string {
+    return `${this.#tag}-${host}`;
+  }
+
+  /** Where charon's vici socket of a host is. */
+  viciSocket(host: Host): string {
+    return join(this.directory, host, 'charon.vici');
+  }
+
+  /** Arguments that run a program in a host's namespace. */
+  inside(host: Host | 'node', ...command: string[]): string[] {
+    return ['ip', 'netns', 'exec', this.ns(host), ...command];
+  }
+
+  /** Runs a program in a host's namespace. Rejects if it fails. */
+  async exec(host: Host | 'node', ...command: string[]): Promise<string> {
+    const [program, ...args] = this.inside(host, ...command);
+    return (await run(program!, args, { timeout: COMMAND_MS })).stdout;
+  }
+
+  async initiate(host: Host, child: string): Promise<void> {
+    await this.#viciOf(host).request('initiate', { child, timeout: '10000' });
+  }
+
+  /** A spoke rekeys one of its IKE SAs, named by connection. */
+  async rekeyIke(host: Host, connection: string): Promise<void> {
+    await this.#viciOf(host).request('rekey', { ike: connection });
+  }
+
+  sas(host: Host): Promise<ListedSa[]> {
+    return listSas(this.#viciOf(host));
+  }
+
+  /** The daemon stands still: a dead peer. */
+  freeze(host: Host): void {
+    this.#daemons.get(host)!.kill('SIGSTOP');
+  }
+
+  thaw(host: Host): void {
+    this.#daemons.get(host)!.kill('SIGCONT');
+  }
+
+  /** A ping through the tunnel to the hub's inner address: packets that came back. */
+  async ping(from: Host, count: number): Promise<number> {
+    const { stdout } = await run(
+      'ip',
+      [
+        'netns',
+        'exec',
+        this.ns(from),
+        'ping',
+        '-q',
+        '-c',
+        String(count),
+        '-i',
+        '0.2',
+        '-W',
+        '2',
+        '-I',
+        '10.2.0.1',
+        '10.1.0.1',
+      ],
+      { timeout: COMMAND_MS },
+    ).catch((error: { stdout: string }) => error);
+    return Number(/(\d+) received/.exec(stdout)?.[1] ?? 0);
+  }
+
+  /** What a host's charon has logged. */
+  log(host: Host): string {
+    return readFileSync(join(this.directory, host, 'charon.log'), 'utf8');
+  }
+
+  /** Adds a host for the node beside the hub, reached over 10.9.0.1. */
+  async addNode(): Promise<void> {
+    const hub = ['-n', this.ns('hub')];
+    const node = ['-n', this.ns('node')];
+    await this.#ip('netns', 'add', this.ns('node'));
+    await this.#ip(
+      'link',
+      'add',
+      'dpd-hn',
+      'netns',
+      this.ns('hub'),
+      'type',
+      'veth',
+      'peer',
+      'dpd-n',
+      'netns',
+      this.ns('node'),
+    );
+    await this.#ip(...hub, 'addr', 'add', '10.9.0.1/24', 'dev', 'dpd-hn');
+    await this.#ip(...hub, 'link', 'set', 'dpd-hn', 'up');
+    await this.#ip(...node, 'addr', 'add', '10.9.0.2/24', 'dev', 'dpd-n');
+    await this.#ip(...node, 'link', 'set', 'dpd-n', 'up');
+    await this.#ip(...node, 'link', 'set', 'lo', 'up');
+    for (const net of ['192.0.2.0/24', '198.51.100.0/24'])
+      await this.#ip(...node, 'route', 'add', net, 'via', '10.9.0.1');
+    await this.exec('hub', 'sysctl', '-qw', 'net.ipv4.ip_forward=1');
+  }
+
+  /** Ends the daemons and removes the namespaces. */
+  async down(): Promise<void> {
+    for (const client of this.#vici.values()) client.close();
+    for (const daemon of this.#daemons.values()) {
+      daemon.kill('SIGCONT');
+      daemon.kill('SIGKILL');
+    }
+    await sleep(100);
+    for (const host of [...HOSTS, 'node' as const]) await run('ip', ['netns', 'del', this.ns(host)]).catch(() => {});
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  #viciOf(host: Host): ViciClient {
+    let client = this.#vici.get(host);
+    if (!client) {
+      client = new ViciClient(this.viciSocket(host));
+      this.#vici.set(host, client);
+    }
+    return client;
+  }
+
+  async #ip(...args: string[]): Promise<void> {
+    await run('ip', args, { timeout: COMMAND_MS });
+  }
+
+  async #network(): Promise<void> {
+    for (const host of HOSTS) {
+      await this.#ip('netns', 'add', this.ns(host));
+      await this.#ip('-n', this.ns(host), 'link', 'set', 'lo', 'up');
+    }
+    const links = [
+      ['spoke-a', 'dpd-ha', 'dpd-a', '192.0.2.1', '192.0.2.10'],
+      ['spoke-b', 'dpd-hb', 'dpd-b', '198.51.100.1', '198.51.100.10'],
+    ] as const;
+    for (const [spoke, hubSide, spokeSide, hubAddress, spokeAddress] of links) {
+      await this.#ip(
+        'link',
+        'add',
+        hubSide,
+        'netns',
+        this.ns('hub'),
+        'type',
+        'veth',
+        'peer',
+        spokeSide,
+        'netns',
+        this.ns(spoke),
+      );
+      for (const [host, device, address] of [
+        ['hub', hubSide, hubAddress],
+        [spoke, spokeSide, spokeAddress],
+      ] as const) {
+        await this.#ip('-n', this.ns(host), 'addr', 'add', `${address}/24`, 'dev', device);
+        await this.#ip('-n', this.ns(host), 'link', 'set', device, 'up');
+      }
+      await this.#ip('-n', this.ns(spoke), 'addr', 'add', '10.2.0.1/32', 'dev', 'lo');
+    }
+    await this.#ip('-n', this.ns('hub'), 'addr', 'add', '10.1.0.1/32', 'dev', 'lo');
+    for (let n = 1; n <= this.#options.extras; n++)
+      await this.#ip('-n', this.ns('spoke-a'), 'addr', 'add', `10.3.${n}.1/32`, 'dev', 'lo');
+  }
+
+  #startDaemon(host: Host): void {
+    const directory = join(this.directory, host);
+    mkdirSync(directory, { recursive: true });
+    const ha = host === 'hub' ? 'ha { local = 127.0.0.3\n remote = 127.0.0.2\n fifo_interface = no }' : '';
+    // 32 threads: with kernel-libipsec a pool of 8 leaves none to answer vici.
+    writeFileSync(
+      join(directory, 'strongswan.conf'),
+      `charon {
+  threads = 32
+  load = random nonce aes sha1 sha2 hmac kdf gcm curve25519 openssl pem pkcs1 kernel-libipsec kernel-netlink socket-default vici updown counters ${host === 'hub' ? 'ha' : ''}
+  plugins {
+    ${ha}
+    vici { socket = unix://${this.viciSocket(host)} }
+  }
+  filelog { log { path = ${join(directory, 'charon.log')}
+    default = 1
+    ike = 4
+    flush_line = yes } }
+}
+`,
+    );
+    // A private /run: charon's pid file has a fixed place.
+    const [program, ...args] = this.inside(
+      host,
+      'unshare',
+      '-m',
+      'sh',
+      '-c',
+      'mount -t tmpfs lab /run && exec /usr/lib/ipsec/charon',
+    );
+    this.#daemons.set(
+      host,
+      spawn(program!, args, {
+        env: { ...process.env, STRONGSWAN_CONF: join(directory, 'strongswan.conf') },
+        stdio: 'ignore',
+      }),
+    );
+  }
+
+  async #load(host: Host): Promise<void> {
+    for (let n = 0; !existsSync(this.viciSocket(host)); n++) {
+      if (n > 100) throw new Error(`charon on ${host} did not start`);
+      await sleep(100);
+    }
+    const vici = this.#viciOf(host);
+    await vici.request('load-shared', { id: 'lab', type: 'IKE', data: 'labsecret', owners: [] });
+    for (const connection of this.#connections(host)) await vici.request('load-conn', connection);
+  }
+
+  #connections(host: Host): Parameters<ViciClient['request']>[1][] {
+    const make = (
+      name: string,
+      addresses: [string, string],
+      ids: [string, string],
+      selectors: [string, string],
+      child: string,
+    ) => ({
+      [name]: {
+        version: '2',
+        local_addrs: [addresses[0]],
+        remote_addrs: [addresses[1]],
+        mobike: 'no',
+        dpd_delay: '0',
+        rekey_time: '0',
+        unique: 'never',
+        proposals: [this.#options.proposal],
+        local: { auth: 'psk', id: ids[0] },
+        remote: { auth: 'psk', id: ids[1] },
+        children: {
+          [child]: {
+            local_ts: [selectors[0]],
+            remote_ts: [selectors[1]],
+            esp_proposals: ['aes256-sha256'],
+            rekey_time: '0',
+          },
+        },
+      },
+    });
+    const extras = Array.from({ length: this.#options.extras }, (_, n) => n + 1);
+    if (host === 'hub')
+      return [
+        make('site1', ['192.0.2.1', '192.0.2.10'], ['hub', 'spoke1'], ['10.1.0.0/24', '10.2.0.0/24'], 'net'),
+        make('site1-b', ['198.51.100.1', '198.51.100.10'], ['hub', 'spoke1'], ['10.1.0.0/24', '10.2.0.0/24'], 'net'),
+        ...extras.map((n) =>
+          make(
+            `extra${n}`,
+            ['192.0.2.1', '192.0.2.10'],
+            ['hub', `extra${n}`],
+            ['10.1.0.0/24', `10.3.${n}.0/24`],
+            `x${n}`,
+          ),
+        ),
+      ];
+    if (host === 'spoke-b')
+      return [make('hub', ['198.51.100.10', '198.51.100.1'], ['spoke1', 'hub'], ['10.2.0.0/24', '10.1.0.0/24'], 'net')];
+    return [
+      make('hub', ['192.0.2.10', '192.0.2.1'], ['spoke1', 'hub'], ['10.2.0.0/24', '10.1.0.0/24'], 'net'),
+      ...extras.map((n) =>
+        make(
+          `hub-x${n}`,
+          ['192.0.2.10', '192.0.2.1'],
+          [`extra${n}`, 'hub'],
+          [`10.3.${n}.0/24`, '10.1.0.0/24'],
+          `x${n}`,
+        ),
+      ),
+    ];
+  }
+}
