@@ -1,6 +1,7 @@
 /** A gRPC server with reflection, health and a deadline on its end. */
 
-import { readFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { Server } from '@grpc/grpc-js';
 import { loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
@@ -36,9 +37,13 @@ export async function startServer(
   health.addToServer(server);
   new ReflectionService(loadFileDescriptorSetFromBuffer(readFileSync(DESCRIPTORS))).addToServer(server);
   register(server);
+  const socket = settings.address.startsWith('unix:') ? settings.address.slice('unix:'.length) : undefined;
+  if (socket) await removeStaleSocket(socket);
   const port = await new Promise<number>((resolve, reject) =>
     server.bindAsync(settings.address, credentials, (error, bound) => (error ? reject(error) : resolve(bound))),
   );
+  // Whoever may connect may read keys.
+  if (socket) chmodSync(socket, 0o600);
   return {
     server,
     health,
@@ -53,4 +58,18 @@ export async function startServer(
         });
       }),
   };
+}
+
+/** A socket file that a killed process left behind would be in the way; one that answers is somebody's. */
+async function removeStaleSocket(path: string): Promise<void> {
+  if (!existsSync(path)) return;
+  const answered = await new Promise<boolean>((resolve) => {
+    const probe = connect(path);
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code !== 'ECONNREFUSED'));
+  });
+  if (!answered) rmSync(path, { force: true });
 }

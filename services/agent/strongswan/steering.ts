@@ -79,6 +79,11 @@ export function renderRules(steering: Steering, ports: readonly number[], source
     `    ${fromNode}${guarded} ${remote ? '' : 'notrack '}${steer}`,
     `    ${canary}`,
     '  }',
+    // Whatever of ours the rules above did not take goes nowhere; the sender is told.
+    '  chain strays {',
+    '    type filter hook postrouting priority 300; policy accept;',
+    `    ${fromNode}${guarded} counter drop`,
+    '  }',
     '  chain replies_in {',
     '    type filter hook prerouting priority raw; policy accept;',
     `    ${reply} @th,192,32 @passed accept`,

@@ -1,0 +1,197 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PeerState } from '../../proto/gen/dpd/v1/operator_pb.js';
+import { encodeMidInitiator } from '../../services/agent/strongswan/ha-message.ts';
+import { renderRules } from '../../services/agent/strongswan/steering.ts';
+import { spiHex } from '../../services/spi.ts';
+import { Lab, labUnavailable } from './lab.ts';
+import { eventually, Offload } from './offload.ts';
+
+const skip = labUnavailable() ?? false;
+const PROPOSAL = 'aes256gcm16-prfsha256-x25519';
+const EXTRAS = 3;
+const SAS = EXTRAS + 1;
+const PORTS = [14_500, 14_501];
+
+describe('the way out', { skip, timeout: 180_000 }, () => {
+  test('rules never installed, or flushed: no probe, no verdict, visible; probing resumes with the rules', async (t) => {
+    const lab = await Lab.up({ proposal: PROPOSAL, extras: EXTRAS });
+    const offload = new Offload(lab, 'hub', ['--manage-rules', 'false']);
+    const capture = join(lab.directory, 'spoke-a.pcap');
+    const [tcpdump, ...args] = lab.inside('spoke-a', 'tcpdump', '-U', '-w', capture, '-i', 'dpd-a', 'udp');
+    const sniffer = spawn(tcpdump!, args, { stdio: 'ignore' });
+    t.after(async () => {
+      sniffer.kill();
+      await offload.stop();
+      await lab.down();
+    });
+    const rules = join(lab.directory, 'rules.nft');
+    writeFileSync(rules, renderRules({ kind: 'local' }, PORTS));
+    const install = () => lab.exec('hub', 'nft', '-f', rules);
+    const blocked = () =>
+      eventually('every SA is blocked', 10_000, async () => {
+        const peers = await offload.peers();
+        return peers.length === SAS && peers.every(({ state }) => state === PeerState.BLOCKED);
+      });
+    const probing = async () => {
+      const { probesAnswered } = await offload.counters();
+      await eventually(
+        'probing',
+        15_000,
+        async () => (await offload.counters()).probesAnswered >= probesAnswered + 3 * SAS,
+      );
+    };
+
+    await offload.startNode();
+    offload.startAgent();
+    await eventually(
+      'all SAs are watched',
+      20_000,
+      async () => (await offload.counters().catch(() => undefined))?.peers === SAS,
+    );
+    offload.watch();
+    await blocked();
+    await sleep(3_000);
+    assert.equal((await offload.counters()).probesSent, 0, 'probes without rules');
+
+    await install();
+    await probing();
+
+    await lab.exec('hub', 'nft', 'flush', 'chain', 'ip', 'dpd_offload', 'probes_out');
+    await blocked();
+    await sleep(3_000);
+    await install();
+    await probing();
+
+    await lab.exec('hub', 'nft', 'flush', 'ruleset');
+    await blocked();
+    await install();
+    await probing();
+
+    assert.equal(offload.verdicts.length, 0, 'a verdict while the way out was broken');
+    assert.equal((await lab.sas('hub')).length, SAS);
+    sniffer.kill('SIGINT');
+    await sleep(200);
+    const strays = await lab.exec(
+      'spoke-a',
+      'tcpdump',
+      '-nn',
+      '-r',
+      capture,
+      'src host 192.0.2.1 and not src port 4500 and not src port 500 and udp[8:4] = 0',
+    );
+    assert.equal(strays, '', 'a probe left from a wrong port');
+    for (const sa of await lab.sas('spoke-a')) assert.equal(sa.remote.port, 4500);
+  });
+});
+
+describe('the way back', { skip, timeout: 240_000 }, () => {
+  test('late replies find a parked SA, a standing rule, or an SA given back at its true id', async (t) => {
+    const lab = await Lab.up({ proposal: PROPOSAL, extras: EXTRAS });
+    const offload = new Offload(lab);
+    t.after(async () => {
+      if (t.error) process.stderr.write(offload.log);
+      await offload.stop();
+      await lab.down();
+    });
+    const alive = async () =>
+      (await lab.sas('hub'))
+        .filter(({ established }) => established)
+        .map(({ remoteId }) => remoteId)
+        .sort();
+    const everyone = ['extra1', 'extra2', 'extra3', 'spoke1'];
+    const probing = async (sas: number) => {
+      await eventually('probing', 20_000, async () => {
+        const peers = await offload.peers().catch(() => []);
+        return peers.length === sas && peers.every(({ probesAnswered }) => probesAnswered >= 2);
+      });
+    };
+    /** The spoke stands still with an unanswered probe of every SA in its socket. */
+    const holdReplies = async () => {
+      const before = await offload.peers();
+      lab.freeze('spoke-a');
+      await eventually('a probe of every SA is unanswered', 5_000, async () => {
+        const now = await offload.peers();
+        return now.every(
+          ({ probesSent, probesAnswered }, n) => probesSent > before[n]!.probesSent && probesSent > probesAnswered,
+        );
+      });
+    };
+    const kill = async () => {
+      await Promise.all([offload.end('agent', 'SIGKILL'), offload.end('node', 'SIGKILL')]);
+    };
+    const restart = async (sas: number) => {
+      await offload.startNode();
+      offload.startAgent();
+      await probing(sas);
+    };
+
+    await offload.startNode();
+    offload.startAgent();
+    await probing(SAS);
+    offload.watch();
+
+    // Killed between probe and reply, the rule standing: charon hears nothing of it.
+    await holdReplies();
+    await kill();
+    lab.thaw('spoke-a');
+    await sleep(1_500);
+    assert.deepEqual(await alive(), everyone);
+    assert.match(
+      await lab.exec('hub', 'nft', 'list', 'table', 'ip', 'dpd_offload'),
+      /udp dport set/,
+      'the inbound rule is gone',
+    );
+    await restart(SAS);
+
+    // The inbound rule flushed under probing: replies reach charon, which ignores them.
+    // The agent puts the rule back within a second; flushed again and again, some replies get through.
+    await eventually('a reply reaches charon', 10_000, async () => {
+      await lab.exec('hub', 'nft', 'flush', 'chain', 'ip', 'dpd_offload', 'replies_in');
+      return /expected 1073741824, ignored/.test(lab.log('hub'));
+    });
+    assert.deepEqual(await alive(), everyone);
+    await probing(SAS);
+
+    // Stopped cleanly between probe and reply: given back at the true ids, the rules last.
+    await holdReplies();
+    const stopped = offload.end('agent', 'SIGTERM');
+    await sleep(500);
+    lab.thaw('spoke-a');
+    await stopped;
+    await offload.end('node', 'SIGTERM');
+    assert.doesNotMatch(await lab.exec('hub', 'nft', 'list', 'ruleset'), /dpd_offload/);
+    assert.deepEqual(await alive(), everyone);
+    // charon's own next request carries an id that the spoke answers.
+    const before = (await lab.sas('hub')).find(({ remoteId }) => remoteId === 'extra3')!;
+    await lab.rekeyIke('hub', 'extra3');
+    await eventually('the hub itself rekeys an SA given back', 5_000, async () => {
+      const sas = (await lab.sas('hub')).filter(({ remoteId }) => remoteId === 'extra3');
+      return sas.length === 1 && sas[0]!.established && sas[0]!.spi !== before.spi;
+    });
+    await restart(SAS);
+
+    // What all this prevents: an SA that is not parked, without the inbound rule, dies of the late reply.
+    await holdReplies();
+    const victim = (await offload.peer('extra1'))[0]!;
+    await kill();
+    await lab.exec('hub', 'nft', 'flush', 'chain', 'ip', 'dpd_offload', 'replies_in');
+    const { id } = (await lab.sas('hub')).find(({ spi }) => spi === spiHex(victim.sa!.id!))!;
+    const unpark = encodeMidInitiator(3, id, victim.nextMessageId - 1).toString('hex');
+    await lab.exec(
+      'hub',
+      process.execPath,
+      '-e',
+      `const s = require('dgram').createSocket('udp4');
+       s.bind(4510, '127.0.0.2', () => s.send(Buffer.from('${unpark}', 'hex'), 4510, '127.0.0.3', () => setTimeout(() => s.close(), 300)));`,
+    );
+    lab.thaw('spoke-a');
+    await eventually('the unparked SA dies', 5_000, async () => !(await alive()).includes('extra1'));
+    assert.deepEqual(await alive(), ['extra2', 'extra3', 'spoke1']);
+    assert.equal(offload.verdicts.length, 0);
+  });
+});
