@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
+import { Mode } from '../../proto/gen/dpd/v1/types_pb.js';
+import { DETECTION_MS, eventually, HEADEND, Rig } from './rig.ts';
+
+test('a node killed and started again: no SA lost, ids continue, no false verdict, the dead found', async (t) => {
+  const spokes = 300;
+  const dead = [3, 77, 150, 151, 299];
+  const rig = await Rig.start({ spokes });
+  t.after(() => rig.stop());
+  await rig.startAgent();
+  await eventually('everyone was probed', 10_000, async () => (await rig.count('probesAnswered')) >= 2 * spokes);
+
+  await rig.node.stop('SIGKILL');
+  for (const spoke of dead) rig.responder.kill(spoke, 0);
+  await sleep(500);
+  const answered = rig.responder.answered;
+  await rig.startNode();
+  assert.equal(await rig.count('peers'), spokes);
+
+  await eventually('the dead are found', DETECTION_MS + 10_000, () => rig.verdicts.length >= dead.length);
+  await eventually('the living answer', 10_000, () => rig.responder.answered - answered >= 2 * (spokes - dead.length));
+  await sleep(2 * DETECTION_MS);
+  assert.deepEqual(rig.verdicts.map(({ peerId }) => peerId).sort(), dead.map((spoke) => `spoke-${spoke}`).sort());
+  const { peers } = await rig.client.unary(OperatorService.method.listPeers, { headend: HEADEND, pageSize: 1_000 });
+  assert.equal(peers.length, spokes - dead.length);
+  for (const { sa, probesAnswered } of peers) assert(probesAnswered > 0, `${sa!.peerId} does not answer any more`);
+});
+
+test('100,000 SAs whose stream breaks half way end complete', async (t) => {
+  const spokes = 100_000;
+  let proxy: Server | undefined;
+  let passed = 0;
+  let cuts = 0;
+  const sockets = new Set<Socket>();
+  const rig = await Rig.start({
+    spokes,
+    policy: { mode: Mode.DISABLED },
+    agentAddress: async (address) => {
+      proxy = createServer((agent) => {
+        const node = connect(address.slice('unix:'.length));
+        for (const socket of [agent, node]) {
+          sockets.add(socket);
+          socket.on('error', () => {});
+          socket.on('close', () => {
+            sockets.delete(socket);
+            agent.destroy();
+            node.destroy();
+          });
+        }
+        node.pipe(agent);
+        agent.on('data', (bytes) => {
+          passed += bytes.length;
+          // An SA takes about 200 bytes on the wire: cut at a quarter, and again at half of what then is left.
+          if ((cuts === 0 && passed > 5e6) || (cuts === 1 && passed > 12e6)) {
+            cuts++;
+            for (const socket of sockets) socket.destroy();
+          } else node.write(bytes);
+        });
+      });
+      await new Promise<void>((resolve) => proxy!.listen(0, '127.0.0.1', resolve));
+      return `127.0.0.1:${(proxy.address() as { port: number }).port}`;
+    },
+  });
+  t.after(async () => {
+    await rig.stop();
+    proxy?.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  await rig.startAgent(120_000);
+  assert.equal(cuts, 2, 'the stream was not cut');
+  assert.equal(await rig.count('peers'), spokes);
+  // And they are in Redis, not only in memory.
+  await rig.node.stop('SIGKILL');
+  await rig.startNode();
+  assert.equal(await rig.count('peers'), spokes);
+});

@@ -1,0 +1,149 @@
+/** A real node with its own Redis, simulated spokes that speak real IKEv2, and an agent between them. */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { NodeProcess } from '../../loadtest/node-process.ts';
+import { type FleetShape, saOf } from '../../loadtest/spokes/fleet.ts';
+import { Responder } from '../../loadtest/spokes/responder.ts';
+import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
+import { Action, Mode, PolicySchema, type Sa, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
+import { Agent } from '../../services/agent/agent.ts';
+import { SimulatedDataPlane } from '../../services/agent/simulated.ts';
+import { ApiClient } from '../../services/grpc/client.ts';
+import { createLogger } from '../../services/log.ts';
+import { bindUdp } from '../../workers/udp.ts';
+
+export const HEADEND = 'rig-hub';
+export const SHARDS = 2;
+export const SILENT = createLogger('test', 'silent');
+
+export const POLICY = create(PolicySchema, {
+  mode: Mode.ON_IDLE,
+  intervalMs: 1_000,
+  retryIntervalMs: 300,
+  retries: 3,
+  jitterPercent: 10,
+  action: Action.CLEAR,
+});
+export const DETECTION_MS = POLICY.intervalMs + POLICY.retries * POLICY.retryIntervalMs;
+
+/** Waits until `check` holds. Rejects after `ms`, naming what was waited for. */
+export async function eventually(what: string, ms: number, check: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + ms;
+  while (!(await check())) {
+    if (Date.now() > deadline) throw new Error(`not within ${ms} ms: ${what}`);
+    await sleep(20);
+  }
+}
+
+export type RigOptions = {
+  readonly spokes: number;
+  readonly policy?: MessageInitShape<typeof PolicySchema>;
+  /** The agent connects through this address instead of the node's. */
+  readonly agentAddress?: (nodeAddress: string) => Promise<string>;
+  readonly nodeEnv?: Record<string, string>;
+  /** The node serves here instead of on a unix socket. */
+  readonly address?: string;
+};
+
+export class Rig {
+  readonly directory = mkdtempSync(join(tmpdir(), 'dpd-rig-'));
+  readonly address: string;
+  readonly client: ApiClient;
+  readonly responder: Responder;
+  readonly verdicts: Verdict[] = [];
+  readonly #options: RigOptions;
+  #sockets: Awaited<ReturnType<typeof bindUdp>>[] = [];
+  fleet!: FleetShape;
+  node!: NodeProcess;
+  agent!: Agent;
+  /** What all nodes of this rig logged. */
+  logs = '';
+
+  private constructor(options: RigOptions) {
+    this.#options = options;
+    this.address = options.address ?? `unix:${join(this.directory, 'api.sock')}`;
+    this.client = new ApiClient(plain(this.address));
+    this.responder = new Responder('rig', options.spokes);
+  }
+
+  /** Starts node and spokes; the agent with {@link startAgent}. */
+  static async start(options: RigOptions): Promise<Rig> {
+    const rig = new Rig(options);
+    rig.#sockets = await Promise.all(Array.from({ length: 4 }, (_, n) => bindUdp(`127.3.0.${n + 1}`, 0)));
+    for (const socket of rig.#sockets)
+      socket.on('message', (request, from) => {
+        const response = rig.responder.answer(request);
+        if (response) socket.send(Buffer.from(response), from.port, from.address);
+      });
+    rig.fleet = {
+      count: options.spokes,
+      shards: SHARDS,
+      seed: 'rig',
+      sockets: rig.#sockets.map((socket) => socket.address()),
+    };
+    await rig.startNode();
+    return rig;
+  }
+
+  async startNode(): Promise<void> {
+    this.node = await NodeProcess.start(this.address, {
+      DPD_DATA_DIR: join(this.directory, 'data'),
+      DPD_NODE_ID: 'rig-node',
+      DPD_PROBE_ADDRESS: '127.0.0.1',
+      DPD_PROBE_PORT_BASE: '0',
+      LOG_LEVEL: 'debug',
+      ...this.#options.nodeEnv,
+    });
+  }
+
+  sa(spoke: number, life = 0): Sa {
+    return saOf(this.fleet, spoke, life, create(PolicySchema, { ...POLICY, ...this.#options.policy }));
+  }
+
+  /** Starts an agent for all spokes and waits until they are registered. */
+  async startAgent(settleMs = 60_000): Promise<void> {
+    const { spokes, agentAddress } = this.#options;
+    const dataPlane = new SimulatedDataPlane(
+      {
+        sas: Array.from({ length: spokes }, (_, spoke) => this.sa(spoke)),
+        failOver: (sa, endpoint) => {
+          const spoke = Number(sa.peerId.slice('spoke-'.length));
+          this.responder.bring(spoke, endpoint);
+          return this.sa(spoke, endpoint);
+        },
+      },
+      { share: 0, everyMs: 1_000 },
+      { verdict: (verdict) => this.verdicts.push(verdict) },
+    );
+    const address = agentAddress ? await agentAddress(this.address) : this.address;
+    this.agent = new Agent({ ...plain(address), headend: HEADEND, shards: SHARDS }, dataPlane, SILENT);
+    await dataPlane.start(this.agent);
+    await eventually('all SAs registered', settleMs, () => this.agent.settled);
+  }
+
+  /** Sum of a counter over the headend's shards. */
+  async count(
+    name: 'peers' | 'probesAnswered' | 'probesSent' | 'verdicts' | 'repliesForged' | 'alive',
+  ): Promise<number> {
+    const { shards } = await this.client.unary(OperatorService.method.getCounters, { headend: HEADEND });
+    return shards.reduce((sum, shard) => sum + Number(shard[name]), 0);
+  }
+
+  async stop(): Promise<void> {
+    await this.agent?.stop();
+    this.client.close();
+    await this.node.stop();
+    this.logs += this.node.log;
+    for (const socket of this.#sockets) socket.close();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** Transport settings of a plaintext client. */
+export function plain(address: string) {
+  return { address, tlsCert: undefined, tlsKey: undefined, tlsCa: undefined, allowPlaintext: false };
+}
