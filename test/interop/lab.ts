@@ -43,6 +43,8 @@ export type LabOptions = {
   readonly proposal: string;
   /** IKE SAs from spoke-a besides the main one. */
   readonly extras: number;
+  /** The spokes' own DPD, in strongSwan's notation; off by default. */
+  readonly spokeDpd?: string;
 };
 
 export class Lab {
@@ -299,7 +301,7 @@ export class Lab {
         local_addrs: [addresses[0]],
         remote_addrs: [addresses[1]],
         mobike: 'no',
-        dpd_delay: '0',
+        dpd_delay: host === 'hub' ? '0' : (this.#options.spokeDpd ?? '0'),
         rekey_time: '0',
         unique: 'never',
         proposals: [this.#options.proposal],

@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { create } from '@bufbuild/protobuf';
+import fc from 'fast-check';
+import { InventorySchema } from '../../../proto/gen/dpd/v1/headend_pb.js';
+import { type Sa, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { type Batch, Registration } from '../../../services/agent/registration.ts';
+import { spiHex } from '../../../services/spi.ts';
+
+const sa = (n: number, revision: number): Sa =>
+  create(SaSchema, { id: { initiatorSpi: BigInt(n + 1), responderSpi: BigInt(n + 1) }, revision });
+
+/** A node that holds SAs by SPI and says so. */
+class Node {
+  readonly held = new Map<string, { handle: number; sa: Sa }>();
+  #handle = 0;
+
+  apply(batch: Batch): number[] {
+    if (batch.kind === 'remove') {
+      for (const id of batch.ids) this.held.delete(spiHex(id));
+      return [];
+    }
+    return batch.sas.map((item) => {
+      const handle = this.held.get(spiHex(item.id!))?.handle ?? this.#handle++;
+      this.held.set(spiHex(item.id!), { handle, sa: item });
+      return handle;
+    });
+  }
+
+  inventory() {
+    const rows = [...this.held.values()];
+    return create(InventorySchema, {
+      initiatorSpis: rows.map((row) => row.sa.id!.initiatorSpi),
+      responderSpis: rows.map((row) => row.sa.id!.responderSpi),
+      handles: rows.map((row) => row.handle),
+      revisions: rows.map((row) => row.sa.revision),
+      complete: true,
+    });
+  }
+}
+
+test('property: whatever is lost on the way, both sides end with the same SAs', () => {
+  const step = fc.oneof(
+    fc.record({ kind: fc.constant('upsert' as const), n: fc.nat(40) }),
+    fc.record({ kind: fc.constant('remove' as const), n: fc.nat(40) }),
+    // A batch that arrives; one that arrives but whose answer is lost; one that is lost itself.
+    fc.record({ kind: fc.constantFrom('send' as const, 'mute' as const, 'lose' as const), n: fc.constant(0) }),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 150 }), (steps) => {
+      const registration = new Registration();
+      const node = new Node();
+      registration.complete();
+      registration.takeInventory(node.inventory());
+      let revision = 0;
+      for (const { kind, n } of steps) {
+        if (kind === 'upsert') registration.upsert(sa(n, ++revision));
+        else if (kind === 'remove') registration.remove(sa(n, 0).id!);
+        else {
+          const batch = registration.next();
+          if (!batch) continue;
+          const handles = kind === 'lose' ? [] : node.apply(batch);
+          if (kind === 'send') registration.done(batch, handles);
+          else {
+            registration.reset();
+            registration.takeInventory(node.inventory());
+          }
+        }
+      }
+      for (let batch = registration.next(); batch; batch = registration.next())
+        registration.done(batch, node.apply(batch));
+      assert.deepEqual(
+        new Map([...node.held].map(([spi, row]) => [spi, row.sa.revision])),
+        new Map(Array.from(registration.wanted(), (wanted) => [spiHex(wanted.id!), wanted.revision])),
+      );
+      for (const [spi, { handle }] of node.held) assert.equal(registration.handleOf(spi), handle);
+    }),
+  );
+});
+
+test('until everything wanted has been told, nothing that the node holds is removed', () => {
+  const node = new Node();
+  node.apply({ kind: 'upsert', sas: [sa(1, 1), sa(2, 1)] });
+  const registration = new Registration();
+  registration.takeInventory(node.inventory());
+  assert.equal(registration.next(), undefined);
+  registration.upsert(sa(1, 1));
+  registration.complete();
+  const batch = registration.next();
+  assert(batch?.kind === 'remove');
+  assert.deepEqual(batch.ids.map(spiHex), [spiHex(sa(2, 1).id!)]);
+});
