@@ -18,7 +18,9 @@ export class ApiClient {
 
   /** Connects lazily. Throws SettingsError on credentials that cannot be used. */
   constructor(settings: TransportSettings) {
-    this.#client = new Client(settings.address, clientCredentials(settings), {
+    const { credentials, options } = clientCredentials(settings);
+    this.#client = new Client(settings.address, credentials, {
+      ...options,
       'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
       'grpc.keepalive_time_ms': 10_000,
       'grpc.keepalive_timeout_ms': 5_000,

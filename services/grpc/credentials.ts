@@ -1,7 +1,9 @@
 /** Transport security. The API carries IKE keys: TLS with client certificates, or plaintext that stays on the host. */
 
 import { readFileSync } from 'node:fs';
-import { ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
+import { isIP } from 'node:net';
+import { type PeerCertificate, checkServerIdentity as verifyIdentity } from 'node:tls';
+import { ChannelCredentials, type ChannelOptions, ServerCredentials } from '@grpc/grpc-js';
 import { SettingsError } from '../settings.ts';
 
 /** Where and how to talk. */
@@ -23,10 +25,24 @@ export function serverCredentials(settings: TransportSettings): ServerCredential
   return ServerCredentials.createSsl(pem.ca, [{ cert_chain: pem.cert, private_key: pem.key }], true);
 }
 
-/** Credentials for a client. Throws SettingsError. */
-export function clientCredentials(settings: TransportSettings): ChannelCredentials {
+/** Sent as server name where the address is an IP address, for which TLS has no such name (RFC 6066 section 3). */
+const NO_NAME = 'ip-address.invalid';
+
+/** Credentials for a client, and the channel options that go with them. Throws SettingsError. */
+export function clientCredentials(settings: TransportSettings): {
+  credentials: ChannelCredentials;
+  options: ChannelOptions;
+} {
   const pem = readPem(settings);
-  return pem ? ChannelCredentials.createSsl(pem.ca, pem.key, pem.cert) : ChannelCredentials.createInsecure();
+  if (!pem) return { credentials: ChannelCredentials.createInsecure(), options: {} };
+  const host = settings.address.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
+  if (!isIP(host)) return { credentials: ChannelCredentials.createSsl(pem.ca, pem.key, pem.cert), options: {} };
+  // grpc-js would give the address as server name, which Node 26 refuses; the certificate must still be for it.
+  const checkServerIdentity = (_name: string, certificate: PeerCertificate) => verifyIdentity(host, certificate);
+  return {
+    credentials: ChannelCredentials.createSsl(pem.ca, pem.key, pem.cert, { checkServerIdentity }),
+    options: { 'grpc.ssl_target_name_override': NO_NAME, 'grpc.default_authority': settings.address },
+  };
 }
 
 function readPem(settings: TransportSettings): { cert: Buffer; key: Buffer; ca: Buffer } | undefined {

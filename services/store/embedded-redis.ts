@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SettingsError } from '../settings.ts';
 import { connectRedis } from './redis.ts';
@@ -14,7 +15,10 @@ const STOP_MS = 5_000;
 /** The shell's exit code for a program that it cannot find. */
 const NOT_FOUND = 127;
 /** Ends redis-server when our end of descriptor 3 closes, however this process dies: two must never share a file. */
-const DIES_WITH_US = '(cat <&3 >/dev/null; kill -TERM $$ 2>/dev/null) & exec 3<&-; exec redis-server "$@"';
+const DIES_WITH_US = `
+(cat <&3; grep -qs redis-server /proc/$$/comm && kill -TERM $$) >/dev/null 2>&1 &
+exec 3<&-
+exec redis-server "$@"`;
 
 export type EmbeddedRedis = {
   /** For connectRedis. */
@@ -65,6 +69,8 @@ export async function startEmbeddedRedis(dataDirectory: string): Promise<Embedde
         ? new SettingsError('redis-server is not installed: `apt-get install redis-server`, or set REDIS_URL')
         : new Error(`redis-server ended with ${code}:\n${output}`);
     rmSync(sockets, { recursive: true, force: true });
+    // The shell that waits for our end may go.
+    (child.stdio[3] as Writable).destroy();
   });
   const deadline = Date.now() + START_MS;
   while (!existsSync(path)) {

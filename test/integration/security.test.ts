@@ -1,0 +1,211 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync as readlink, rmSync, statSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { identityOf } from '../../loadtest/spokes/fleet.ts';
+import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
+import { ApiClient } from '../../services/grpc/client.ts';
+import { Offset } from '../../workers/ike/message.ts';
+import { eventually, HEADEND, plain, Rig } from './rig.ts';
+
+test('IKE keys are nowhere in the clear: not in Redis, logs or operator answers', async (t) => {
+  const spokes = 30;
+  const rig = await Rig.start({ spokes });
+  t.after(() => rig.stop());
+  await rig.startAgent();
+  rig.responder.kill(0, 0);
+  await eventually('a verdict', 10_000, () => rig.verdicts.length === 1);
+  const { peers } = await rig.client.unary(OperatorService.method.listPeers, { headend: HEADEND });
+  for (const { sa, hasKeys } of peers) assert(hasKeys && sa!.keys === undefined);
+  const data = join(rig.directory, 'data');
+  const files = readdirSync(data, { recursive: true, encoding: 'utf8' }).map((name) => join(data, name));
+  const contents = files.filter((file) => statSync(file).isFile()).map((file) => readFileSync(file));
+  contents.push(
+    Buffer.from(rig.node.log),
+    Buffer.from(JSON.stringify(peers, (_, value) => (typeof value === 'bigint' ? String(value) : value))),
+  );
+  assert(
+    contents.some((bytes) => bytes.includes('spoke-7')),
+    'the scan would find nothing',
+  );
+  for (let spoke = 0; spoke < spokes; spoke++) {
+    const { skEi, skEr, skAi, skAr } = identityOf('rig', spoke, 0);
+    for (const key of [skEi, skEr, skAi, skAr].filter(({ length }) => length > 0))
+      for (const form of ['latin1', 'hex', 'base64'] as const) {
+        const needle = form === 'latin1' ? Buffer.from(key) : Buffer.from(Buffer.from(key).toString(form).slice(0, 24));
+        assert(
+          !contents.some((bytes) => bytes.includes(needle)),
+          `a key of spoke ${spoke} stands in the clear as ${form}`,
+        );
+      }
+  }
+  assert.equal(statSync(join(data, 'vault.key')).mode & 0o777, 0o600);
+});
+
+test('TLS: only with a certificate of the CA', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'dpd-tls-'));
+  const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: directory, stdio: 'ignore' });
+  const authority = (name: string) =>
+    openssl(
+      'req',
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:P-256',
+      '-nodes',
+      '-days',
+      '1',
+      '-subj',
+      `/CN=${name}`,
+      '-keyout',
+      `${name}.key`,
+      '-out',
+      `${name}.pem`,
+    );
+  const certificate = (name: string, ca: string) => {
+    openssl(
+      'req',
+      '-new',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:P-256',
+      '-nodes',
+      '-subj',
+      '/CN=localhost',
+      '-addext',
+      'subjectAltName=DNS:localhost,IP:127.0.0.1',
+      '-keyout',
+      `${name}.key`,
+      '-out',
+      `${name}.csr`,
+    );
+    openssl(
+      'x509',
+      '-req',
+      '-in',
+      `${name}.csr`,
+      '-CA',
+      `${ca}.pem`,
+      '-CAkey',
+      `${ca}.key`,
+      '-days',
+      '1',
+      '-copy_extensions',
+      'copy',
+      '-out',
+      `${name}.pem`,
+    );
+  };
+  authority('ca');
+  authority('stranger-ca');
+  certificate('node', 'ca');
+  certificate('agent', 'ca');
+  certificate('stranger', 'stranger-ca');
+  const port = await freePort();
+  const address = `127.0.0.1:${port}`;
+  const tls = (name: string) => ({
+    address,
+    tlsCert: join(directory, `${name}.pem`),
+    tlsKey: join(directory, `${name}.key`),
+    tlsCa: join(directory, 'ca.pem'),
+    allowPlaintext: false,
+  });
+  const node = tls('node');
+  const { ConcentratorNode } = await import('../../services/concentrator/node.ts');
+  const { NODE_SETTINGS } = await import('../../services/concentrator/settings.ts');
+  const { readSettings } = await import('../../services/settings.ts');
+  const { SILENT } = await import('./rig.ts');
+  const settings = readSettings('', NODE_SETTINGS, ['--data-dir', join(directory, 'data'), '--threads', '1']);
+  const running = await ConcentratorNode.start({ ...settings, ...node }, SILENT);
+  t.after(async () => {
+    await running.stop();
+    rmSync(directory, { recursive: true });
+  });
+  const ask = async (transport: ConstructorParameters<typeof ApiClient>[0]) => {
+    const client = new ApiClient(transport);
+    try {
+      return await client.unary(OperatorService.method.getClusterState, {}, 2_000);
+    } finally {
+      client.close();
+    }
+  };
+  assert.equal((await ask(tls('agent'))).redisConnected, true);
+  await assert.rejects(ask(tls('stranger')));
+  await assert.rejects(ask(plain(address)));
+});
+
+test('datagrams that prove nothing are counted and change nothing', async (t) => {
+  const rig = await Rig.start({ spokes: 2 });
+  t.after(() => rig.stop());
+  await rig.startAgent();
+  rig.responder.kill(0, 0);
+  // An attacker on the path sees the probes of the dead spoke and answers for it, as well as it can without keys.
+  const socket = createSocket('udp4');
+  t.after(() => socket.close());
+  const seen: Buffer[] = [];
+  const ports = new Set<number>();
+  const answer = rig.responder.answer.bind(rig.responder);
+  const counters = async () =>
+    (await rig.client.unary(OperatorService.method.getCounters, { headend: HEADEND })).shards;
+  rig.responder.answer = (request) => {
+    seen.push(Buffer.from(request));
+    return answer(request);
+  };
+  await eventually('a verdict in spite of forged replies', 10_000, async () => {
+    for (const shard of await shardPorts(rig)) ports.add(shard);
+    for (const request of seen.splice(0)) {
+      const reply = Buffer.from(request);
+      reply[Offset.FLAGS] = 0x28;
+      const garbage = Buffer.from(reply.subarray(0, 30));
+      for (const port of ports) {
+        socket.send(reply, port, '127.0.0.1');
+        socket.send(garbage, port, '127.0.0.1');
+      }
+    }
+    return rig.verdicts.length > 0;
+  });
+  assert.deepEqual(
+    rig.verdicts.map(({ peerId }) => peerId),
+    ['spoke-0'],
+  );
+  const shards = await counters();
+  const sum = (name: 'repliesForged' | 'repliesMalformed' | 'repliesUnknownSa' | 'repliesReplayed') =>
+    shards.reduce((total, shard) => total + Number(shard[name]), 0);
+  assert(sum('repliesForged') > 0, 'no forged reply was counted');
+  assert(sum('repliesMalformed') > 0, 'no malformed reply was counted');
+});
+
+/** UDP ports of the node's probe sockets, from the kernel. */
+async function shardPorts(rig: Rig): Promise<number[]> {
+  const sockets = readFileSync(`/proc/${rig.node.process.pid}/net/udp`, 'utf8');
+  const own = new Set(
+    readdirSync(`/proc/${rig.node.process.pid}/fd`).flatMap((fd) => {
+      try {
+        return /socket:\[(\d+)\]/.exec(readlink(`/proc/${rig.node.process.pid}/fd/${fd}`))?.[1] ?? [];
+      } catch {
+        return [];
+      }
+    }),
+  );
+  return sockets
+    .split('\n')
+    .slice(1)
+    .flatMap((line) => {
+      const fields = line.trim().split(/\s+/);
+      return own.has(fields[9] ?? '') ? [Number.parseInt(fields[1]!.split(':')[1]!, 16)] : [];
+    });
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}

@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { test } from 'node:test';
+import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node';
+import { inSpan, registerTracing, SuspicionTraces } from '../../services/telemetry/traces.ts';
+import { DETECTION_MS, eventually, Rig } from './rig.ts';
+
+test('one trace from the first unanswered probe to the acknowledgement, across node and agent', async () => {
+  const exporter = new InMemorySpanExporter();
+  const stop = registerTracing('test', new SimpleSpanProcessor(exporter), {});
+  const traces = new SuspicionTraces();
+  const facts = { headend: 'h', shard: 0, peerId: 'p', sa: 'aa', firstProbeUnix: Date.now() - 5_000, attempts: 3 };
+  const traceparent = traces.verdict(facts, 'v1');
+  assert.match(traceparent, /^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
+  traces.logged('v1');
+  await inSpan('dpd.failover', traceparent, async () => {});
+  assert.deepEqual(
+    exporter.getFinishedSpans().map(({ name }) => name),
+    ['dpd.failover'],
+  );
+  traces.acknowledged('v1', 'FAILED_OVER');
+  traces.recovered(facts);
+  const [failover, suspicion, recovered] = exporter.getFinishedSpans();
+  assert.equal(failover!.spanContext().traceId, suspicion!.spanContext().traceId);
+  assert.equal(failover!.parentSpanContext?.spanId, suspicion!.spanContext().spanId);
+  assert(Math.abs(suspicion!.startTime[0] * 1_000 + suspicion!.startTime[1] / 1e6 - facts.firstProbeUnix) < 2);
+  assert.deepEqual(
+    suspicion!.events.map(({ name }) => name),
+    ['verdict', 'logged', 'acknowledged'],
+  );
+  assert.notEqual(recovered!.spanContext().traceId, suspicion!.spanContext().traceId);
+  await stop();
+});
+
+test('a node exports over OTLP when it is configured; healthy peers make no spans', async (t) => {
+  const bodies: Buffer[] = [];
+  const collector = createServer((request, response) => {
+    request.on('data', (bytes: Buffer) => bodies.push(bytes));
+    request.on('end', () => response.end());
+  });
+  await new Promise<void>((resolve) => collector.listen(0, '127.0.0.1', resolve));
+  const { port } = collector.address() as { port: number };
+  const rig = await Rig.start({
+    spokes: 50,
+    nodeEnv: { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`, OTEL_BSP_SCHEDULE_DELAY: '200' },
+  });
+  t.after(async () => {
+    await rig.stop();
+    collector.closeAllConnections();
+    collector.close();
+  });
+  await rig.startAgent();
+  await eventually('everyone was probed', 10_000, async () => (await rig.count('probesAnswered')) >= 100);
+  assert.equal(Buffer.concat(bodies).includes('dpd.suspicion'), false, 'a healthy peer made a span');
+  rig.responder.kill(7, 0);
+  await eventually('the suspicion is exported', DETECTION_MS + 10_000, () =>
+    Buffer.concat(bodies).includes('dpd.suspicion'),
+  );
+  assert(Buffer.concat(bodies).includes('spoke-7'));
+});
