@@ -195,3 +195,41 @@ describe('the way back', { skip, timeout: 240_000 }, () => {
     assert.equal(offload.verdicts.length, 0);
   });
 });
+
+describe('an agent that comes back', { skip, timeout: 120_000 }, () => {
+  test('an SA set up while it was away is rekeyed to learn its keys, with charon hearing its own replies', async (t) => {
+    const lab = await Lab.up({ proposal: PROPOSAL, extras: 2, late: 1 });
+    const offload = new Offload(lab);
+    t.after(async () => {
+      if (t.error) process.stderr.write(offload.log);
+      await offload.stop();
+      await lab.down();
+    });
+    await offload.startNode();
+    offload.startAgent();
+    await eventually(
+      'probing',
+      20_000,
+      async () => ((await offload.counters().catch(() => undefined))?.probesAnswered ?? 0) >= 4,
+    );
+    await offload.end('agent', 'SIGKILL');
+    await lab.initiate('spoke-a', 'x2');
+    const gap = (await lab.sas('hub')).find(({ remoteId }) => remoteId === 'extra2')!;
+    offload.watch();
+    offload.startAgent();
+    await eventually('the late SA is probed', 20_000, async () => {
+      const peers = await offload.peer('extra2').catch(() => []);
+      return peers.length === 1 && peers[0]!.probesAnswered >= 3;
+    });
+    const sas = (await lab.sas('hub')).filter(({ remoteId }) => remoteId === 'extra2');
+    assert.equal(sas.length, 1, 'charon did not hear that the old SA was deleted');
+    assert.notEqual(sas[0]!.spi, gap.spi);
+    await eventually(
+      'the exception is taken back',
+      5_000,
+      async () => !/elements/.test(await lab.exec('hub', 'nft', 'list', 'set', 'ip', 'dpd_offload', 'passed')),
+    );
+    assert.equal((await lab.sas('hub')).length, 3);
+    assert.equal(offload.verdicts.length, 0);
+  });
+});

@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
+import { Agent } from '../../services/agent/agent.ts';
+import { SimulatedDataPlane } from '../../services/agent/simulated.ts';
+import { ConcentratorNode } from '../../services/concentrator/node.ts';
+import { NODE_SETTINGS } from '../../services/concentrator/settings.ts';
+import { readSettings } from '../../services/settings.ts';
+import { startEmbeddedRedis } from '../../services/store/embedded-redis.ts';
+import { DETECTION_MS, eventually, HEADEND, plain, Rig, SHARDS, SILENT } from './rig.ts';
+
+test('Redis away: liveness goes on, nobody is killed by it, and the verdicts arrive when it is back', async (t) => {
+  const spokes = 100;
+  const dead = [5, 50];
+  const rig = await Rig.start({ spokes });
+  const redis = Number(readFileSync(join(rig.directory, 'data', 'redis.pid'), 'utf8'));
+  t.after(async () => {
+    process.kill(redis, 'SIGCONT');
+    await rig.stop();
+  });
+  await rig.startAgent();
+  await eventually('everyone was probed', 10_000, async () => (await rig.count('probesAnswered')) >= spokes);
+  process.kill(redis, 'SIGSTOP');
+  for (const spoke of dead) rig.responder.kill(spoke, 0);
+  const before = rig.responder.answered;
+  await sleep(8_000);
+  assert(rig.responder.answered - before > 3 * spokes, 'probing stood still without Redis');
+  assert.equal(rig.verdicts.length, 0, 'a verdict was delivered before it was in the log');
+  process.kill(redis, 'SIGCONT');
+  await eventually('the verdicts arrive', 10_000, () => rig.verdicts.length >= dead.length);
+  await sleep(2 * DETECTION_MS);
+  assert.deepEqual(rig.verdicts.map(({ peerId }) => peerId).sort(), dead.map((spoke) => `spoke-${spoke}`).sort());
+});
+
+/** Nodes in this process on one Redis, with spokes and data planes of a rig. */
+async function cluster(names: readonly string[]) {
+  const directory = mkdtempSync(join(tmpdir(), 'dpd-cluster-'));
+  const redis = await startEmbeddedRedis(join(directory, 'redis'));
+  const vaultKey = randomBytes(32).toString('base64');
+  const nodes = await Promise.all(
+    names.map((name) => {
+      const settings = readSettings('', NODE_SETTINGS, ['--threads', '1', '--probe-address', '127.0.0.1'], {});
+      return ConcentratorNode.start(
+        {
+          ...settings,
+          address: `unix:${join(directory, `${name}.sock`)}`,
+          nodeId: name,
+          redisUrl: redis.url,
+          vaultKey,
+          probePortBase: 0,
+        },
+        SILENT,
+      );
+    }),
+  );
+  return {
+    nodes,
+    address: (name: string) => `unix:${join(directory, `${name}.sock`)}`,
+    async stop() {
+      for (const node of nodes) await node.stop();
+      await redis.stop();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function connectAgent(rig: Rig, address: string, spokes: number): Promise<Agent> {
+  const plane = new SimulatedDataPlane(
+    { sas: Array.from({ length: spokes }, (_, spoke) => rig.sa(spoke)), failOver: () => undefined },
+    { share: 0, everyMs: 1_000 },
+    { verdict: (verdict) => rig.verdicts.push(verdict) },
+  );
+  const agent = new Agent({ ...plain(address), headend: HEADEND, shards: SHARDS }, plane, SILENT);
+  await plane.start(agent);
+  await eventually('registered', 10_000, () => agent.settled);
+  return agent;
+}
+
+test('a shard’s thread dies: its SAs are watched again on a new one', async (t) => {
+  const spokes = 40;
+  const rig = await Rig.start({ spokes });
+  const { nodes, address, stop } = await cluster(['one']);
+  const agent = await connectAgent(rig, address('one'), spokes);
+  t.after(async () => {
+    await agent.stop();
+    await stop();
+    await rig.stop();
+  });
+  const host = nodes[0]!.hosts()[0]!;
+  await eventually('everyone was probed', 10_000, () => rig.responder.answered >= 2 * spokes);
+  const before = host.records;
+  // Nothing that the API lets through makes the thread throw; this does.
+  host.setPath(null as never);
+  await eventually('the shard is loaded again', 10_000, () => host.records !== before && agent.settled);
+  const answered = rig.responder.answered;
+  await eventually('everyone is probed again', 10_000, () => rig.responder.answered - answered >= 3 * spokes);
+  assert.equal(rig.verdicts.length, 0);
+  assert.equal(
+    nodes[0]!.hosts().reduce((sum, { records }) => sum + records.set.count, 0),
+    spokes,
+  );
+});
+
+test('a newer owner fences the former one off', async (t) => {
+  const spokes = 40;
+  const rig = await Rig.start({ spokes });
+  const { nodes, address, stop } = await cluster(['one', 'two']);
+  const first = await connectAgent(rig, address('one'), spokes);
+  await eventually('everyone was probed', 10_000, () => rig.responder.answered >= 2 * spokes);
+  await first.stop();
+  const second = await connectAgent(rig, address('two'), spokes);
+  t.after(async () => {
+    await second.stop();
+    await stop();
+    await rig.stop();
+  });
+  await eventually('the former owner lets go', 5_000, () => nodes[0]!.hosts().length === 0);
+  const answered = rig.responder.answered;
+  await eventually(
+    'the new owner continues the message ids',
+    10_000,
+    () => rig.responder.answered - answered >= 3 * spokes,
+  );
+  await sleep(DETECTION_MS);
+  assert.equal(rig.verdicts.length, 0);
+  const leases = await Promise.all(
+    Array.from({ length: SHARDS }, (_, shard) => nodes[1]!.redis.hget(`dpd:{${HEADEND}/${shard}}:lease`, 'node')),
+  );
+  assert.deepEqual(leases, ['two', 'two']);
+  const { shards } = await rig.client.unary(OperatorService.method.getClusterState, {});
+  assert.equal(shards.length, 0, 'another cluster sees these shards');
+});
