@@ -2,7 +2,9 @@
 # Lints the API, refuses changes that break it against the main branch, and checks that the generated code is fresh.
 set -eu
 buf lint
-if git rev-parse -q --verify origin/main >/dev/null 2>&1; then base=origin/main; else base=HEAD~1; fi
+# On main itself, the commit before is what it must not break.
+base=$(git rev-parse -q --verify origin/main || echo HEAD~1)
+[ "$base" != "$(git rev-parse HEAD)" ] || base=HEAD~1
 if git cat-file -e "$base:buf.yaml" 2>/dev/null; then
   buf breaking --against ".git#ref=$base"
 else

@@ -210,7 +210,7 @@ export class Shard {
     }
     this.#sessions.add(sa);
     if (gated && sa.candidates > 0) this.#liveness.resync(handle, sa.candidates);
-    this.#machine.add(handle, sa.policy, this.#io.now() - sa.heardAgeMs, gated, ready);
+    this.#machine.add(handle, sa.policy, this.#io.now() - sa.heardAgeMs, { gated, ready, spreadFirst: true });
     if (sa.dead) this.#machine.restoreDead(handle);
   }
 

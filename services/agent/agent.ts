@@ -38,6 +38,7 @@ export class Agent implements AgentSide {
           { headend, shard, shards },
           {
             connected: (probePort, held) => dataPlane.connected(shard, probePort, held),
+            held: (spis) => dataPlane.held(spis),
             released: (spi, mid) => dataPlane.released(spi, mid),
             disconnected: () => dataPlane.disconnected(shard),
             verdicts: (verdicts) => {

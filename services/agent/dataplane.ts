@@ -37,6 +37,8 @@ export interface DataPlane {
   start(agent: AgentSide): Promise<void>;
   /** The node's shard is up and probes from this UDP port; called again after every reconnection. */
   connected(shard: number, probePort: number, held: readonly HeldSa[]): void;
+  /** The node holds these SAs, durably, as last told. SPI pairs in hex. */
+  held(spis: readonly string[]): void;
   /** The node has let an SA go that was removed; `nextMessageId` is the first id it never used, undefined without keys. */
   released(spi: string, nextMessageId: number | undefined): void;
   /** The stream of the shard broke. */

@@ -69,6 +69,8 @@ export class SimulatedDataPlane implements DataPlane {
     this.#agent.path(shard, { canaryAddress: address, canaryPort: port, guarded: false, ready: true });
   }
 
+  held(): void {}
+
   released(): void {}
 
   disconnected(): void {}
@@ -96,7 +98,7 @@ export class SimulatedDataPlane implements DataPlane {
     return { outcome: Outcome.FAILED_OVER, detail: `endpoint ${verdict.nextEndpoint}` };
   }
 
-  async probe(): Promise<boolean> {
+  async probe(_sa: Sa): Promise<boolean> {
     return false;
   }
 

@@ -29,6 +29,8 @@ export type UplinkEvents = {
   /** The inventory is complete; the shard probes from this port. */
   connected(probePort: number, held: readonly HeldSa[]): void;
   disconnected(): void;
+  /** These SAs are durably in the node's care. */
+  held(spis: readonly string[]): void;
   /** An SA removed is out of the node's care. */
   released(spi: string, nextMessageId: number | undefined): void;
   verdicts(verdicts: readonly Verdict[]): void;
@@ -191,6 +193,7 @@ export class ShardUplink {
         const batch = this.#outstanding.get(message.value.batchId);
         this.#outstanding.delete(message.value.batchId);
         if (batch) this.registration.done(batch, message.value.handles);
+        if (batch?.kind === 'upsert') this.#events.held(batch.sas.map(({ id }) => spiHex(id!)));
         if (batch?.kind === 'remove')
           batch.ids.forEach((id, n) => this.#events.released(spiHex(id), midOf(message.value.nextMessageIds[n]!)));
         this.#pump();
@@ -209,6 +212,9 @@ export class ShardUplink {
         this.#inSync = false;
         this.#held = [];
         this.#log.warn({ held: message.value.count, wanted: this.registration.count }, 'registration differs');
+        break;
+      case 'drain':
+        this.#log.info({ graceMs: message.value.graceMs }, 'the node is about to stop');
         break;
       default:
         break;

@@ -19,6 +19,8 @@ import * as validate from './validate.ts';
 const HELLO_MS = 10_000;
 const INVENTORY_BATCH = 5_000;
 const VERDICT_BATCH = 200;
+/** Messages that a headend may leave unread; beyond it the stream ends, and verdicts come again on the next. */
+const MAX_UNREAD = 10_000;
 
 type Call = ServerDuplexStream<ConnectShardRequest, ConnectShardResponse>;
 
@@ -77,6 +79,10 @@ class HeadendStream implements ShardStream {
     this.#write({ case: 'delegatedProbes', value: { handles: [...handles], probeIds: [...probeIds] } });
   }
 
+  drain(graceMs: number): void {
+    this.#write({ case: 'drain', value: { graceMs } });
+  }
+
   end(reason: string): void {
     this.#fail(status.ABORTED, reason);
   }
@@ -86,6 +92,8 @@ class HeadendStream implements ShardStream {
   }
 
   #write(message: Exclude<MessageInitShape<typeof ConnectShardResponseSchema>['message'], undefined>): boolean {
+    if (this.#call.writableLength > MAX_UNREAD)
+      this.#fail(status.RESOURCE_EXHAUSTED, `${MAX_UNREAD} messages unread by the headend`);
     return this.#call.write(create(ConnectShardResponseSchema, { message }));
   }
 

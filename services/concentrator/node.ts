@@ -1,6 +1,7 @@
 /** A node of the cluster: its shards, its API, its connection to Redis. */
 
 import { availableParallelism } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type ServerUnaryCall, type sendUnaryData, status } from '@grpc/grpc-js';
 import type { Redis } from 'ioredis';
 import { Piscina } from 'piscina';
@@ -22,6 +23,9 @@ import * as operator from './operator-api.ts';
 import type { NodeSettings } from './settings.ts';
 import { ShardHost, type ShardStream } from './shard-host.ts';
 import * as verdictApi from './verdict-api.ts';
+
+/** From the drain notice to the end of the streams, ms: enough for it to arrive. */
+const DRAIN_MS = 100;
 
 const SHARD_TASK = new URL('../../workers/shard-task.ts', import.meta.url).href;
 
@@ -129,6 +133,7 @@ export class ConcentratorNode {
   /** Makes the shard this node's and joins the stream to it. */
   async openShard(hello: Hello, stream: ShardStream): Promise<ShardHost> {
     const { headend, shard, shards } = hello;
+    if (this.#stop.signal.aborted) throw new ApiError(status.UNAVAILABLE, 'this node is about to stop');
     try {
       const registered = await registerHeadend(this.redis, headend, shards);
       if (registered !== shards)
@@ -166,6 +171,8 @@ export class ConcentratorNode {
   /** Stops cleanly: checkpoints written, leases given back, then API, threads and Redis. */
   async stop(): Promise<void> {
     this.#stop.abort();
+    for (const host of this.hosts()) host.drain(DRAIN_MS);
+    await sleep(DRAIN_MS);
     await Promise.all(this.hosts().map((host) => host.stop('node is stopping')));
     await this.#server.stop();
     await this.#pool.destroy();

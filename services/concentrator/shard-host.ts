@@ -37,6 +37,8 @@ const RESTART_MS = 500;
 export type ShardStream = {
   verdicts(verdicts: readonly Verdict[]): void;
   delegatedProbes(handles: Uint32Array, probeIds: Uint32Array): void;
+  /** The node will give the shard up after this time, ms. */
+  drain(graceMs: number): void;
   /** The shard is no longer here. */
   end(reason: string): void;
 };
@@ -187,6 +189,11 @@ export class ShardHost {
   /** Verdicts that wait for their acknowledgement, encoded. */
   unacknowledged(): Promise<Buffer[]> {
     return this.#store.readUnacked();
+  }
+
+  /** Tells the headend that the shard is about to move. */
+  drain(graceMs: number): void {
+    this.#stream?.drain(graceMs);
   }
 
   /** Stops watching, writes the last checkpoint and gives the lease back. */

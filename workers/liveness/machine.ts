@@ -66,8 +66,19 @@ export class Machine {
    * @param heardAtMs last evidence; for a new SA the moment it was set up
    * @param gated probes need a vouched path
    * @param ready a gated peer may be probed
+   * @param spreadFirst ask once early, at a time spread over the first interval by handle, unless evidence comes
+   *   before: peers added together are not asked together, and keys and message id prove themselves early
    */
-  add(handle: number, policy: Policy, heardAtMs: number, gated: boolean, ready: boolean): void {
+  add(
+    handle: number,
+    policy: Policy,
+    heardAtMs: number,
+    {
+      gated = false,
+      ready = true,
+      spreadFirst = false,
+    }: { gated?: boolean; ready?: boolean; spreadFirst?: boolean } = {},
+  ): void {
     if (handle >= this.peers.capacity) this.#grow(handle + 1);
     const { peers } = this;
     peers.policy[handle] = this.policies.intern(policy);
@@ -76,14 +87,17 @@ export class Machine {
     peers.probeAt[handle] = Number.NEGATIVE_INFINITY;
     peers.cycleAt[handle] = heardAtMs;
     peers.attempt[handle] = 0;
-    peers.flags[handle] = (gated ? Flag.GATED : 0) | (ready ? Flag.READY : 0);
+    peers.flags[handle] = (gated ? Flag.GATED : 0) | (ready ? Flag.READY : 0) | (spreadFirst ? Flag.FRESH : 0);
     this.#watch(handle, policy);
+    if (spreadFirst && peers.state[handle]! === State.ALIVE)
+      this.#wheel.schedule(handle, this.#now + spread(handle) * policy.intervalMs);
   }
 
   /** Changes policy and interlock of a peer in care, keeping what is known of its liveness. */
   update(handle: number, policy: Policy, gated: boolean, ready: boolean): void {
     const { peers } = this;
-    peers.flags[handle] = (gated ? Flag.GATED : 0) | (ready ? Flag.READY : 0);
+    const fresh = peers.flags[handle]! & Flag.FRESH;
+    peers.flags[handle] = (gated ? Flag.GATED : 0) | (ready ? Flag.READY : 0) | fresh;
     const index = this.policies.intern(policy);
     if (index === peers.policy[handle]!) return;
     peers.policy[handle] = index;
@@ -215,7 +229,10 @@ export class Machine {
       return;
     }
     const at = this.#firstProbeAt(handle);
-    if (at > this.#now) {
+    const fresh = (peers.flags[handle]! & Flag.FRESH) !== 0 && peers.heardAt[handle]! <= peers.cycleAt[handle]!;
+    peers.flags[handle]! &= ~Flag.FRESH;
+    if (fresh) this.#begin(handle, Math.min(at, this.#now));
+    else if (at > this.#now) {
       this.counters.suppressed++;
       this.#wheel.schedule(handle, at);
     } else this.#begin(handle, at);
@@ -274,7 +291,11 @@ export class Machine {
       peers.cycleAt[handle]! + retries * retryIntervalMs,
     );
     if (this.#now < earliest) {
-      this.#wheel.schedule(handle, earliest);
+      const again = this.#firstProbeAt(handle);
+      // A first probe long before its time was not answered: the peer is asked anew when it is due.
+      const early = this.#now < again;
+      if (early) this.#rest(handle);
+      this.#wheel.schedule(handle, early ? again : earliest);
       return;
     }
     if (!this.#open(handle)) {
@@ -307,12 +328,16 @@ export class Machine {
     this.#wheel.schedule(handle, this.#now + BLOCKED_RECHECK_MS);
   }
 
+  #rest(handle: number): void {
+    this.peers.enter(handle, State.ALIVE);
+    this.peers.attempt[handle] = 0;
+  }
+
   #recover(handle: number): void {
     const { peers } = this;
     const attempts = peers.attempt[handle]!;
     const wasDead = peers.state[handle]! === State.DEAD;
-    peers.enter(handle, State.ALIVE);
-    peers.attempt[handle] = 0;
+    this.#rest(handle);
     this.#wheel.schedule(handle, this.#firstProbeAt(handle));
     if (wasDead || attempts >= 2) this.#effects.recovered(handle, peers.cycleAt[handle]!, attempts, wasDead);
   }

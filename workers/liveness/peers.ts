@@ -26,6 +26,8 @@ export const Flag = {
   GATED: 1,
   /** A gated peer that may be probed: its SA is parked, or the path is not guarded. */
   READY: 2,
+  /** Not asked yet since it was added with a spread first probe. */
+  FRESH: 4,
 } as const;
 
 export class PeerTable {

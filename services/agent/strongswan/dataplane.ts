@@ -2,7 +2,8 @@
  * strongSwan as a data plane. The order in which an SA is taken into care, and given back, is the point of this file:
  * a reply to our probe that reaches charon with the id it expects makes it destroy the live SA.
  *
- * Taking: the SA is known and has keys -> charon's request counter is parked -> the inbound rule stands -> probing.
+ * Taking: the rules stand -> the cluster holds the SA with its keys -> charon's request counter is parked -> probing.
+ * Nothing is parked that the cluster does not know, so that whoever comes after a crash knows what is parked.
  * Giving back: probing ends -> the node says the next id -> late replies have their time -> unpark -> rules down.
  */
 
@@ -66,8 +67,10 @@ export class StrongSwanDataPlane implements DataPlane {
   readonly #missing = new Map<string, number>();
   /** SAs whose replies charon gets while it rekeys them, by SPI pair. */
   readonly #passed = new Set<string>();
-  /** SAs that are parked and registered: before, nothing of them may reach the cluster. */
+  /** SAs told to the cluster: from then on changes are told too. */
   readonly #inCare = new WeakSet<SaRecord>();
+  /** Who waits for the cluster to hold an SA, by SPI pair. */
+  readonly #awaited = new Map<string, () => void>();
   /** SAs on their way into care. */
   readonly #taking = new Set<Promise<void>>();
   /** charon sends no more requests of its own, and the rules stand: SAs may be parked. */
@@ -94,7 +97,10 @@ export class StrongSwanDataPlane implements DataPlane {
       changed: (record) => {
         if (this.#inCare.has(record)) void this.#register(record);
       },
-      gone: (record) => this.#agent.remove(spiFromHex(record.spi)),
+      gone: (record) => {
+        this.held([record.spi]);
+        this.#agent.remove(spiFromHex(record.spi));
+      },
       unsupported: (spi, why) => log.warn({ sa: spi, why }, 'SA not watched'),
     });
     this.#guard = new PathGuard(
@@ -155,6 +161,13 @@ export class StrongSwanDataPlane implements DataPlane {
     this.#connected.delete(shard);
   }
 
+  held(spis: readonly string[]): void {
+    for (const spi of spis) {
+      this.#awaited.get(spi)?.();
+      this.#awaited.delete(spi);
+    }
+  }
+
   released(spi: string, nextMessageId: number | undefined): void {
     if (this.#stopping) this.#released.set(spi, nextMessageId);
   }
@@ -210,11 +223,19 @@ export class StrongSwanDataPlane implements DataPlane {
   async #takeIntoCare(record: SaRecord): Promise<void> {
     // Until RESYNC has settled charon still sends requests of its own: parking waits for that.
     await this.#open.promise;
+    this.#inCare.add(record);
+    if (!record.heldKeys) {
+      const held = new Promise<void>((resolve) => this.#awaited.set(record.spi, resolve));
+      await this.#register(record);
+      await held;
+    }
+    const standing = () => this.#book.get(record.spi) === record && !this.#stopping;
+    if (!standing()) return;
     this.#park(record);
     await sleep(PARK_AGAIN_MS);
-    if (this.#book.get(record.spi) !== record || this.#stopping) return;
+    if (!standing()) return;
     this.#park(record);
-    this.#inCare.add(record);
+    record.parked = true;
     await this.#register(record);
     const shard = this.#shardOf(record);
     if (this.#guard.target(shard) === undefined) this.#guard.setTarget(shard, record.remote);
@@ -243,9 +264,10 @@ export class StrongSwanDataPlane implements DataPlane {
   #poll(): void {
     this.#timer = setTimeout(async () => {
       try {
+        const known = new Set(Array.from(this.#book.ready(), ({ spi }) => spi));
         const sas = await listSas(this.#vici);
         for (const { heard, sent, ageMs } of this.#traffic.look(sas)) this.#agent.evidence(heard, sent, ageMs);
-        await this.#compare(sas);
+        await this.#compare(sas, known);
       } catch (error) {
         this.#log.warn({ reason: (error as Error).message }, 'charon cannot be asked');
       }
@@ -253,10 +275,14 @@ export class StrongSwanDataPlane implements DataPlane {
     }, this.#settings.pollMs);
   }
 
-  /** The feed may lose a datagram; vici's list is the truth. */
-  async #compare(sas: readonly ListedSa[]): Promise<void> {
+  /**
+   * The feed may lose a datagram; vici's list is the truth, about SAs known before it was asked for.
+   * @param known SPI pairs ready before the list was made
+   */
+  async #compare(sas: readonly ListedSa[], known: ReadonlySet<string>): Promise<void> {
     const listed = new Map(sas.map((sa) => [sa.spi, sa]));
-    for (const record of this.#book.ready()) if (!listed.has(record.spi)) this.#book.drop(record);
+    for (const record of this.#book.ready())
+      if (known.has(record.spi) && !listed.has(record.spi)) this.#book.drop(record);
     for (const spi of this.#missing.keys()) if (!listed.has(spi)) this.#missing.delete(spi);
     for (const spi of this.#passed)
       if (!listed.has(spi)) {

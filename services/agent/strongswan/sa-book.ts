@@ -27,6 +27,8 @@ export type SaRecord = {
   up: boolean;
   /** Has been handed to {@link SaBookEvents.ready}. */
   ready: boolean;
+  /** charon's own request counter is far ahead. */
+  parked: boolean;
 };
 
 export type SaBookEvents = {
@@ -105,6 +107,7 @@ export class SaBook {
       children: new Set(listed.children.map(({ inboundSpi }) => inboundSpi)),
       up: true,
       ready: false,
+      parked: false,
     };
     this.#records.set(listed.spi, record);
     this.#settle(record);
@@ -136,6 +139,7 @@ export class SaBook {
       children: new Set(old?.children),
       up: false,
       ready: false,
+      parked: false,
     });
   }
 
@@ -211,7 +215,7 @@ export function toApiSa(record: SaRecord, peer: PeerEntry, revision: number): Sa
     nextMessageId: record.nextMid,
     childSpis: [...record.children],
     revision,
-    parked: true,
+    parked: record.parked,
     localAddress: record.local?.address ?? '',
   });
 }

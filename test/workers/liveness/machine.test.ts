@@ -9,7 +9,7 @@ const POLICY: Policy = { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs
 const STEP_MS = 5;
 
 /** A machine under a virtual clock, with a book of what it did. */
-function rig(policy: Partial<Policy> = {}, { gated = false, ready = true } = {}) {
+function rig(policy: Partial<Policy> = {}, { gated = false, ready = true, spreadFirst = false } = {}) {
   const probes: number[] = [];
   const verdicts: { at: number; earliest: number }[] = [];
   const recoveries: number[] = [];
@@ -23,7 +23,7 @@ function rig(policy: Partial<Policy> = {}, { gated = false, ready = true } = {})
     verdict: (_handle, earliest) => verdicts.push({ at: now, earliest }),
     recovered: (_handle, _first, attempts) => recoveries.push(attempts),
   });
-  machine.add(0, { ...POLICY, ...policy }, 0, gated, ready);
+  machine.add(0, { ...POLICY, ...policy }, 0, { gated, ready, spreadFirst });
   const run = (until: number, each: () => void = () => {}) => {
     while (now < until) {
       now += STEP_MS;
@@ -200,6 +200,46 @@ test('a verdict left by a former owner is not given again', () => {
   assert.deepEqual([probes, verdicts], [[], []]);
 });
 
+describe('a first probe that is spread', () => {
+  test('peers added together are not asked together', () => {
+    const count = 10_000;
+    const buckets = new Uint32Array(100);
+    let now = 0;
+    const machine = new Machine(0, count, {
+      probe: (handle) => {
+        buckets[Math.floor(now / 100)]!++;
+        answered.push(handle);
+        return true;
+      },
+      verdict: () => assert.fail('a verdict'),
+      recovered: () => {},
+    });
+    const answered: number[] = [];
+    for (let handle = 0; handle < count; handle++) machine.add(handle, POLICY, 0, { spreadFirst: true });
+    while (now < 9_990) {
+      now += STEP_MS;
+      machine.advance(now);
+      for (const handle of answered.splice(0)) machine.answered(handle, now);
+    }
+    assert(Math.max(...buckets) <= (2 * count) / buckets.length, `${Math.max(...buckets)} probes in 100 ms`);
+    assert(Math.min(...buckets) > 0);
+  });
+
+  test('unanswered, the peer is asked anew when it is due, and dead not before its time', () => {
+    const { run, probes, verdicts } = rig({ intervalMs: 20_000 }, { spreadFirst: true });
+    run(60_000);
+    assert(probes[0]! > 0 && probes[0]! < 17_000);
+    assert.deepEqual(probes.slice(-3), [20_000, 21_000, 22_000]);
+    assert.deepEqual(verdicts, [{ at: 23_000, earliest: 23_000 }]);
+  });
+
+  test('traffic before it comes spares it', () => {
+    const { machine, run, probes, now } = rig({}, { spreadFirst: true });
+    run(9_000, () => now() === 1_000 && machine.heard(0, now()));
+    assert.deepEqual(probes, []);
+  });
+});
+
 test('property: whatever happens, no verdict before last evidence + interval + retries x retry interval', () => {
   const event = fc.record({
     at: fc.nat(60_000),
@@ -217,7 +257,8 @@ test('property: whatever happens, no verdict before last evidence + interval + r
         jitterPercent: fc.integer({ min: 0, max: 50 }),
       }),
       fc.boolean(),
-      (events, policy, gated) => {
+      fc.boolean(),
+      (events, policy, gated, spreadFirst) => {
         let now = 0;
         let evidence = 0;
         let probes = 0;
@@ -234,7 +275,7 @@ test('property: whatever happens, no verdict before last evidence + interval + r
           },
           recovered: () => {},
         });
-        machine.add(0, policy, 0, gated, true);
+        machine.add(0, policy, 0, { gated, spreadFirst });
         const ordered = [...events].sort((a, b) => a.at - b.at);
         const hear = (at: number) => {
           evidence = Math.max(evidence, at);
