@@ -6,10 +6,13 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OperatorService } from '../proto/gen/dpd/v1/operator_pb.js';
 import { ApiClient } from '../services/grpc/client.ts';
+import { SettingsError } from '../services/settings.ts';
 
 const MAIN = new URL('../services/concentrator/main.ts', import.meta.url).pathname;
 const START_MS = 60_000;
 const STOP_MS = 15_000;
+/** Exit code of a program whose settings cannot be used. */
+const SETTINGS_EXIT = 2;
 /** Kernel clock ticks a second, as /proc reports CPU time. */
 const TICKS_PER_S = 100;
 
@@ -49,6 +52,8 @@ export class NodeProcess {
         } catch (error) {
           if (child.exitCode !== null || Date.now() > deadline) {
             await node.stop('SIGKILL');
+            // A setting that cannot be used is one line, which says it all.
+            if (child.exitCode === SETTINGS_EXIT) throw new SettingsError(node.#log.trim());
             throw new Error(`node did not start (${(error as Error).message}):\n${node.#log}`);
           }
           await sleep(50);

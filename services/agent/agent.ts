@@ -1,6 +1,7 @@
 /** An agent: one data plane, one uplink a shard, and what passes between them. */
 
 import type { Sa } from '../../proto/gen/dpd/v1/types_pb.js';
+import { checkSa } from '../concentrator/validate.ts';
 import { ApiClient } from '../grpc/client.ts';
 import type { TransportSettings } from '../grpc/credentials.ts';
 import type { Logger } from '../log.ts';
@@ -20,12 +21,14 @@ export class Agent implements AgentSide {
   readonly #client: ApiClient;
   readonly #uplinks: readonly ShardUplink[];
   readonly #shards: number;
+  readonly #log: Logger;
 
   /** Connects every shard; start() the data plane with it. Throws SettingsError on credentials. */
   constructor(settings: AgentSettings, dataPlane: DataPlane, log: Logger) {
     const { headend, shards } = settings;
     this.#dataPlane = dataPlane;
     this.#shards = shards;
+    this.#log = log;
     this.#client = new ApiClient(settings);
     const inbox = new VerdictInbox(dataPlane, log, (verdict, { outcome, detail }) =>
       this.#uplinks[verdict.shard]!.acknowledge([{ verdictId: verdict.id, outcome, detail }]),
@@ -68,6 +71,12 @@ export class Agent implements AgentSide {
   }
 
   upsert(sa: Sa): void {
+    // One SA that the node refuses would end the stream for all of its shard.
+    const violations = sa.id ? checkSa(sa, shardOf(sa.id.responderSpi, this.#shards), this.#shards) : [];
+    if (violations.length > 0 || !sa.id) {
+      this.#log.error({ peer: sa.peerId, violations }, 'SA not registered');
+      return;
+    }
     this.#uplinkOf(sa.id!.responderSpi).upsert(sa);
   }
 

@@ -106,7 +106,8 @@ export function checkUpsert(upsert: UpsertSas, shard: number, shards: number): V
   return check.violations;
 }
 
-function checkSa(sa: Sa, shard: number, shards: number): Violation[] {
+/** What is wrong with one SA of a shard. */
+export function checkSa(sa: Sa, shard: number, shards: number): Violation[] {
   const check = new Checker('');
   checkSaId(check, sa.id, shard, shards);
   check.bytes('peer_id', sa.peerId, 1, LIMITS.peerIdBytes);

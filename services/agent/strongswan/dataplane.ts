@@ -290,10 +290,11 @@ export class StrongSwanDataPlane implements DataPlane {
         await passReplies(Number.parseInt(spi.slice(-8), 16), false);
       }
     for (const sa of sas) {
-      if (!sa.established || sa.busy || this.#book.get(sa.spi)?.ready) continue;
+      this.#book.takeListed(sa);
+      if (!sa.established || sa.busy || this.#book.get(sa.spi)) continue;
       const polls = (this.#missing.get(sa.spi) ?? 0) + 1;
       this.#missing.set(sa.spi, polls);
-      if (polls === MISSED_POLLS) await this.#learnKeys(sa);
+      if (polls >= MISSED_POLLS && !this.#passed.has(sa.spi)) await this.#learnKeys(sa);
     }
     this.#aimCanaries();
   }
@@ -321,8 +322,8 @@ export class StrongSwanDataPlane implements DataPlane {
   /** An SA that the feed never told of: rekeying brings its successor, with keys. charon needs the replies for that. */
   async #learnKeys(sa: ListedSa): Promise<void> {
     this.#log.warn({ sa: sa.spi, peer: sa.remoteId }, 'SA is not in the feed: rekeyed to learn its keys');
-    this.#passed.add(sa.spi);
     await passReplies(sa.id.spiR.readUInt32BE(4), true);
+    this.#passed.add(sa.spi);
     await this.#vici.request('rekey', { 'ike-id': sa.uniqueId });
   }
 

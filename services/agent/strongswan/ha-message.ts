@@ -4,6 +4,8 @@
  * (version byte 3) and 6.0 (version byte 5), where ADD_SECRET came in at 18 and ALG_ADD_KES at 26.
  */
 
+import { createHash } from 'node:crypto';
+
 export const HaType = {
   IKE_ADD: 1,
   IKE_UPDATE: 2,
@@ -122,7 +124,7 @@ const IKE_ID = 1;
 const AF_INET = 2;
 const AF_INET6 = 10;
 const TS_IPV6_RANGE = 8;
-/** ID_IPV4_ADDR and ID_DER_ASN1_DN: not text (RFC 7296 section 3.5). */
+/** Identity types (RFC 7296 section 3.5): an address, and those that are text. */
 const ID_IPV4 = 1;
 const TEXT_IDS = new Set([2, 3, 11]);
 
@@ -247,5 +249,7 @@ function addressText(bytes: Buffer): string {
 
 function identityText(type: number, bytes: Buffer): string {
   if (TEXT_IDS.has(type)) return bytes.toString('utf8');
-  return type === ID_IPV4 && bytes.length === 4 ? addressText(bytes) : bytes.toString('hex');
+  if (type === ID_IPV4 && bytes.length === 4) return addressText(bytes);
+  // Binary names, such as distinguished ones, until vici tells how they read.
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 }

@@ -3,6 +3,7 @@
  * and vouches for each canary seen. Rules that vanish are put back unless they are somebody else's to manage.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '../../log.ts';
 import type { PathState } from '../dataplane.ts';
 import {
@@ -19,6 +20,8 @@ import {
 
 const CANARY_POLL_MS = 200;
 const RULES_POLL_MS = 1_000;
+/** Sources told within so long are added together, ms. */
+const GATHER_MS = 20;
 /** Without a canary for so long the map of sources is filled again, ms. */
 const CANARY_LOST_MS = 3_000;
 /** Canaries remembered as vouched for; the kernel forgets its own sooner. */
@@ -48,6 +51,8 @@ export class PathGuard {
   readonly #timers: NodeJS.Timeout[] = [];
   #status: RulesStatus = { outbound: false, inbound: false };
   #installed = '';
+  /** Sources that gather into one call. */
+  #adding: Promise<void> | undefined;
   #suspended = true;
   #busy = false;
   #canaryAt = performance.now();
@@ -84,13 +89,22 @@ export class PathGuard {
     return this.#targets[shard];
   }
 
-  /** Probes to this spoke leave from this address of the hub. On return the kernel knows, if the rules stand. */
-  async addSource(source: Source): Promise<void> {
-    this.#sources.set(`${source.address}:${source.port}`, source);
-    await this.#syncSources();
+  /**
+   * Probes to this spoke leave from this address of the hub. On return the kernel knows, if the rules stand; many
+   * at once are one call of nft.
+   */
+  addSource(source: Source): Promise<void> {
+    const key = `${source.address}:${source.port}`;
+    this.#sources.set(key, source);
+    if (this.#standing.get(key)?.local === source.local) return Promise.resolve();
+    this.#adding ??= sleep(GATHER_MS).then(() => {
+      this.#adding = undefined;
+      return this.#syncSources();
+    });
+    return this.#adding;
   }
 
-  /** These spokes are all there are: what else stands is taken out. */
+  /** These spokes are all there are: what else stands is taken out at the next look. */
   keepSources(keys: ReadonlySet<string>): void {
     for (const key of this.#sources.keys()) if (!keys.has(key)) this.#sources.delete(key);
   }

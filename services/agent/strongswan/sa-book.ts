@@ -1,5 +1,6 @@
 /** The hub's IKE SAs as the ha feed tells of them, completed by what vici lists. */
 
+import { isIPv4 } from 'node:net';
 import { create } from '@bufbuild/protobuf';
 import { type Sa, type SaKeys, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { findSuite } from '../../../workers/ike/algorithms.ts';
@@ -7,6 +8,11 @@ import { deriveKeys, knowsPrf } from '../../../workers/ike/keys.ts';
 import { type HaHost, type HaMessage, type HaSaId, HaType } from './ha-message.ts';
 import type { PeerEntry } from './peers-file.ts';
 import type { ListedSa } from './vici-sas.ts';
+
+/** IKE's port with NAT traversal (RFC 3948). */
+const NAT_T_PORT = 4500;
+/** Child SPIs told of one SA; the API's limit. */
+const MAX_CHILD_SPIS = 64;
 
 /** Request ids from here on are parked ones: no peer ever gets so far. */
 export const PARKED_ID = 2 ** 30;
@@ -113,6 +119,20 @@ export class SaBook {
     this.#settle(record);
   }
 
+  /** Completes what the feed told by what vici lists: a lost update, a name that the feed has only in binary. */
+  takeListed(listed: ListedSa): void {
+    const record = this.#records.get(listed.spi);
+    if (!record || !listed.established) return;
+    const renamed = record.peerId !== listed.remoteId;
+    record.peerId = listed.remoteId;
+    if (record.ready && !renamed) return;
+    record.connection = listed.connection;
+    record.local ??= listed.local;
+    record.remote ??= listed.remote;
+    record.up = true;
+    this.#settle(record);
+  }
+
   /** Forgets an SA. */
   drop(record: SaRecord): void {
     this.#records.delete(record.spi);
@@ -161,10 +181,23 @@ export class SaBook {
   #settle(record: SaRecord): void {
     if (record.ready) this.#events.changed(record);
     else if (record.up && record.local && record.remote && (record.keys || record.heldKeys)) {
+      const why = unsteerable(record.local, record.remote);
+      if (why) {
+        record.keys = undefined;
+        this.#events.unsupported(record.spi, why);
+        return;
+      }
       record.ready = true;
       this.#events.ready(record);
     }
   }
+}
+
+/** Why the rules cannot carry an SA's probes, or undefined if they can. */
+function unsteerable(local: HaHost, remote: HaHost): string | undefined {
+  if (!isIPv4(local.address) || !isIPv4(remote.address)) return `IPv6 is not supported: ${remote.address}`;
+  // Without NAT traversal there is no marker before IKE, and all offsets differ.
+  return local.port === NAT_T_PORT ? undefined : `port ${local.port} is not supported, only ${NAT_T_PORT}`;
 }
 
 /** The SA's keys from what the feed says, or why there are none. */
@@ -213,7 +246,7 @@ export function toApiSa(record: SaRecord, peer: PeerEntry, revision: number): Sa
     policy: peer.policy,
     ...(record.keys && { keys: record.keys }),
     nextMessageId: record.nextMid,
-    childSpis: [...record.children],
+    childSpis: [...record.children].slice(0, MAX_CHILD_SPIS),
     revision,
     parked: record.parked,
     localAddress: record.local?.address ?? '',
