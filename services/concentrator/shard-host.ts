@@ -157,8 +157,8 @@ export class ShardHost {
   }
 
   evidence(heard: readonly number[], sent: readonly number[], ageMs: number): void {
-    const heardHandles = Uint32Array.from(heard);
-    const sentHandles = Uint32Array.from(sent);
+    const heardHandles = new Uint32Array(heard);
+    const sentHandles = new Uint32Array(sent);
     this.#thread.send({ type: 'evidence', heard: heardHandles, sent: sentHandles, ageMs }, [
       heardHandles.buffer,
       sentHandles.buffer,
@@ -166,7 +166,7 @@ export class ShardHost {
   }
 
   delegatedResults(handles: readonly number[], probeIds: readonly number[]): void {
-    this.#thread.send({ type: 'delegated', handles: Uint32Array.from(handles), probeIds: Uint32Array.from(probeIds) });
+    this.#thread.send({ type: 'delegated', handles: new Uint32Array(handles), probeIds: new Uint32Array(probeIds) });
   }
 
   setPath(path: ShardPath): void {

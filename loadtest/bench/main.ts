@@ -1,0 +1,32 @@
+/** `npm run bench [-- NAME ...] [--json]`: benchmarks, each with its baseline and ratio from the same run. */
+
+import { parseArgs } from 'node:util';
+import { runMain, SettingsError } from '../../services/settings.ts';
+import { evidence } from './evidence.ts';
+import type { Result } from './measure.ts';
+import { probe } from './probe.ts';
+import { wheel } from './wheel.ts';
+
+const BENCHMARKS: Readonly<Record<string, () => Promise<Result>>> = { wheel, probe, evidence };
+
+await runMain(async () => {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { json: { type: 'boolean' }, help: { type: 'boolean' } },
+  });
+  if (values.help) {
+    process.stdout.write(`npm run bench [-- NAME ...] [--json]\nnames: ${Object.keys(BENCHMARKS).join(', ')}\n`);
+    return;
+  }
+  const results: Record<string, Result> = {};
+  for (const name of positionals.length > 0 ? positionals : Object.keys(BENCHMARKS)) {
+    const run = BENCHMARKS[name];
+    if (!run) throw new SettingsError(`${name}: no such benchmark; there are ${Object.keys(BENCHMARKS).join(', ')}`);
+    results[name] = await run();
+    if (!values.json) {
+      const figures = Object.entries(results[name]).map(([figure, value]) => `${figure} ${value}`);
+      process.stdout.write(`${name.padEnd(12)}${figures.join('  ')}\n`);
+    }
+  }
+  if (values.json) process.stdout.write(`${JSON.stringify(results)}\n`);
+});

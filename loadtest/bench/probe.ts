@@ -1,0 +1,132 @@
+/**
+ * A probe's round trip in the node, timer to answer, beside its floor measured in the same run: one datagram sent and
+ * one received on a bare socket, one seal and one open with a bare cipher. The spokes run on a thread of their own,
+ * and only this thread's CPU time counts.
+ */
+
+import { createCipheriv, createDecipheriv, randomFillSync } from 'node:crypto';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import { create } from '@bufbuild/protobuf';
+import { Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { toShardSa } from '../../services/concentrator/shard-sa.ts';
+import { readCanary } from '../../workers/canary.ts';
+import { SUITES } from '../../workers/ike/algorithms.ts';
+import { Shard } from '../../workers/shard.ts';
+import { bindUdp, dotted } from '../../workers/udp.ts';
+import { type FleetShape, saOf } from '../spokes/fleet.ts';
+import type { FromSpokes, ToSpokes } from '../spokes/protocol.ts';
+import { type Result, round, threadCpuMicros } from './measure.ts';
+
+/** Enough that the 5 ms tick's own cost is spread over many probes. */
+const SPOKES = 10_000;
+const INTERVAL_MS = 1_000;
+const RUN_MS = 5_000;
+const WARM_MS = 3_000;
+/** Every spoke of a suite's index: the fleet deals suites round. */
+const GCM_256 = SUITES.findIndex(({ cipher, icvLength }) => cipher === 'aes-256-gcm' && icvLength === 16);
+
+export async function probe(): Promise<Result> {
+  const floor = await floorMicros();
+  const { micros, answered } = await probeMicros();
+  return {
+    cpu_us_per_probe: micros,
+    probes: answered,
+    probes_per_s: round(answered / (RUN_MS / 1_000)),
+    baseline: floor,
+    ratio: round(micros / floor),
+  };
+}
+
+async function probeMicros(): Promise<{ micros: number; answered: number }> {
+  const worker = new Worker(new URL('../spokes/worker.ts', import.meta.url));
+  const seed = 'bench';
+  worker.postMessage({ type: 'start', seed, count: SPOKES * SUITES.length, sockets: 64 } satisfies ToSpokes);
+  const [ready] = (await once(worker, 'message')) as [Extract<FromSpokes, { type: 'ready' }>];
+  const fleet: FleetShape = { count: SPOKES, shards: 1, seed, sockets: ready.sockets };
+  const policy = create(PolicySchema, {
+    mode: Mode.PERIODIC,
+    intervalMs: INTERVAL_MS,
+    retryIntervalMs: 500,
+    retries: 5,
+  });
+  const socket = await bindUdp('127.0.0.1', 0);
+  const shard: Shard = new Shard({
+    now: () => performance.now(),
+    wall: () => Date.now(),
+    fillRandom: (bytes) => randomFillSync(bytes),
+    send(message, length, address, port, handle) {
+      // No rules here: a canary has left properly once it is handed over.
+      const canary = handle < 0 ? readCanary(message.subarray(0, length)) : undefined;
+      if (canary !== undefined) setImmediate(() => shard.handle({ type: 'voucher', canary }));
+      socket.send(message, 0, length, port, dotted(address), (error) => error && shard.sendFailed(handle));
+      return true;
+    },
+    post: () => {},
+  });
+  socket.on('message', (datagram) => shard.receive(datagram));
+  shard.handle({ type: 'path', path: { canaryAddress: 0x7f000001, canaryPort: 9, guarded: false, ready: true } });
+  const known = { nextMid: 0, heardAgeMs: 0, dead: false, candidates: 0 };
+  for (let n = 0; n < SPOKES; n++) {
+    const { keys, ...sa } = saOf(fleet, n * SUITES.length + GCM_256, 0, policy);
+    shard.handle({ type: 'upsert', sas: [toShardSa(n, sa, keys, known)] });
+  }
+  const timer = setInterval(() => shard.tick(), 5);
+  await sleep(WARM_MS);
+  const cpu = threadCpuMicros();
+  const before = shard.counters().probesAnswered;
+  await sleep(RUN_MS);
+  const answered = shard.counters().probesAnswered - before;
+  const micros = round((threadCpuMicros() - cpu) / answered);
+  clearInterval(timer);
+  socket.close();
+  await worker.terminate();
+  return { micros, answered };
+}
+
+/** One bare datagram each way and one bare seal and open, us of this thread's CPU. */
+async function floorMicros(): Promise<number> {
+  const echo = new Worker(
+    `const { parentPort } = require('node:worker_threads');
+     const socket = require('node:dgram').createSocket('udp4');
+     socket.on('message', (message, from) => socket.send(message, from.port, from.address));
+     socket.bind(0, '127.0.0.1', () => parentPort.postMessage(socket.address().port));`,
+    { eval: true },
+  );
+  const [port] = (await once(echo, 'message')) as [number];
+  const socket = await bindUdp('127.0.0.1', 0);
+  const key = Buffer.alloc(32, 1);
+  const nonce = Buffer.alloc(12, 2);
+  const header = Buffer.alloc(32);
+  const message = Buffer.alloc(61);
+  let received = 0;
+  socket.on('message', () => {
+    received++;
+    const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: 16 }).setAAD(header).setAuthTag(tag);
+    decipher.update(sealed);
+    decipher.final();
+  });
+  const first = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: 16 }).setAAD(header);
+  const sealed = Buffer.concat([first.update(Buffer.of(0)), first.final()]);
+  const tag = first.getAuthTag();
+  const perTick = (SPOKES * 5) / INTERVAL_MS;
+  const timer = setInterval(() => {
+    for (let n = 0; n < perTick; n++) {
+      const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: 16 }).setAAD(header);
+      cipher.update(Buffer.of(0));
+      cipher.final();
+      cipher.getAuthTag();
+      socket.send(message, 0, message.length, port, '127.0.0.1', () => {});
+    }
+  }, 5);
+  await sleep(WARM_MS);
+  const cpu = threadCpuMicros();
+  const before = received;
+  await sleep(RUN_MS);
+  const micros = round((threadCpuMicros() - cpu) / (received - before));
+  clearInterval(timer);
+  socket.close();
+  await echo.terminate();
+  return micros;
+}
