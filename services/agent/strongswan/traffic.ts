@@ -12,11 +12,14 @@ export class TrafficWatch {
   /** Compares the list with the one before. Only counters that grew are evidence: they count authenticated packets. */
   look(sas: readonly ListedSa[]): EvidenceGroup[] {
     const groups = new Map<number, EvidenceGroup>();
-    const group = (seconds: number) => {
-      let found = groups.get(seconds);
+    const group = (use: number) => {
+      // A difference of whole seconds is up to one more than the time that passed. Taken as the age it would put the
+      // evidence before the packet, and a verdict before its time: the doubt is the peer's.
+      const ageMs = Math.max(0, use - 1) * 1_000;
+      let found = groups.get(ageMs);
       if (!found) {
-        found = { ageMs: seconds * 1_000, heard: [], sent: [] };
-        groups.set(seconds, found);
+        found = { ageMs, heard: [], sent: [] };
+        groups.set(ageMs, found);
       }
       return found;
     };

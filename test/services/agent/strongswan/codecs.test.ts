@@ -145,11 +145,11 @@ test('rules: every shard has its port, and the map of sources is filled', () => 
   );
 });
 
-test('traffic: only counters that grew are evidence', () => {
+test('traffic: only counters that grew are evidence, and the doubt of whole seconds is the peer’s', () => {
   const watch = new TrafficWatch();
   const sas = (packetsIn: number, packetsOut: number) =>
     [{ spi: 'a', children: [{ inboundSpi: 1, packetsIn, packetsOut, useIn: 2, useOut: 1 }] }] as unknown as ListedSa[];
-  assert.deepEqual(watch.look(sas(5, 0)), [{ ageMs: 2_000, heard: ['a'], sent: [] }]);
+  assert.deepEqual(watch.look(sas(5, 0)), [{ ageMs: 1_000, heard: ['a'], sent: [] }]);
   assert.deepEqual(watch.look(sas(5, 0)), []);
-  assert.deepEqual(watch.look(sas(5, 1)), [{ ageMs: 1_000, heard: [], sent: ['a'] }]);
+  assert.deepEqual(watch.look(sas(5, 1)), [{ ageMs: 0, heard: [], sent: ['a'] }]);
 });
