@@ -8,6 +8,7 @@ import { Piscina } from 'piscina';
 import { HeadendService, type Hello } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { VerdictService } from '../../proto/gen/dpd/v1/verdicts_pb.js';
+import { serverCredentials } from '../grpc/credentials.ts';
 import { ApiError, toServiceError } from '../grpc/errors.ts';
 import { type RunningServer, startServer } from '../grpc/server.ts';
 import { serviceDefinition } from '../grpc/service.ts';
@@ -76,6 +77,8 @@ export class ConcentratorNode {
 
   /** Starts a node: Redis first, then the shards it had, then the API. Throws SettingsError on a bad setting. */
   static async start(settings: NodeSettings, log: Logger): Promise<ConcentratorNode> {
+    // What cannot be served is refused before anything runs.
+    serverCredentials(settings);
     const embedded = settings.redisUrl === undefined ? await startEmbeddedRedis(settings.dataDir) : undefined;
     const url = settings.redisUrl ?? embedded!.url;
     const redis = await connectRedis(url);
