@@ -13,6 +13,7 @@ import { Action, Mode, type Sa } from '../proto/gen/dpd/v1/types_pb.js';
 import { Agent } from '../services/agent/agent.ts';
 import { SimulatedDataPlane } from '../services/agent/simulated.ts';
 import { ApiClient } from '../services/grpc/client.ts';
+import { plaintext } from '../services/grpc/credentials.ts';
 import { createLogger } from '../services/log.ts';
 import { flag, integer, readSettings, runMain, SettingsError } from '../services/settings.ts';
 import { Display } from './demo-display.ts';
@@ -88,7 +89,7 @@ async function demo(
   try {
     display.say(`starting Redis and a node; making ${count} spokes`);
     const address = `unix:${join(directory, 'api.sock')}`;
-    const transport = { address, tlsCert: undefined, tlsKey: undefined, tlsCa: undefined, allowPlaintext: false };
+    const transport = plaintext(address);
     [node] = await Promise.all([
       NodeProcess.start(address, {
         DPD_DATA_DIR: join(directory, 'data'),

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OperatorService } from '../proto/gen/dpd/v1/operator_pb.js';
 import { ApiClient } from '../services/grpc/client.ts';
+import { plaintext } from '../services/grpc/credentials.ts';
 import { SettingsError } from '../services/settings.ts';
 
 const MAIN = new URL('../services/concentrator/main.ts', import.meta.url).pathname;
@@ -36,13 +37,7 @@ export class NodeProcess {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     const node = new NodeProcess(child, address);
-    const client = new ApiClient({
-      address,
-      tlsCert: undefined,
-      tlsKey: undefined,
-      tlsCa: undefined,
-      allowPlaintext: false,
-    });
+    const client = new ApiClient(plaintext(address));
     const deadline = Date.now() + START_MS;
     try {
       for (;;) {

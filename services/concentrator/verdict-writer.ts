@@ -40,11 +40,6 @@ export class VerdictWriter {
     this.#onFenced = onFenced;
   }
 
-  /** Verdicts not in the log yet. */
-  get waiting(): number {
-    return this.#queue.length;
-  }
-
   /** Takes over a verdict of the shard's, about the SA it was decided for. */
   add(verdict: ShardVerdict, sa: Sa): void {
     this.#queue.push(this.#compose(verdict, sa));

@@ -18,6 +18,11 @@ export type TransportSettings = {
   readonly allowPlaintext: boolean;
 };
 
+/** Plaintext on this host. */
+export function plaintext(address: string): TransportSettings {
+  return { address, tlsCert: undefined, tlsKey: undefined, tlsCa: undefined, allowPlaintext: false };
+}
+
 /** Credentials for a server; clients must present a certificate of the CA. Throws SettingsError. */
 export function serverCredentials(settings: TransportSettings): ServerCredentials {
   const pem = readPem(settings);

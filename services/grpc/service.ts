@@ -1,6 +1,6 @@
 /** Joins protobuf-es service descriptors to grpc-js. */
 
-import { create, type DescMethod, type DescService, fromBinary, type MessageShape, toBinary } from '@bufbuild/protobuf';
+import { type DescMethod, type DescService, fromBinary, type MessageShape, toBinary } from '@bufbuild/protobuf';
 import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js';
 
 /** grpc-js method definition of one protobuf-es method. */
@@ -22,5 +22,3 @@ export function methodDefinition<M extends DescMethod>(
 export function serviceDefinition(service: DescService): ServiceDefinition {
   return Object.fromEntries(service.methods.map((method) => [method.localName, methodDefinition(method)]));
 }
-
-export { create };

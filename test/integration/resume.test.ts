@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { Mode } from '../../proto/gen/dpd/v1/types_pb.js';
-import { DETECTION_MS, eventually, HEADEND, Rig } from './rig.ts';
+import { eventually } from '../eventually.ts';
+import { DETECTION_MS, HEADEND, Rig } from './rig.ts';
 
 test('a node killed and started again: no SA lost, ids continue, no false verdict, the dead found', async (t) => {
   const spokes = 300;

@@ -3,7 +3,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { NodeProcess } from '../../loadtest/node-process.ts';
 import { type FleetShape, saOf } from '../../loadtest/spokes/fleet.ts';
@@ -13,8 +12,10 @@ import { Action, Mode, PolicySchema, type Sa, type Verdict } from '../../proto/g
 import { Agent } from '../../services/agent/agent.ts';
 import { SimulatedDataPlane } from '../../services/agent/simulated.ts';
 import { ApiClient } from '../../services/grpc/client.ts';
+import { plaintext } from '../../services/grpc/credentials.ts';
 import { createLogger } from '../../services/log.ts';
 import { bindUdp } from '../../workers/udp.ts';
+import { eventually } from '../eventually.ts';
 
 export const HEADEND = 'rig-hub';
 export const SHARDS = 2;
@@ -29,15 +30,6 @@ export const POLICY = create(PolicySchema, {
   action: Action.CLEAR,
 });
 export const DETECTION_MS = POLICY.intervalMs + POLICY.retries * POLICY.retryIntervalMs;
-
-/** Waits until `check` holds. Rejects after `ms`, naming what was waited for. */
-export async function eventually(what: string, ms: number, check: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + ms;
-  while (!(await check())) {
-    if (Date.now() > deadline) throw new Error(`not within ${ms} ms: ${what}`);
-    await sleep(20);
-  }
-}
 
 export type RigOptions = {
   readonly spokes: number;
@@ -66,7 +58,7 @@ export class Rig {
   private constructor(options: RigOptions) {
     this.#options = options;
     this.address = options.address ?? `unix:${join(this.directory, 'api.sock')}`;
-    this.client = new ApiClient(plain(this.address));
+    this.client = new ApiClient(plaintext(this.address));
     this.responder = new Responder('rig', options.spokes);
   }
 
@@ -120,7 +112,7 @@ export class Rig {
       { verdict: (verdict) => this.verdicts.push(verdict) },
     );
     const address = agentAddress ? await agentAddress(this.address) : this.address;
-    this.agent = new Agent({ ...plain(address), headend: HEADEND, shards: SHARDS }, dataPlane, SILENT);
+    this.agent = new Agent({ ...plaintext(address), headend: HEADEND, shards: SHARDS }, dataPlane, SILENT);
     await dataPlane.start(this.agent);
     await eventually('all SAs registered', settleMs, () => this.agent.settled);
   }
@@ -141,9 +133,4 @@ export class Rig {
     for (const socket of this.#sockets) socket.close();
     rmSync(this.directory, { recursive: true, force: true });
   }
-}
-
-/** Transport settings of a plaintext client. */
-export function plain(address: string) {
-  return { address, tlsCert: undefined, tlsKey: undefined, tlsCa: undefined, allowPlaintext: false };
 }

@@ -8,9 +8,14 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { identityOf } from '../../loadtest/spokes/fleet.ts';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
+import { ConcentratorNode } from '../../services/concentrator/node.ts';
+import { NODE_SETTINGS } from '../../services/concentrator/settings.ts';
 import { ApiClient } from '../../services/grpc/client.ts';
+import { plaintext } from '../../services/grpc/credentials.ts';
+import { readSettings } from '../../services/settings.ts';
 import { Offset } from '../../workers/ike/message.ts';
-import { eventually, HEADEND, plain, Rig } from './rig.ts';
+import { eventually } from '../eventually.ts';
+import { HEADEND, Rig, SILENT } from './rig.ts';
 
 test('IKE keys are nowhere in the clear: not in Redis, logs or operator answers', async (t) => {
   const spokes = 30;
@@ -117,10 +122,6 @@ test('TLS: only with a certificate of the CA', async (t) => {
     allowPlaintext: false,
   });
   const node = tls('node');
-  const { ConcentratorNode } = await import('../../services/concentrator/node.ts');
-  const { NODE_SETTINGS } = await import('../../services/concentrator/settings.ts');
-  const { readSettings } = await import('../../services/settings.ts');
-  const { SILENT } = await import('./rig.ts');
   const settings = readSettings('', NODE_SETTINGS, ['--data-dir', join(directory, 'data'), '--threads', '1']);
   const running = await ConcentratorNode.start({ ...settings, ...node }, SILENT);
   t.after(async () => {
@@ -137,7 +138,7 @@ test('TLS: only with a certificate of the CA', async (t) => {
   };
   assert.equal((await ask(tls('agent'))).redisConnected, true);
   await assert.rejects(ask(tls('stranger')));
-  await assert.rejects(ask(plain(address)));
+  await assert.rejects(ask(plaintext(address)));
 });
 
 test('datagrams that prove nothing are counted and change nothing', async (t) => {

@@ -3,7 +3,8 @@ import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node';
 import { inSpan, registerTracing, SuspicionTraces } from '../../services/telemetry/traces.ts';
-import { DETECTION_MS, eventually, Rig } from './rig.ts';
+import { eventually } from '../eventually.ts';
+import { DETECTION_MS, Rig } from './rig.ts';
 
 test('one trace from the first unanswered probe to the acknowledgement, across node and agent', async () => {
   const exporter = new InMemorySpanExporter();

@@ -7,7 +7,9 @@ import { VerdictService, type WatchVerdictsResponse } from '../../proto/gen/dpd/
 import { Agent } from '../../services/agent/agent.ts';
 import type { AgentSide, Applied } from '../../services/agent/dataplane.ts';
 import { SimulatedDataPlane } from '../../services/agent/simulated.ts';
-import { DETECTION_MS, eventually, HEADEND, plain, Rig, SHARDS, SILENT } from './rig.ts';
+import { plaintext } from '../../services/grpc/credentials.ts';
+import { eventually } from '../eventually.ts';
+import { DETECTION_MS, HEADEND, Rig, SHARDS, SILENT } from './rig.ts';
 
 /** A watch that collects until it is closed. */
 function watch(rig: Rig, resumeToken: string) {
@@ -79,7 +81,7 @@ test('a verdict not acknowledged is delivered again, with the same id, also by t
       { sas: [0, 1, 2, 3].map((n) => rig.sa(n)), failOver: () => undefined },
       { share: 0, everyMs: 1_000 },
     );
-    const agent = new Agent({ ...plain(rig.address), headend: HEADEND, shards: SHARDS }, mute, SILENT);
+    const agent = new Agent({ ...plaintext(rig.address), headend: HEADEND, shards: SHARDS }, mute, SILENT);
     await mute.start(agent);
     return agent;
   };

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -21,11 +20,9 @@ describe('the way out', { skip, timeout: 180_000 }, () => {
   test('rules never installed, or flushed: no probe, no verdict, visible; probing resumes with the rules', async (t) => {
     const lab = await Lab.up({ proposal: PROPOSAL, extras: EXTRAS });
     const offload = new Offload(lab, 'hub', ['--manage-rules', 'false']);
-    const capture = join(lab.directory, 'spoke-a.pcap');
-    const [tcpdump, ...args] = lab.inside('spoke-a', 'tcpdump', '-U', '-w', capture, '-i', 'dpd-a', 'udp');
-    const sniffer = spawn(tcpdump!, args, { stdio: 'ignore' });
+    const capture = lab.capture('spoke-a', 'dpd-a');
     t.after(async () => {
-      sniffer.kill();
+      await capture.end();
       await offload.stop();
       await lab.down();
     });
@@ -74,16 +71,8 @@ describe('the way out', { skip, timeout: 180_000 }, () => {
 
     assert.equal(offload.verdicts.length, 0, 'a verdict while the way out was broken');
     assert.equal((await lab.sas('hub')).length, SAS);
-    sniffer.kill('SIGINT');
-    await sleep(200);
-    const strays = await lab.exec(
-      'spoke-a',
-      'tcpdump',
-      '-nn',
-      '-r',
-      capture,
-      'src host 192.0.2.1 and not src port 4500 and not src port 500 and udp[8:4] = 0',
-    );
+    await capture.end();
+    const strays = await capture.read('src host 192.0.2.1 and not src port 4500 and not src port 500 and udp[8:4] = 0');
     assert.equal(strays, '', 'a probe left from a wrong port');
     for (const sa of await lab.sas('spoke-a')) assert.equal(sa.remote.port, 4500);
   });

@@ -146,6 +146,20 @@ export class Lab {
     return Number(/(\d+) received/.exec(stdout)?.[1] ?? 0);
   }
 
+  /** Records a host's UDP traffic on a device until `end`; `read` gives what matches a filter, one line a packet. */
+  capture(host: Host, device: string): { end(): Promise<void>; read(filter: string): Promise<string> } {
+    const file = join(this.directory, `${host}.pcap`);
+    const [program, ...args] = this.inside(host, 'tcpdump', '-U', '-w', file, '-i', device, 'udp');
+    const sniffer = spawn(program!, args, { stdio: 'ignore' });
+    return {
+      end: async () => {
+        sniffer.kill('SIGINT');
+        await sleep(200);
+      },
+      read: (filter) => this.exec(host, 'tcpdump', '-nn', '-r', file, filter),
+    };
+  }
+
   /** What a host's charon has logged. */
   log(host: Host): string {
     return readFileSync(join(this.directory, host, 'charon.log'), 'utf8');

@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Action } from '../../proto/gen/dpd/v1/types_pb.js';
@@ -27,11 +25,9 @@ for (const { name, proposal, where, flags } of CASES)
       const lab = await Lab.up({ proposal, extras: EXTRAS });
       if (where === 'node') await lab.addNode();
       const offload = new Offload(lab, where, [...flags]);
-      const capture = join(lab.directory, 'spoke-a.pcap');
-      const [tcpdump, ...args] = lab.inside('spoke-a', 'tcpdump', '-U', '-w', capture, '-i', 'dpd-a', 'udp');
-      const sniffer = spawn(tcpdump!, args, { stdio: 'ignore' });
+      const capture = lab.capture('spoke-a', 'dpd-a');
       t.after(async () => {
-        sniffer.kill();
+        await capture.end();
         if (t.error) {
           process.stderr.write(offload.log);
           process.stderr.write(
@@ -106,16 +102,8 @@ for (const { name, proposal, where, flags } of CASES)
       });
 
       // On the wire: whatever came to the spoke from the hub as IKE came from its own port.
-      sniffer.kill('SIGINT');
-      await sleep(200);
-      const wire = await lab.exec(
-        'spoke-a',
-        'tcpdump',
-        '-nn',
-        '-r',
-        capture,
-        'src host 192.0.2.1 or src host 10.9.0.2',
-      );
+      await capture.end();
+      const wire = await capture.read('src host 192.0.2.1 or src host 10.9.0.2');
       const ports = new Set(
         Array.from(wire.matchAll(/IP (\S+)\.(\d+) > /g), ([, address, port]) => `${address}:${port}`),
       );

@@ -4,11 +4,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { OperatorService, type Peer, type ShardCounters } from '../../proto/gen/dpd/v1/operator_pb.js';
 import type { Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import { VerdictService, type WatchVerdictsResponse } from '../../proto/gen/dpd/v1/verdicts_pb.js';
 import { ApiClient } from '../../services/grpc/client.ts';
+import { plaintext } from '../../services/grpc/credentials.ts';
+import { eventually as poll } from '../eventually.ts';
 import type { Lab } from './lab.ts';
 
 const NODE_MAIN = new URL('../../services/concentrator/main.ts', import.meta.url).pathname;
@@ -20,13 +21,9 @@ export const SHARDS = 2;
 export const POLICY = { intervalMs: 1_000, retryIntervalMs: 500, retries: 3, jitterPercent: 0 };
 export const DETECTION_MS = POLICY.intervalMs + POLICY.retries * POLICY.retryIntervalMs;
 
-/** Waits until `check` holds. Rejects after `ms`, naming what was waited for. */
-export async function eventually(what: string, ms: number, check: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + ms;
-  while (!(await check())) {
-    if (Date.now() > deadline) throw new Error(`not within ${ms} ms: ${what}`);
-    await sleep(100);
-  }
+/** Waits as the others do, but asks charon and the kernel less often. */
+export function eventually(what: string, ms: number, check: () => boolean | Promise<boolean>): Promise<void> {
+  return poll(what, ms, check, 100);
 }
 
 export type SeenVerdict = { readonly verdict: Verdict; readonly receivedUnix: number };
@@ -48,13 +45,7 @@ export class Offload {
     this.#where = where;
     this.#agentFlags = agentFlags;
     this.#address = `unix:${join(lab.directory, 'api.sock')}`;
-    this.client = new ApiClient({
-      address: this.#address,
-      tlsCert: undefined,
-      tlsKey: undefined,
-      tlsCa: undefined,
-      allowPlaintext: false,
-    });
+    this.client = new ApiClient(plaintext(this.#address));
     writeFileSync(
       join(lab.directory, 'peers.json'),
       JSON.stringify({

@@ -67,11 +67,6 @@ export class PathGuard {
     this.#targets = new Array<Target | undefined>(shards).fill(undefined);
   }
 
-  /** What stands in the kernel, as last seen. */
-  get status(): RulesStatus {
-    return this.#status;
-  }
-
   /** The shard probes from this port. */
   setPort(shard: number, port: number): void {
     this.#ports[shard] = port;
