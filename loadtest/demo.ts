@@ -11,6 +11,7 @@ import { Worker } from 'node:worker_threads';
 import { OperatorService, type ShardCounters } from '../proto/gen/dpd/v1/operator_pb.js';
 import { Action, Mode, type Sa } from '../proto/gen/dpd/v1/types_pb.js';
 import { Agent } from '../services/agent/agent.ts';
+import { NodeChannels } from '../services/agent/channels.ts';
 import { SimulatedDataPlane } from '../services/agent/simulated.ts';
 import { ApiClient } from '../services/grpc/client.ts';
 import { plaintext } from '../services/grpc/credentials.ts';
@@ -125,7 +126,10 @@ async function demo(
         failedOver: () => ledger.failovers++,
       },
     );
-    agent = new Agent({ ...transport, headend: 'demo-hub', shards }, dataPlane, createLogger('agent', 'warn'));
+    agent = new Agent({ headend: 'demo-hub', shards, addresses: [address] }, dataPlane, {
+      channels: new NodeChannels(transport),
+      log: createLogger('agent', 'warn'),
+    });
     await dataPlane.start(agent);
     client = new ApiClient(transport);
     const show = async (phase: string) => {

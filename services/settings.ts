@@ -114,6 +114,15 @@ export function matching(pattern: RegExp, what: string): (value: string) => stri
   };
 }
 
+/** One of a few words. */
+export function oneOf<const T extends string>(...words: readonly T[]): (value: string) => T {
+  return (value) => {
+    const word = words.find((known) => known === value);
+    if (word === undefined) throw new Error(`must be ${words.join(' or ')}`);
+    return word;
+  };
+}
+
 function kebab(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }

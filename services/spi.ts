@@ -17,6 +17,11 @@ export function spiHex({ initiatorSpi, responderSpi }: SpiPair): string {
   return hex64(initiatorSpi) + hex64(responderSpi);
 }
 
+/** The pair as 32 hex digits, from its words. */
+export function wordsHex(words: SpiWords): string {
+  return words.map((word) => word.toString(16).padStart(8, '0')).join('');
+}
+
 /** The pair from its 32 hex digits. */
 export function spiFromHex(hex: string): { initiatorSpi: bigint; responderSpi: bigint } {
   return { initiatorSpi: BigInt(`0x${hex.slice(0, 16)}`), responderSpi: BigInt(`0x${hex.slice(16)}`) };

@@ -6,6 +6,8 @@ import type { Policy } from './liveness/policy.ts';
 /** An SA for the shard. A handle already in use is updated: policy, address, parking and missing keys. */
 export type ShardSa = SessionInput & {
   readonly policy: Policy;
+  /** Site label as a number of the main thread's; 0 for none. */
+  readonly site: number;
   readonly parked: boolean;
   /** Age of the last evidence, ms. */
   readonly heardAgeMs: number;
@@ -22,6 +24,8 @@ export type ShardPath = {
   readonly canaryPort: number;
   readonly guarded: boolean;
   readonly ready: boolean;
+  /** Nothing steers: while the shard is surely this node's, no voucher is needed. */
+  readonly open: boolean;
 };
 
 export type ToShard =
@@ -33,21 +37,29 @@ export type ToShard =
   /** Whether the headend's stream is up: delegated probes can be run. */
   | { readonly type: 'headend'; readonly present: boolean }
   | { readonly type: 'voucher'; readonly canary: number }
+  /** The shard is this node's until then, on the clock that all threads share. */
+  | { readonly type: 'lease'; readonly untilMs: number }
+  /** Verdicts just given are held back: the peers are asked on. */
+  | { readonly type: 'hold'; readonly handles: readonly number[] }
+  /** Verdicts held back are given after all, or dropped: then the peers are suspected anew. */
+  | { readonly type: 'endHold'; readonly handles: readonly number[]; readonly drop: boolean }
   | { readonly type: 'query'; readonly request: number; readonly handles: readonly number[] }
   | { readonly type: 'counters'; readonly request: number }
   | { readonly type: 'checkpoint'; readonly request: number }
+  /** Keys, to be sealed and stored again. */
+  | { readonly type: 'keys'; readonly request: number; readonly handles: readonly number[] }
   | { readonly type: 'stop' };
 
 /** A verdict as the shard gives it; the main thread knows the rest of the SA. */
 export type ShardVerdict = {
   readonly handle: number;
-  /** Number of this verdict within the shard's task. */
-  readonly ordinal: number;
   readonly lastEvidenceUnix: number;
   readonly firstProbeUnix: number;
   readonly probesSent: number;
   readonly earliestUnix: number;
   readonly decidedUnix: number;
+  /** Blind time given back before it, ms. */
+  readonly blindMs: number;
 };
 
 /** A suspicion that ended with an answer after at least one silence. */
@@ -55,9 +67,12 @@ export type Recovery = {
   readonly handle: number;
   readonly firstProbeUnix: number;
   readonly attempts: number;
-  /** The peer had been declared dead. */
+  /** A verdict had been given, and perhaps held back. */
   readonly wasDead: boolean;
 };
+
+/** Counts since the shard started, by site; see liveness/outcomes.ts. */
+export type OutcomeCounts = { readonly well: Uint32Array; readonly silent: Uint32Array };
 
 export type PeerStatus = {
   readonly state: number;
@@ -93,6 +108,7 @@ export type ShardCounters = {
   repliesReplayed: number;
   canariesSent: number;
   vouchers: number;
+  suspicionsBlinded: number;
 };
 
 /** Answers by the type of the request. */
@@ -102,12 +118,14 @@ export type Answer = {
   readonly query: readonly PeerStatus[];
   readonly counters: ShardCounters;
   readonly checkpoint: readonly CheckpointChunk[];
+  readonly keys: readonly (SessionInput['keys'] | undefined)[];
 };
 
 export type FromShard =
   | { readonly type: 'ready'; readonly probePort: number }
   | { readonly type: 'verdicts'; readonly verdicts: readonly ShardVerdict[] }
   | { readonly type: 'recovered'; readonly recoveries: readonly Recovery[] }
+  | { readonly type: 'outcomes'; readonly outcomes: OutcomeCounts }
   | { readonly type: 'delegated'; readonly handles: Uint32Array; readonly probeIds: Uint32Array }
   | { readonly type: 'answer'; readonly request: number; readonly body: Answer[keyof Answer] };
 

@@ -1,8 +1,10 @@
 /** The Piscina task: owns one shard until told to stop. Resolves with the shard's last checkpoint. */
 
 import { randomFillSync } from 'node:crypto';
+import { monotonicMs } from './monotonic.ts';
 import type { CheckpointChunk, ShardTask, ToShard } from './protocol.ts';
 import { Shard } from './shard.ts';
+
 import { bindUdp, dotted } from './udp.ts';
 
 /** How often a shard looks at its wheel, ms. */
@@ -12,7 +14,7 @@ const RANDOM_POOL_BYTES = 16 * 1024;
 export default async function runShard({ port, probeAddress, probePort }: ShardTask): Promise<CheckpointChunk[]> {
   const socket = await bindUdp(probeAddress, probePort);
   const shard: Shard = new Shard({
-    now: () => performance.now(),
+    now: monotonicMs,
     wall: () => Date.now(),
     fillRandom: pooledRandom(),
     send(message, length, address, toPort, handle) {

@@ -24,7 +24,7 @@ import {
 
 /** The shard's surroundings. */
 export type ShardIo = {
-  /** Monotonic clock, ms. */
+  /** Monotonic clock that all threads share, ms. */
   now(): number;
   /** Unix time, ms. */
   wall(): number;
@@ -41,6 +41,8 @@ const SLOTS = 4096;
 const SLOT_LENGTH = 160;
 /** A canary follows the last probe of a suspicion, but not more often than this, ms. */
 const CANARY_SPACING_MS = 20;
+/** How often the main thread is told how peers fare, and always before a verdict, ms. */
+const OUTCOMES_MS = 250;
 
 export class Shard {
   readonly #io: ShardIo;
@@ -54,9 +56,10 @@ export class Shard {
   #path: ShardPath | undefined;
   #canaryAt = Number.NEGATIVE_INFINITY;
   #canaryWanted = false;
+  #outcomesAt = Number.NEGATIVE_INFINITY;
+  #leaseUntil = Number.NEGATIVE_INFINITY;
   #parked = new Uint8Array(0);
   #headend = false;
-  #verdictOrdinal = 0;
   #verdicts: ShardVerdict[] = [];
   #recoveries: Recovery[] = [];
   #delegatedHandles: number[] = [];
@@ -83,8 +86,13 @@ export class Shard {
     this.#machine = new Machine(io.now(), 1024, {
       probe: (handle, attempt, last) => this.#probe(handle, attempt, last),
       verdict: (handle, earliestMs) => this.#verdict(handle, earliestMs),
-      recovered: (handle, firstMs, attempts, wasDead) =>
-        this.#recoveries.push({ handle, firstProbeUnix: this.#unix(firstMs), attempts, wasDead }),
+      recovered: (handle, firstMs, attempts, was) =>
+        this.#recoveries.push({
+          handle,
+          firstProbeUnix: this.#unix(firstMs),
+          attempts,
+          wasDead: was === State.DEAD || was === State.HELD,
+        }),
     });
     this.#liveness = new Liveness(this.#sessions, io.fillRandom);
     const slab = Buffer.alloc(SLOTS * SLOT_LENGTH);
@@ -99,7 +107,13 @@ export class Shard {
     const now = this.#io.now();
     this.#machine.advance(now);
     if (now - this.#canaryAt >= (this.#canaryWanted ? CANARY_SPACING_MS : CANARY_INTERVAL_MS)) this.#sendCanary(now);
-    this.#flush();
+    this.#flush(now);
+  }
+
+  /** Nothing will be due before this moment, ms: a simulator need not call {@link tick} until then. */
+  get idleUntilMs(): number {
+    const canaryAt = this.#canaryAt + (this.#canaryWanted ? CANARY_SPACING_MS : CANARY_INTERVAL_MS);
+    return this.#path?.ready ? Math.min(this.#machine.idleUntilMs, canaryAt) : this.#machine.idleUntilMs;
   }
 
   /** A datagram arrived at the probe socket. */
@@ -155,6 +169,22 @@ export class Shard {
       case 'voucher':
         this.#vouch(message.canary);
         break;
+      case 'lease':
+        this.#leaseUntil = message.untilMs;
+        this.#machine.own(message.untilMs, this.#path?.open ?? false);
+        break;
+      case 'hold':
+        for (const handle of message.handles) this.#machine.hold(handle);
+        break;
+      case 'endHold':
+        for (const handle of message.handles) this.#machine.endHold(handle, message.drop);
+        break;
+      case 'keys':
+        this.#answer(
+          message.request,
+          message.handles.map((handle) => this.#sessions.exportKeys(handle)),
+        );
+        break;
       case 'query':
         this.#answer(
           message.request,
@@ -179,7 +209,7 @@ export class Shard {
 
   counters(): ShardCounters {
     const { population } = this.#machine.peers;
-    const { suppressed, blocked, verdicts } = this.#machine.counters;
+    const { suppressed, blocked, verdicts, blinded } = this.#machine.counters;
     return {
       ...this.#count,
       peers: population.reduce((sum, count) => sum + count, 0),
@@ -188,6 +218,7 @@ export class Shard {
       probesSuppressed: suppressed,
       probesBlocked: blocked,
       verdicts,
+      suspicionsBlinded: blinded,
     };
   }
 
@@ -210,7 +241,12 @@ export class Shard {
     }
     this.#sessions.add(sa);
     if (gated && sa.candidates > 0) this.#liveness.resync(handle, sa.candidates);
-    this.#machine.add(handle, sa.policy, this.#io.now() - sa.heardAgeMs, { gated, ready, spreadFirst: true });
+    this.#machine.add(handle, sa.policy, this.#io.now() - sa.heardAgeMs, {
+      gated,
+      ready,
+      spreadFirst: true,
+      site: sa.site,
+    });
     if (sa.dead) this.#machine.restoreDead(handle);
   }
 
@@ -251,6 +287,7 @@ export class Shard {
   #setPath(path: ShardPath): void {
     const guardChanged = path.guarded !== (this.#path?.guarded ?? false);
     this.#path = path;
+    this.#machine.own(this.#leaseUntil, path.open);
     if (!path.ready) this.#machine.distrust();
     if (!guardChanged) return;
     for (let handle = 0; handle < this.#parked.length; handle++)
@@ -275,7 +312,7 @@ export class Shard {
   #sendCanary(now: number): void {
     this.#canaryWanted = false;
     this.#canaryAt = now;
-    if (!this.#path?.ready) return;
+    if (!this.#path?.ready || this.#path.canaryPort === 0) return;
     const slot = this.#nextSlot();
     this.#canaries.write(now, this.#path.guarded, slot);
     if (this.#io.send(slot, CANARY_LENGTH, this.#path.canaryAddress, this.#path.canaryPort, -1))
@@ -328,15 +365,15 @@ export class Shard {
   }
 
   #verdict(handle: number, earliestMs: number): void {
-    const { heardAt, cycleAt, attempt } = this.#machine.peers;
+    const { heardAt, cycleAt, attempt, blindMs } = this.#machine.peers;
     this.#verdicts.push({
       handle,
-      ordinal: this.#verdictOrdinal++,
       lastEvidenceUnix: this.#unix(heardAt[handle]!),
       firstProbeUnix: this.#unix(cycleAt[handle]!),
       probesSent: attempt[handle]!,
       earliestUnix: this.#unix(earliestMs),
       decidedUnix: this.#io.wall(),
+      blindMs: blindMs[handle]!,
     });
   }
 
@@ -366,7 +403,12 @@ export class Shard {
     this.#io.post({ type: 'answer', request, body });
   }
 
-  #flush(): void {
+  #flush(now: number): void {
+    const { outcomes } = this.#machine.counters;
+    if (outcomes.changed && (this.#verdicts.length > 0 || now - this.#outcomesAt >= OUTCOMES_MS)) {
+      this.#outcomesAt = now;
+      this.#io.post({ type: 'outcomes', outcomes: outcomes.read() });
+    }
     if (this.#verdicts.length > 0) {
       this.#io.post({ type: 'verdicts', verdicts: this.#verdicts });
       this.#verdicts = [];

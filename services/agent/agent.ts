@@ -1,46 +1,79 @@
 /** An agent: one data plane, one uplink a shard, and what passes between them. */
 
 import type { Sa } from '../../proto/gen/dpd/v1/types_pb.js';
+import { type Clock, systemClock } from '../clock.ts';
 import { checkSa } from '../concentrator/validate.ts';
-import { ApiClient } from '../grpc/client.ts';
-import type { TransportSettings } from '../grpc/credentials.ts';
 import type { Logger } from '../log.ts';
 import { shardOf } from '../spi.ts';
 import type { AgentSide, DataPlane, PathState } from './dataplane.ts';
-import { ShardUplink } from './uplink.ts';
+import { Placement } from './placement.ts';
+import { ShardUplink, type StreamOpener } from './uplink.ts';
 import { VerdictInbox } from './verdict-inbox.ts';
 
-export type AgentSettings = TransportSettings & {
+/** How often shards that should be elsewhere are looked for, ms. */
+const REBALANCE_MS = 500;
+/** Nodes must have been the same for so long before shards are spread evenly over them, ms. */
+const SETTLED_MS = 3_000;
+
+export type AgentSettings = {
   readonly headend: string;
   /** Shards of this headend, a power of two. */
   readonly shards: number;
+  /** Nodes to begin with; they tell of the others. */
+  readonly addresses: readonly string[];
+};
+
+/** The agent's surroundings. */
+export type AgentContext = {
+  readonly channels: { readonly open: StreamOpener; close(): void };
+  readonly log: Logger;
+  readonly clock?: Clock;
+  /** In [0, 1), for backoff. */
+  readonly random?: () => number;
 };
 
 export class Agent implements AgentSide {
   readonly #dataPlane: DataPlane;
-  readonly #client: ApiClient;
   readonly #uplinks: readonly ShardUplink[];
+  readonly #placement: Placement;
   readonly #shards: number;
   readonly #log: Logger;
+  readonly #clock: Clock;
+  readonly #channels: AgentContext['channels'];
+  readonly #cancelRebalance: () => void;
+  #nodesChangedAt: number;
 
-  /** Connects every shard; start() the data plane with it. Throws SettingsError on credentials. */
-  constructor(settings: AgentSettings, dataPlane: DataPlane, log: Logger) {
-    const { headend, shards } = settings;
+  /** Connects every shard; start() the data plane with it. */
+  constructor(settings: AgentSettings, dataPlane: DataPlane, context: AgentContext) {
+    const { headend, shards, addresses } = settings;
+    const { log, channels, clock = systemClock, random = Math.random } = context;
     this.#dataPlane = dataPlane;
     this.#shards = shards;
     this.#log = log;
-    this.#client = new ApiClient(settings);
-    const inbox = new VerdictInbox(dataPlane, log, (verdict, { outcome, detail }) =>
-      this.#uplinks[verdict.shard]!.acknowledge([{ verdictId: verdict.id, outcome, detail }]),
+    this.#clock = clock;
+    this.#channels = channels;
+    this.#placement = new Placement(headend, shards, addresses, () => clock.now());
+    this.#nodesChangedAt = clock.now();
+    const inbox = new VerdictInbox(dataPlane, log, (verdict, { outcome, detail, successor }) =>
+      this.#uplinks[verdict.shard]!.acknowledge([
+        { verdictId: verdict.id, attempt: verdict.attempt, outcome, detail, ...(successor && { successor }) },
+      ]),
     );
     this.#uplinks = Array.from(
       { length: shards },
       (_, shard) =>
         new ShardUplink(
-          this.#client,
           { headend, shard, shards },
           {
-            connected: (probePort, held) => dataPlane.connected(shard, probePort, held),
+            choose: () => this.#placement.choose(shard),
+            failed: (address) => this.#placement.failed(shard, address),
+            members: (members) => {
+              if (this.#placement.learn(members)) this.#nodesChangedAt = clock.now();
+            },
+            connected: (address, probe, held) => {
+              this.#placement.connected(address);
+              dataPlane.connected(shard, probe, held);
+            },
             held: (spis) => dataPlane.held(spis),
             released: (spi, mid) => dataPlane.released(spi, mid),
             disconnected: () => dataPlane.disconnected(shard),
@@ -55,9 +88,10 @@ export class Agent implements AgentSide {
                 );
             },
           },
-          log,
+          { open: channels.open, log, clock, random },
         ),
     );
+    this.#cancelRebalance = clock.every(REBALANCE_MS, () => this.#rebalance());
   }
 
   /** Everything the data plane has told is held by the cluster. */
@@ -68,6 +102,11 @@ export class Agent implements AgentSide {
   /** Reconciliations that found a difference. */
   get repairs(): number {
     return this.#uplinks.reduce((sum, uplink) => sum + uplink.repairs, 0);
+  }
+
+  /** Address of the node that each shard is with, undefined while it has none. */
+  get nodes(): readonly (string | undefined)[] {
+    return this.#uplinks.map((uplink) => uplink.address);
   }
 
   upsert(sa: Sa): void {
@@ -106,11 +145,20 @@ export class Agent implements AgentSide {
     this.#uplinks[shard]!.vouch(canary);
   }
 
-  /** Stops the data plane, then the streams. */
+  /** Stops the data plane, then the streams, and closes the channels. */
   async stop(): Promise<void> {
+    this.#cancelRebalance();
     await this.#dataPlane.stop();
     for (const uplink of this.#uplinks) uplink.stop();
-    this.#client.close();
+    this.#channels.close();
+  }
+
+  /** One shard at a time: the next moves when this one is well again. */
+  #rebalance(): void {
+    if (!this.#uplinks.every((uplink) => uplink.connected)) return;
+    const even = this.#clock.now() - this.#nodesChangedAt >= SETTLED_MS;
+    const shard = this.#placement.next(even);
+    if (shard !== undefined) this.#uplinks[shard]!.move();
   }
 
   #uplinkOf(responderSpi: bigint): ShardUplink {

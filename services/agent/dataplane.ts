@@ -3,7 +3,15 @@
 import type { Outcome, Sa, Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 
 /** What a data plane made of a verdict. */
-export type Applied = { readonly outcome: Outcome; readonly detail: string };
+export type Applied = {
+  readonly outcome: Outcome;
+  readonly detail: string;
+  /** With FAILED_OVER: the SA that took over. */
+  readonly successor?: { readonly initiatorSpi: bigint; readonly responderSpi: bigint } | undefined;
+};
+
+/** Where a shard probes from; an empty address: where the headend was told to expect it. */
+export type ProbeSource = { readonly address: string; readonly port: number };
 
 /** How a shard's probes leave; see Path in headend.proto. */
 export type PathState = {
@@ -11,6 +19,7 @@ export type PathState = {
   readonly canaryPort: number;
   readonly guarded: boolean;
   readonly ready: boolean;
+  readonly open: boolean;
 };
 
 /** What a data plane tells its agent. SAs carry everything the API asks for. */
@@ -35,15 +44,18 @@ export type HeldSa = {
 export interface DataPlane {
   /** Begins to tell `agent` of SAs and traffic. */
   start(agent: AgentSide): Promise<void>;
-  /** The node's shard is up and probes from this UDP port; called again after every reconnection. */
-  connected(shard: number, probePort: number, held: readonly HeldSa[]): void;
+  /** A node has the shard and probes from there; called again after every reconnection, perhaps by another node. */
+  connected(shard: number, probe: ProbeSource, held: readonly HeldSa[]): void;
   /** The node holds these SAs, durably, as last told. SPI pairs in hex. */
   held(spis: readonly string[]): void;
   /** The node has let an SA go that was removed; `nextMessageId` is the first id it never used, undefined without keys. */
   released(spi: string, nextMessageId: number | undefined): void;
   /** The stream of the shard broke. */
   disconnected(shard: number): void;
-  /** Deletes exactly the SA that the verdict names and, if asked to, brings up the next endpoint. Must not throw. */
+  /**
+   * Deletes exactly the SA that the verdict names and, if asked to, brings up the next endpoint; from the second attempt
+   * on the SA is gone already. Must not throw.
+   */
   apply(verdict: Verdict): Promise<Applied>;
   /** Runs a liveness exchange for an SA without keys at the node. True if the peer answered. */
   probe(sa: Sa): Promise<boolean>;

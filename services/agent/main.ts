@@ -1,10 +1,12 @@
 /** `npm run agent`: stands beside a strongSwan headend until SIGTERM or SIGINT. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import { clientCredentials } from '../grpc/credentials.ts';
 import { createLogger } from '../log.ts';
 import { runMain, SettingsError } from '../settings.ts';
 import { startTracing } from '../telemetry/traces.ts';
 import { Agent } from './agent.ts';
+import { NodeChannels } from './channels.ts';
 import { readAgentSettings } from './settings.ts';
 import { StrongSwanDataPlane } from './strongswan/dataplane.ts';
 
@@ -16,7 +18,9 @@ await runMain(async () => {
   const log = createLogger('agent');
   const stopTracing = startTracing('dpd-agent');
   const dataPlane = new StrongSwanDataPlane(settings.strongSwan, log);
-  const agent = new Agent(settings.agent, dataPlane, log);
+  // What cannot be used is refused now, not at the first attempt to connect.
+  for (const address of settings.agent.addresses) clientCredentials({ ...settings.transport, address });
+  const agent = new Agent(settings.agent, dataPlane, { channels: new NodeChannels(settings.transport), log });
   await dataPlane.start(agent);
   const stop = async (reason: string) => {
     log.info({ reason }, 'stopping');

@@ -2,6 +2,7 @@
 
 import { hostname } from 'node:os';
 import { TLS_SETTINGS } from '../concentrator/settings.ts';
+import type { TransportSettings } from '../grpc/credentials.ts';
 import { flag, integer, matching, optional, readSettings, SettingsError, type SettingsOf, text } from '../settings.ts';
 import type { AgentSettings } from './agent.ts';
 import type { StrongSwanSettings } from './strongswan/dataplane.ts';
@@ -13,7 +14,7 @@ const optionalAddress = (value: string) => (value === '' ? undefined : matching(
 export const AGENT_SETTINGS = {
   address: {
     env: 'DPD_ADDRESS',
-    help: "the node's API: host:port or unix:/path",
+    help: 'nodes to begin with: host:port or unix:/path, with commas between',
     fallback: '127.0.0.1:7600',
     parse: text,
   },
@@ -41,7 +42,7 @@ export const AGENT_SETTINGS = {
   peers: { env: 'DPD_PEERS', help: 'JSON file of policies and endpoints', fallback: '', parse: optional },
   nodeAddress: {
     env: 'DPD_NODE_ADDRESS',
-    help: "the node's address, if it is on another host",
+    help: 'the node is on another host: its address, if it does not say so itself',
     fallback: '',
     parse: optionalAddress,
   },
@@ -92,13 +93,15 @@ const USAGE = 'npm run agent -- [settings]: the sidecar of a strongSwan headend'
 /** The agent's settings from this process's flags and environment. Throws SettingsError. */
 export function readAgentSettings(argv?: string[]): {
   agent: AgentSettings;
+  transport: Omit<TransportSettings, 'address'>;
   strongSwan: StrongSwanSettings;
   release: boolean;
 } {
   const raw = readSettings(USAGE, AGENT_SETTINGS, argv);
   if ((raw.shards & (raw.shards - 1)) !== 0) throw new SettingsError(`shards=${raw.shards}: must be a power of two`);
   return {
-    agent: raw,
+    agent: { headend: raw.headend, shards: raw.shards, addresses: raw.address.split(',') },
+    transport: raw,
     strongSwan: {
       viciSocket: raw.viciSocket,
       haAddress: raw.haAddress,

@@ -6,7 +6,7 @@ import { Action, Outcome, type Sa, type Verdict } from '../../proto/gen/dpd/v1/t
 import { readCanary } from '../../workers/canary.ts';
 import { bindUdp } from '../../workers/udp.ts';
 import { spiHex } from '../spi.ts';
-import type { AgentSide, Applied, DataPlane } from './dataplane.ts';
+import type { AgentSide, Applied, DataPlane, ProbeSource } from './dataplane.ts';
 
 /** Where the simulated SAs come from. */
 export type SimulatedSpokes = {
@@ -37,8 +37,10 @@ export class SimulatedDataPlane implements DataPlane {
   readonly #traffic: TrafficShape;
   readonly #events: SimulatedEvents;
   readonly #sas = new Map<string, Sa>();
-  /** Shard by the UDP port that it probes from. */
-  readonly #shardByPort = new Map<number, number>();
+  /** SAs torn down whose failover has not succeeded yet. */
+  readonly #torn = new Map<string, Sa>();
+  /** Where each shard probes from. */
+  readonly #ports: number[] = [];
   #agent!: AgentSide;
   #canaries: Awaited<ReturnType<typeof bindUdp>> | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -55,18 +57,18 @@ export class SimulatedDataPlane implements DataPlane {
     // There are no steering rules here: what leaves is proper if it comes from the shard's own port.
     this.#canaries.on('message', (datagram, from) => {
       const canary = readCanary(datagram);
-      const shard = this.#shardByPort.get(from.port);
-      if (canary !== undefined && shard !== undefined) agent.vouch(shard, canary);
+      const shard = this.#ports.indexOf(from.port);
+      if (canary !== undefined && shard >= 0) agent.vouch(shard, canary);
     });
     for (const sa of this.#spokes.sas) this.#add(sa);
     agent.complete();
     if (this.#traffic.share > 0) this.#timer = setInterval(() => this.#report(), this.#traffic.everyMs);
   }
 
-  connected(shard: number, probePort: number): void {
-    this.#shardByPort.set(probePort, shard);
+  connected(shard: number, probe: ProbeSource): void {
+    this.#ports[shard] = probe.port;
     const { address, port } = this.#canaries!.address();
-    this.#agent.path(shard, { canaryAddress: address, canaryPort: port, guarded: false, ready: true });
+    this.#agent.path(shard, { canaryAddress: address, canaryPort: port, guarded: false, ready: true, open: true });
   }
 
   held(): void {}
@@ -84,18 +86,21 @@ export class SimulatedDataPlane implements DataPlane {
   async apply(verdict: Verdict): Promise<Applied> {
     this.#events.verdict?.(verdict, Date.now());
     const spi = spiHex(verdict.sa!);
-    const sa = this.#sas.get(spi);
+    const sa = this.#sas.get(spi) ?? this.#torn.get(spi);
     if (!sa) return { outcome: Outcome.SA_GONE, detail: '' };
-    this.#sas.delete(spi);
-    this.#agent.remove(verdict.sa!);
+    if (this.#sas.delete(spi)) this.#agent.remove(verdict.sa!);
+    this.#torn.delete(spi);
     if (verdict.action !== Action.FAILOVER || verdict.nextEndpoint === verdict.deadEndpoint)
       return { outcome: Outcome.CLEARED, detail: '' };
     await sleep(FAILOVER_MS);
     const next = this.#spokes.failOver(sa, verdict.nextEndpoint);
-    if (!next) return { outcome: Outcome.FAILOVER_FAILED, detail: 'no endpoint answered' };
+    if (!next) {
+      this.#torn.set(spi, sa);
+      return { outcome: Outcome.FAILOVER_FAILED, detail: `endpoint ${verdict.nextEndpoint} did not answer` };
+    }
     this.#add(next);
     this.#events.failedOver?.(verdict);
-    return { outcome: Outcome.FAILED_OVER, detail: `endpoint ${verdict.nextEndpoint}` };
+    return { outcome: Outcome.FAILED_OVER, detail: `endpoint ${verdict.nextEndpoint}`, successor: next.id };
   }
 
   async probe(_sa: Sa): Promise<boolean> {

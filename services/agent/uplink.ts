@@ -6,14 +6,14 @@ import {
   type ConnectShardRequest,
   ConnectShardRequestSchema,
   type ConnectShardResponse,
-  HeadendService,
 } from '../../proto/gen/dpd/v1/headend_pb.js';
 import type { Sa, Verdict, VerdictAck } from '../../proto/gen/dpd/v1/types_pb.js';
 import { NO_MID } from '../../workers/protocol.ts';
-import type { ApiClient } from '../grpc/client.ts';
+import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import { spiHex } from '../spi.ts';
-import type { HeldSa, PathState } from './dataplane.ts';
+import type { HeldSa, PathState, ProbeSource } from './dataplane.ts';
+import type { KnownNode } from './placement.ts';
 import { type Batch, Registration } from './registration.ts';
 
 const BACKOFF_MS = { first: 100, longest: 5_000 };
@@ -25,9 +25,31 @@ const WINDOW = 4;
 /** Handles in one evidence message; the API's limit. */
 const EVIDENCE_BATCH = 100_000;
 
+/** A stream to a node, as grpc-js gives it; so much of it as is used. */
+export type UplinkStream = Pick<
+  ClientDuplexStream<ConnectShardRequest, ConnectShardResponse>,
+  'on' | 'write' | 'end' | 'cancel'
+>;
+/** Opens a stream to the node at an address. */
+export type StreamOpener = (address: string) => UplinkStream;
+
+export type UplinkContext = {
+  readonly open: StreamOpener;
+  readonly log: Logger;
+  readonly clock: Clock;
+  /** In [0, 1). */
+  readonly random: () => number;
+};
+
 export type UplinkEvents = {
-  /** The inventory is complete; the shard probes from this port. */
-  connected(probePort: number, held: readonly HeldSa[]): void;
+  /** Address of the node to connect to now. */
+  choose(): string;
+  /** That node could not be reached, or broke off. */
+  failed(address: string): void;
+  /** The nodes that live. */
+  members(members: readonly KnownNode[]): void;
+  /** The inventory is complete; the shard probes from there. */
+  connected(address: string, probe: ProbeSource, held: readonly HeldSa[]): void;
   disconnected(): void;
   /** These SAs are durably in the node's care. */
   held(spis: readonly string[]): void;
@@ -38,46 +60,48 @@ export type UplinkEvents = {
   delegated(probes: readonly { sa: Sa; answer: () => void }[]): void;
 };
 
-type Stream = ClientDuplexStream<ConnectShardRequest, ConnectShardResponse>;
 type Outgoing = Exclude<MessageInitShape<typeof ConnectShardRequestSchema>['message'], undefined>;
 
 export class ShardUplink {
   readonly registration = new Registration();
-  readonly #client: ApiClient;
   readonly #hello: { headend: string; shard: number; shards: number };
   readonly #events: UplinkEvents;
   readonly #log: Logger;
+  readonly #context: UplinkContext;
   readonly #outstanding = new Map<bigint, Batch>();
-  #stream: Stream | undefined;
+  #stream: UplinkStream | undefined;
   #inSync = false;
   #batchId = 0n;
-  #probePort = 0;
+  #probe: ProbeSource = { address: '', port: 0 };
+  /** Address of the node that the shard is with. */
+  address: string | undefined;
   #held: HeldSa[] = [];
   #backoffMs = BACKOFF_MS.first;
-  #retry: NodeJS.Timeout | undefined;
-  #welcome: NodeJS.Timeout | undefined;
-  readonly #reconcile: NodeJS.Timeout;
+  #cancelRetry: () => void = () => {};
+  #cancelWelcome: () => void = () => {};
+  readonly #cancelReconcile: () => void;
   #stopped = false;
   /** Differences that a reconciliation found and repaired. */
   repairs = 0;
 
-  constructor(
-    client: ApiClient,
-    hello: { headend: string; shard: number; shards: number },
-    events: UplinkEvents,
-    log: Logger,
-  ) {
-    this.#client = client;
+  constructor(hello: { headend: string; shard: number; shards: number }, events: UplinkEvents, context: UplinkContext) {
     this.#hello = hello;
     this.#events = events;
-    this.#log = log.child(hello);
-    this.#reconcile = setInterval(() => this.#sendReconcile(), RECONCILE_MS);
-    this.#connect();
+    this.#context = context;
+    this.#log = context.log.child(hello);
+    this.#cancelReconcile = context.clock.every(RECONCILE_MS, () => this.#sendReconcile());
+    // Not before whoever makes this one is made himself.
+    this.#cancelRetry = context.clock.after(0, () => this.#connect());
+  }
+
+  /** The stream is up and the node's inventory known. */
+  get connected(): boolean {
+    return this.#inSync;
   }
 
   /** Everything wanted is held and acknowledged. */
   get settled(): boolean {
-    return this.#inSync && this.registration.isComplete && this.#outstanding.size === 0 && this.#pumping === undefined;
+    return this.#inSync && this.registration.isComplete && this.#outstanding.size === 0 && !this.#pumping;
   }
 
   upsert(sa: Sa): void {
@@ -129,49 +153,68 @@ export class ShardUplink {
   /** Closes the stream for good. */
   stop(): void {
     this.#stopped = true;
-    clearInterval(this.#reconcile);
-    clearTimeout(this.#retry);
-    clearTimeout(this.#welcome);
+    this.#cancelReconcile();
+    this.#cancelRetry();
+    this.#cancelWelcome();
     this.#stream?.end();
     this.#stream = undefined;
   }
 
+  /** Leaves the node for the one that is chosen now, which asks the former one for the shard. */
+  move(): void {
+    const stream = this.#stream;
+    if (!stream) return;
+    this.#forgetStream();
+    stream.end();
+    this.#connect();
+  }
+
   #connect(): void {
-    const stream = this.#client.duplex(HeadendService.method.connectShard);
+    const { open, clock } = this.#context;
+    const address = this.#events.choose();
+    const stream = open(address);
     this.#stream = stream;
+    this.address = address;
     stream.on('data', (response: ConnectShardResponse) => {
       if (stream === this.#stream) this.#take(response);
     });
     stream.on('error', (error) => this.#lost(stream, error.message));
     stream.on('end', () => this.#lost(stream, 'ended by the node'));
-    this.#welcome = setTimeout(() => {
+    this.#cancelWelcome = clock.after(WELCOME_MS, () => {
       stream.cancel();
       this.#lost(stream, `no welcome within ${WELCOME_MS} ms`);
-    }, WELCOME_MS);
+    });
     this.#send({ case: 'hello', value: this.#hello });
   }
 
-  #lost(stream: Stream, reason: string): void {
+  #lost(stream: UplinkStream, reason: string): void {
     if (stream !== this.#stream) return;
-    clearTimeout(this.#welcome);
+    const { clock, random } = this.#context;
+    this.#events.failed(this.address!);
+    this.#forgetStream();
+    if (this.#stopped) return;
+    // Full jitter: agents of one node that died do not come back in step.
+    const wait = random() * this.#backoffMs;
+    this.#backoffMs = Math.min(this.#backoffMs * 2, BACKOFF_MS.longest);
+    this.#log.warn({ reason, waitMs: Math.round(wait) }, 'stream lost');
+    this.#cancelRetry = clock.after(wait, () => this.#connect());
+  }
+
+  #forgetStream(): void {
+    this.#cancelWelcome();
     this.#stream = undefined;
+    this.address = undefined;
     this.#inSync = false;
     this.#outstanding.clear();
     this.registration.reset();
     this.#held = [];
     this.#events.disconnected();
-    if (this.#stopped) return;
-    // Full jitter: agents of one node that died do not come back in step.
-    const wait = Math.random() * this.#backoffMs;
-    this.#backoffMs = Math.min(this.#backoffMs * 2, BACKOFF_MS.longest);
-    this.#log.warn({ reason, waitMs: Math.round(wait) }, 'stream lost');
-    this.#retry = setTimeout(() => this.#connect(), wait);
   }
 
   #take({ message }: ConnectShardResponse): void {
     switch (message.case) {
       case 'welcome':
-        this.#probePort = message.value.probePort;
+        this.#probe = { address: message.value.probeAddress, port: message.value.probePort };
         this.#log.info(
           { node: message.value.node, epoch: String(message.value.epoch), held: message.value.count },
           'connected',
@@ -213,6 +256,9 @@ export class ShardUplink {
         this.#held = [];
         this.#log.warn({ held: message.value.count, wanted: this.registration.count }, 'registration differs');
         break;
+      case 'members':
+        this.#events.members(message.value.members);
+        break;
       case 'drain':
         this.#log.info({ graceMs: message.value.graceMs }, 'the node is about to stop');
         break;
@@ -222,12 +268,12 @@ export class ShardUplink {
   }
 
   #synchronized(): void {
-    clearTimeout(this.#welcome);
+    this.#cancelWelcome();
     this.#backoffMs = BACKOFF_MS.first;
     this.#inSync = true;
     const held = this.#held;
     this.#held = [];
-    this.#events.connected(this.#probePort, held);
+    this.#events.connected(this.address!, this.#probe, held);
     this.#pump();
   }
 
@@ -244,12 +290,14 @@ export class ShardUplink {
 
   /** Lets a burst of changes gather into batches. */
   #pumpSoon(): void {
-    this.#pumping ??= setImmediate(() => {
-      this.#pumping = undefined;
+    if (this.#pumping) return;
+    this.#pumping = true;
+    this.#context.clock.after(0, () => {
+      this.#pumping = false;
       this.#pump();
     });
   }
-  #pumping: NodeJS.Immediate | undefined;
+  #pumping = false;
 
   #pump(): void {
     if (!this.#inSync) return;

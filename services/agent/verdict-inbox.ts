@@ -27,10 +27,10 @@ export class VerdictInbox {
 
   /** Takes a delivery. */
   take(verdict: Verdict): void {
-    const known = this.#outcomes.get(verdict.id);
+    const known = this.#outcomes.get(attemptOf(verdict));
     if (known) this.#acknowledge(verdict, known);
-    else if (!this.#pending.has(verdict.id)) {
-      this.#pending.set(verdict.id, verdict);
+    else if (!this.#pending.has(attemptOf(verdict))) {
+      this.#pending.set(attemptOf(verdict), verdict);
       void this.#work();
     }
   }
@@ -40,8 +40,8 @@ export class VerdictInbox {
     this.#running++;
     for (let next = this.#claim(); next; next = this.#claim()) {
       const applied = await this.#apply(next);
-      this.#outcomes.set(next.id, applied);
-      this.#pending.delete(next.id);
+      this.#outcomes.set(attemptOf(next), applied);
+      this.#pending.delete(attemptOf(next));
       if (this.#outcomes.size > REMEMBERED) this.#outcomes.delete(this.#outcomes.keys().next().value!);
       this.#acknowledge(next, applied);
     }
@@ -77,4 +77,9 @@ export class VerdictInbox {
       return { outcome: Outcome.FAILOVER_FAILED, detail: reason.slice(0, DETAIL_LENGTH) };
     }
   }
+}
+
+/** Each attempt of a verdict is work of its own. */
+function attemptOf({ id, attempt }: Verdict): string {
+  return `${id}/${attempt}`;
 }

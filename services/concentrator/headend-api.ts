@@ -1,18 +1,17 @@
 /** The headend's stream: one per shard. Messages are taken in order, each done before the next is read. */
 
-import { create, fromBinary, type MessageInitShape } from '@bufbuild/protobuf';
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { type ServerDuplexStream, status } from '@grpc/grpc-js';
 import {
   type ConnectShardRequest,
   type ConnectShardResponse,
   ConnectShardResponseSchema,
 } from '../../proto/gen/dpd/v1/headend_pb.js';
-import { Outcome, VerdictSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { NO_MID } from '../../workers/protocol.ts';
 import { ApiError, rejectIfInvalid, toServiceError } from '../grpc/errors.ts';
 import type { Logger } from '../log.ts';
-import type { ConcentratorNode } from './node.ts';
-import type { ShardHost, ShardStream } from './shard-host.ts';
+import type { Concentrator } from './concentrator.ts';
+import type { Neighbour, ShardHost, ShardStream } from './shard-host.ts';
 import { addressNumber } from './shard-sa.ts';
 import * as validate from './validate.ts';
 
@@ -25,7 +24,7 @@ const MAX_UNREAD = 10_000;
 type Call = ServerDuplexStream<ConnectShardRequest, ConnectShardResponse>;
 
 /** Serves one ConnectShard call to its end. */
-export function connectShard(node: ConcentratorNode, log: Logger, call: Call): void {
+export function connectShard(node: Concentrator, log: Logger, call: Call): void {
   const stream = new HeadendStream(node, call);
   stream.run().then(
     () => call.end(),
@@ -37,13 +36,13 @@ export function connectShard(node: ConcentratorNode, log: Logger, call: Call): v
 }
 
 class HeadendStream implements ShardStream {
-  readonly #node: ConcentratorNode;
+  readonly #node: Concentrator;
   readonly #call: Call;
   #host: ShardHost | undefined;
   /** Why the stream must end, once something outside says so. */
   readonly #ended = Promise.withResolvers<never>();
 
-  constructor(node: ConcentratorNode, call: Call) {
+  constructor(node: Concentrator, call: Call) {
     this.#node = node;
     this.#call = call;
     this.#ended.promise.catch(() => {});
@@ -77,6 +76,10 @@ class HeadendStream implements ShardStream {
 
   delegatedProbes(handles: Uint32Array, probeIds: Uint32Array): void {
     this.#write({ case: 'delegatedProbes', value: { handles: [...handles], probeIds: [...probeIds] } });
+  }
+
+  members(members: readonly Neighbour[]): void {
+    this.#write({ case: 'members', value: { members: members.map((member) => ({ ...member })) } });
   }
 
   drain(graceMs: number): void {
@@ -132,8 +135,7 @@ class HeadendStream implements ShardStream {
         break;
       case 'verdictAcks':
         rejectIfInvalid(validate.checkAcks(message.value));
-        for (const { verdictId, outcome } of message.value.acks)
-          await withRedis(this.#node.acknowledge(host.id, verdictId, Outcome[outcome]));
+        for (const ack of message.value.acks) await withRedis(this.#node.acknowledge(host.id, ack));
         break;
       case 'reconcile': {
         const { count, hash } = host.records.set;
@@ -144,8 +146,14 @@ class HeadendStream implements ShardStream {
       }
       case 'path': {
         rejectIfInvalid(validate.checkPath(message.value));
-        const { canaryAddress, canaryPort, guarded, ready } = message.value;
-        host.setPath({ canaryAddress: ready ? addressNumber(canaryAddress) : 0, canaryPort, guarded, ready });
+        const { canaryAddress, canaryPort, guarded, ready, open } = message.value;
+        host.setPath({
+          canaryAddress: ready && canaryPort > 0 ? addressNumber(canaryAddress) : 0,
+          canaryPort,
+          guarded,
+          ready,
+          open,
+        });
         break;
       }
       case 'voucher':
@@ -162,11 +170,18 @@ class HeadendStream implements ShardStream {
     const { count, hash } = host.records.set;
     this.#write({
       case: 'welcome',
-      value: { node: this.#node.id, epoch: BigInt(host.epoch), count, hash, probePort: host.probePort },
+      value: {
+        node: this.#node.id,
+        epoch: BigInt(host.epoch),
+        count,
+        hash,
+        probePort: host.probePort,
+        probeAddress: this.#node.probeAdvertised,
+      },
     });
+    this.members(this.#node.neighbours());
     await this.#inventory(host);
-    const unacknowledged = await withRedis(host.unacknowledged());
-    this.verdicts(unacknowledged.map((bytes) => fromBinary(VerdictSchema, bytes)));
+    await withRedis(host.verdicts.deliverAgain());
   }
 
   async #inventory(host: ShardHost): Promise<void> {

@@ -11,20 +11,33 @@ import {
   type GetPeerRequest,
   type GetPeerResponse,
   GetPeerResponseSchema,
+  HeldVerdictSchema,
+  HoldDecision,
+  type ListHeldVerdictsRequest,
+  type ListHeldVerdictsResponse,
+  ListHeldVerdictsResponseSchema,
   type ListPeersRequest,
   type ListPeersResponse,
   ListPeersResponseSchema,
   type Peer,
   PeerSchema,
+  type SetDrainingRequest,
+  type SetDrainingResponse,
+  SetDrainingResponseSchema,
+  type SettleHeldVerdictsRequest,
+  type SettleHeldVerdictsResponse,
+  SettleHeldVerdictsResponseSchema,
   ShardCountersSchema,
 } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { State } from '../../workers/liveness/peers.ts';
 import { NO_MID } from '../../workers/protocol.ts';
-import { ApiError, rejectIfInvalid } from '../grpc/errors.ts';
+import { systemClock } from '../clock.ts';
+import { ApiError, rejectIfInvalid, type Violation } from '../grpc/errors.ts';
 import { readLease } from '../store/shard-store.ts';
 import type { ConcentratorNode } from './node.ts';
 import type { ShardHost } from './shard-host.ts';
 import { checkHeadendName, checkPageSize, checkPeerId } from './validate.ts';
+import { describe as describeStorm } from './verdict-desk.ts';
 
 const DEFAULT_PAGE = 100;
 const PAGE_TOKEN = /^(\d{1,3})\.(\d{1,9})$/;
@@ -33,7 +46,7 @@ export async function getPeer(node: ConcentratorNode, request: GetPeerRequest): 
   rejectIfInvalid([...checkHeadendName('headend', request.headend), ...checkPeerId(request.peerId)]);
   const name = Buffer.from(request.peerId);
   const peers: Peer[] = [];
-  for (const host of node.hostsOf(request.headend)) {
+  for (const host of node.concentrator.shards.of(request.headend)) {
     const handles = [...host.records.containing(name)].filter(
       (handle) => host.records.get(handle)!.peerId === request.peerId,
     );
@@ -57,7 +70,7 @@ export async function listPeers(node: ConcentratorNode, request: ListPeersReques
   const size = request.pageSize || DEFAULT_PAGE;
   const [fromShard, fromHandle] = [Number(token![1]), Number(token![2])];
   const peers: Peer[] = [];
-  for (const host of node.hostsOf(request.headend)) {
+  for (const host of node.concentrator.shards.of(request.headend)) {
     const { shard } = host.id;
     if (shard < fromShard) continue;
     const page: number[] = [];
@@ -74,11 +87,12 @@ export async function listPeers(node: ConcentratorNode, request: ListPeersReques
 }
 
 export async function getCounters(node: ConcentratorNode, request: GetCountersRequest): Promise<GetCountersResponse> {
-  if (request.headend !== '') rejectIfInvalid(checkHeadendName('headend', request.headend));
-  const hosts = request.headend === '' ? node.hosts() : node.hostsOf(request.headend);
+  rejectIfInvalid(checkHeadendFilter(request.headend));
+  const hosts = hostsFor(node, request.headend);
   const shards = await Promise.all(
     hosts.map(async (host) => {
       const { states, ...counters } = await host.counters();
+      const { held, waiting } = host.verdicts;
       const wide = Object.fromEntries(
         Object.entries(counters).map(([name, value]) => [
           name,
@@ -94,6 +108,12 @@ export async function getCounters(node: ConcentratorNode, request: GetCountersRe
         blocked: states[State.BLOCKED]!,
         dead: states[State.DEAD]!,
         unwatched: states[State.UNWATCHED]!,
+        held: states[State.HELD]!,
+        verdictsHeld: BigInt(held.counters.held),
+        holdsCancelled: BigInt(held.counters.cancelled),
+        holdsReleased: BigInt(held.counters.released),
+        holdsDropped: BigInt(held.counters.dropped),
+        verdictsWaiting: waiting,
         ...wide,
       });
     }),
@@ -104,13 +124,14 @@ export async function getCounters(node: ConcentratorNode, request: GetCountersRe
 export async function getClusterState(node: ConcentratorNode): Promise<GetClusterStateResponse> {
   try {
     const shards = [];
-    for (const [headend, count] of await node.headends())
+    for (const [headend, count] of await node.concentrator.headends())
       for (let shard = 0; shard < count; shard++) {
         const lease = await readLease(node.redis, { headend, shard });
         if (lease)
           shards.push({ headend, shard, shards: count, node: lease.node, epoch: lease.epoch, leaseValid: lease.valid });
       }
-    return create(GetClusterStateResponseSchema, { node: node.id, shards, redisConnected: true });
+    const members = [...node.concentrator.membership.members];
+    return create(GetClusterStateResponseSchema, { node: node.id, shards, redisConnected: true, members });
   } catch {
     // Redis is away: what this node hosts is still worth telling.
     const shards = node.hosts().map((host) => ({
@@ -122,6 +143,62 @@ export async function getClusterState(node: ConcentratorNode): Promise<GetCluste
     }));
     return create(GetClusterStateResponseSchema, { node: node.id, shards, redisConnected: false });
   }
+}
+
+/** The node gives its shards away and takes none, or takes some again. */
+export async function setDraining(node: ConcentratorNode, request: SetDrainingRequest): Promise<SetDrainingResponse> {
+  const shards = await node.concentrator.setDraining(request.draining, node.settings.drain);
+  return create(SetDrainingResponseSchema, { shards });
+}
+
+export async function listHeldVerdicts(
+  node: ConcentratorNode,
+  request: ListHeldVerdictsRequest,
+): Promise<ListHeldVerdictsResponse> {
+  rejectIfInvalid([...checkHeadendFilter(request.headend), ...checkPageSize(request.limit, 'limit')]);
+  const hosts = hostsFor(node, request.headend);
+  const limit = request.limit || DEFAULT_PAGE;
+  const response = create(ListHeldVerdictsResponseSchema);
+  const now = systemClock.now();
+  for (const host of hosts) {
+    response.total += host.verdicts.held.count;
+    for (const { sa, sinceMs, reason } of host.verdicts.held.values()) {
+      if (response.verdicts.length === limit) break;
+      response.verdicts.push(
+        create(HeldVerdictSchema, {
+          ...host.id,
+          sa: sa.id!,
+          peerId: sa.peerId,
+          site: sa.site,
+          heldMs: BigInt(Math.round(now - sinceMs)),
+          reason: describeStorm(reason),
+        }),
+      );
+    }
+  }
+  return response;
+}
+
+export async function settleHeldVerdicts(
+  node: ConcentratorNode,
+  request: SettleHeldVerdictsRequest,
+): Promise<SettleHeldVerdictsResponse> {
+  const decision =
+    request.decision === HoldDecision.RELEASE ? 'release' : request.decision === HoldDecision.DROP ? 'drop' : undefined;
+  rejectIfInvalid([
+    ...checkHeadendFilter(request.headend),
+    ...(decision ? [] : [{ field: 'decision', description: `${request.decision} is not RELEASE (1) or DROP (2)` }]),
+  ]);
+  const verdicts = hostsFor(node, request.headend).reduce((sum, host) => sum + host.verdicts.held.decide(decision!), 0);
+  return create(SettleHeldVerdictsResponseSchema, { verdicts });
+}
+
+function hostsFor(node: ConcentratorNode, headend: string): ShardHost[] {
+  return headend === '' ? node.hosts() : node.concentrator.shards.of(headend);
+}
+
+function checkHeadendFilter(headend: string): Violation[] {
+  return headend === '' ? [] : checkHeadendName('headend', headend);
 }
 
 async function describe(host: ShardHost, handles: readonly number[]): Promise<Peer[]> {

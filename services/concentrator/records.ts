@@ -5,7 +5,7 @@ import { type Sa, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { SpiIndex } from '../../workers/ike/spi-index.ts';
 import { widen } from '../../workers/liveness/peers.ts';
 import { SetHash } from '../reconcile.ts';
-import { type SpiPair, type SpiWords, spiWords } from '../spi.ts';
+import { type SpiPair, type SpiWords, spiFromHex, spiWords, wordsHex } from '../spi.ts';
 
 export class ShardRecords {
   /** Order-free hash of what is held. */
@@ -19,6 +19,21 @@ export class ShardRecords {
   /** Handle of an SA, or -1. */
   find(id: SpiPair): number {
     return this.#index.find(this.#spi, ...spiWords(id));
+  }
+
+  /** Handle of an SA by its SPI pair in hex, or -1. */
+  findHex(spi: string): number {
+    return this.find(spiFromHex(spi));
+  }
+
+  /** SPI pair of a handle in use, in hex. */
+  spi(handle: number): string {
+    return wordsHex(this.#words(handle));
+  }
+
+  /** The SA's message without keys as it is stored. */
+  encoded(handle: number): Uint8Array | undefined {
+    return this.#encoded[handle];
   }
 
   /** Enters an SA or replaces its record. Returns its handle. */

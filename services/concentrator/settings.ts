@@ -2,7 +2,9 @@
 
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { flag, integer, matching, optional, readSettings, type SettingsOf, text } from '../settings.ts';
+import { flag, integer, matching, oneOf, optional, readSettings, type SettingsOf, text } from '../settings.ts';
+
+const IPV4 = /^\d{1,3}(\.\d{1,3}){3}$/;
 
 /** Transport settings that node and agent share. */
 export const TLS_SETTINGS = {
@@ -32,11 +34,29 @@ export const NODE_SETTINGS = {
     fallback: hostname(),
     parse: matching(/^[A-Za-z0-9._-]{1,64}$/, '1 to 64 of [A-Za-z0-9._-]'),
   },
-  redisUrl: {
-    env: 'REDIS_URL',
-    help: 'redis://..., rediss://... or unix:/path; none: a private redis-server',
+  advertise: {
+    env: 'DPD_ADVERTISE',
+    help: 'where agents and other nodes reach this one, if not at its address',
     fallback: '',
     parse: optional,
+  },
+  drain: {
+    env: 'DPD_DRAIN_MS',
+    help: 'longest wait at a stop for headends to take their shards elsewhere, ms',
+    fallback: '15000',
+    parse: integer(0, 600_000),
+  },
+  redisUrl: {
+    env: 'REDIS_URL',
+    help: 'redis://, unix:/path, redis+sentinel:// or redis+cluster://; none: a private redis-server',
+    fallback: '',
+    parse: optional,
+  },
+  redisReplicas: {
+    env: 'DPD_REDIS_REPLICAS',
+    help: 'replicas that must have a verdict before it counts as written',
+    fallback: '0',
+    parse: integer(0, 16),
   },
   dataDir: {
     env: 'DPD_DATA_DIR',
@@ -67,13 +87,55 @@ export const NODE_SETTINGS = {
     env: 'DPD_PROBE_ADDRESS',
     help: 'IPv4 address that probes leave from',
     fallback: '0.0.0.0',
-    parse: matching(/^\d{1,3}(\.\d{1,3}){3}$/, 'an IPv4 address'),
+    parse: matching(IPV4, 'an IPv4 address'),
+  },
+  probeAdvertise: {
+    env: 'DPD_PROBE_ADVERTISE',
+    help: 'IPv4 address that headends steer replies to, if not the one probes leave from',
+    fallback: '',
+    parse: (value: string) => (value === '' ? undefined : matching(IPV4, 'an IPv4 address')(value)),
   },
   probePortBase: {
     env: 'DPD_PROBE_PORT_BASE',
     help: 'UDP port of shard 0, the next for shard 1 ...; 0: any',
     fallback: '14500',
     parse: integer(0, 64_000),
+  },
+  stormShare: {
+    env: 'DPD_STORM_SHARE',
+    help: 'share of silent peers from which verdicts are held back, percent; 0: never',
+    fallback: '50',
+    parse: integer(0, 100),
+  },
+  stormCount: {
+    env: 'DPD_STORM_COUNT',
+    help: 'silent peers that must come together for that',
+    fallback: '20',
+    parse: integer(1, 1_000_000),
+  },
+  stormWindow: {
+    env: 'DPD_STORM_WINDOW_MS',
+    help: 'how far back is looked for that, ms',
+    fallback: '10000',
+    parse: integer(1_000, 300_000),
+  },
+  stormHold: {
+    env: 'DPD_STORM_HOLD_MS',
+    help: 'longest time a verdict is held back, ms',
+    fallback: '300000',
+    parse: integer(1_000, 86_400_000),
+  },
+  stormThen: {
+    env: 'DPD_STORM_THEN',
+    help: 'what then becomes of it: release or drop',
+    fallback: 'release',
+    parse: oneOf('release', 'drop'),
+  },
+  stormReleaseRate: {
+    env: 'DPD_STORM_RELEASE_RATE',
+    help: 'held verdicts given per second and shard when the storm is over',
+    fallback: '100',
+    parse: integer(1, 1_000_000),
   },
 } as const;
 

@@ -4,39 +4,42 @@
  */
 
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
-import type { Redis } from 'ioredis';
-import type { Piscina } from 'piscina';
 import type { UpsertSas } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { type Sa, SaKeysSchema, SaSchema, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
-import type {
-  CheckpointChunk,
-  PeerStatus,
-  Recovery,
-  ShardCounters,
-  ShardPath,
-  ShardSa,
-} from '../../workers/protocol.ts';
+import type { CheckpointChunk, PeerStatus, ShardCounters, ShardPath, ShardSa } from '../../workers/protocol.ts';
 import { NO_MID } from '../../workers/protocol.ts';
+import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import { type SpiPair, spiHex } from '../spi.ts';
 import type { ShardId } from '../store/keys.ts';
-import { FencedError } from '../store/scripts.ts';
-import { ShardStore } from '../store/shard-store.ts';
-import type { Vault } from '../store/vault.ts';
+import { FencedError, ForgottenError } from '../store/scripts.ts';
+import { LEASE_MS, LostWritesError, ShardStore, type StoreContext } from '../store/shard-store.ts';
 import type { SuspicionTraces } from '../telemetry/traces.ts';
+import type { HoldSettings } from './held-verdicts.ts';
 import { ShardRecords } from './records.ts';
+import { writeAgain } from './repair.ts';
 import { candidateIds, toShardSa } from './shard-sa.ts';
-import { ShardThread } from './shard-thread.ts';
-import { VerdictWriter } from './verdict-writer.ts';
+import type { ShardEvent, ShardTaskHandle, StartShardTask } from './shard-thread.ts';
+import type { Sites } from './sites.ts';
+import type { StormGuard } from './storm-guard.ts';
+import { VerdictDesk } from './verdict-desk.ts';
 
 /** How often the lease is renewed and a checkpoint written, ms. */
 const HOUSEKEEPING_MS = 1_000;
+/** How often somebody's question for evidence is looked for without being told, in rounds of housekeeping. */
+const LOOK_ROUNDS = 5;
 const RESTART_MS = 500;
+/** Longest wait for verdicts on their way into the log when the shard is given up, ms. */
+const VERDICTS_MS = 1_000;
+
+/** A node as headends are told of it. */
+export type Neighbour = { readonly id: string; readonly address: string; readonly draining: boolean };
 
 /** What a headend's stream does for its shard. */
 export type ShardStream = {
   verdicts(verdicts: readonly Verdict[]): void;
   delegatedProbes(handles: Uint32Array, probeIds: Uint32Array): void;
+  members(members: readonly Neighbour[]): void;
   /** The node will give the shard up after this time, ms. */
   drain(graceMs: number): void;
   /** The shard is no longer here. */
@@ -44,12 +47,14 @@ export type ShardStream = {
 };
 
 export type HostContext = {
-  readonly redis: Redis;
-  readonly vault: Vault;
-  readonly pool: Piscina;
-  readonly node: string;
+  readonly store: StoreContext;
+  readonly startTask: StartShardTask;
+  readonly clock: Clock;
   readonly traces: SuspicionTraces;
   readonly log: Logger;
+  readonly sites: Sites;
+  readonly storm: StormGuard;
+  readonly hold: HoldSettings;
   readonly probe: { readonly address: string; readonly port: number };
   /** The host is gone by itself: it lost the shard to another node. */
   readonly onLost: (host: ShardHost) => void;
@@ -59,18 +64,22 @@ export class ShardHost {
   readonly id: ShardId;
   readonly shards: number;
   records = new ShardRecords();
+  /** The shard's verdicts: held back, waiting for Redis, or on their way to the headend. */
+  readonly verdicts: VerdictDesk;
   readonly #context: HostContext;
   readonly #store: ShardStore;
-  readonly #verdicts: VerdictWriter;
   readonly #log: Logger;
-  #thread!: ShardThread;
+  #task!: ShardTaskHandle;
   #probePort = 0;
   #stream: ShardStream | undefined;
   #path: ShardPath | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  #cancelTimer: () => void = () => {};
   #housekeeping: Promise<void> | undefined;
+  #round = 0;
   #pendingChunks = new Map<number, Uint8Array>();
   #formerCheckpoints = true;
+  /** Redis lost what this owner wrote, and has not been given all of it again. */
+  #damaged = false;
   #stopped = false;
 
   private constructor(context: HostContext, id: ShardId, shards: number, store: ShardStore) {
@@ -78,24 +87,34 @@ export class ShardHost {
     this.shards = shards;
     this.#context = context;
     this.#store = store;
-    this.#log = context.log.child({ headend: id.headend, shard: id.shard, epoch: store.epoch });
-    this.#verdicts = new VerdictWriter(
-      { ...id, store, traces: context.traces, log: this.#log },
-      (verdicts) => this.#stream?.verdicts(verdicts),
-      () => this.#lose('lease taken by another node'),
+    this.#log = context.log.child({ ...id });
+    this.verdicts = new VerdictDesk(
+      { ...context, id, store, log: this.#log },
+      {
+        record: (handle) => this.records.get(handle),
+        hold: (handles) => this.#task.send({ type: 'hold', handles }),
+        endHold: (handles, drop) => this.#task.send({ type: 'endHold', handles, drop }),
+        deliver: (verdicts) => this.#stream?.verdicts(verdicts),
+        fenced: () => this.#lose('lease taken by another node'),
+      },
     );
   }
 
   /** Takes the shard's lease, loads it from Redis and starts watching. */
   static async open(context: HostContext, id: ShardId, shards: number): Promise<ShardHost> {
-    const store = await ShardStore.take(context.redis, context.vault, id, context.node);
+    const store = await ShardStore.take(context.store, id);
     const host = new ShardHost(context, id, shards, store);
-    await host.#load();
-    host.#timer = setInterval(() => {
+    try {
+      await host.#load();
+    } catch (error) {
+      await host.stop('not loaded');
+      throw error;
+    }
+    host.#cancelTimer = context.clock.every(HOUSEKEEPING_MS, () => {
       host.#housekeeping ??= host.#keepHouse().finally(() => {
         host.#housekeeping = undefined;
       });
-    }, HOUSEKEEPING_MS);
+    });
     return host;
   }
 
@@ -108,18 +127,30 @@ export class ShardHost {
     return this.#probePort;
   }
 
+  /** Whether a headend is connected. */
+  get attended(): boolean {
+    return this.#stream !== undefined;
+  }
+
   /** Joins the headend's stream, ending an older one. */
   attach(stream: ShardStream): void {
+    if (this.#stopped) throw new Error('the shard has just moved');
     this.#stream?.end('a newer stream for this shard took over');
     this.#stream = stream;
-    this.#thread.send({ type: 'headend', present: true });
+    this.verdicts.newStream();
+    this.#task.send({ type: 'headend', present: true });
   }
 
   /** The stream ended. Nobody vouches for the path any more, and a voucher soon runs out. */
   detach(stream: ShardStream): void {
     if (this.#stream !== stream) return;
     this.#stream = undefined;
-    this.#thread.send({ type: 'headend', present: false });
+    this.#task.send({ type: 'headend', present: false });
+  }
+
+  /** Tells the headend who lives. */
+  tellMembers(members: readonly Neighbour[]): void {
+    this.#stream?.members(members);
   }
 
   /** Writes SAs to Redis, then watches them. Returns their handles. On error nothing has changed. */
@@ -137,11 +168,17 @@ export class ShardHost {
     const handles = rows.map(({ sa, encoded }) => {
       const handle = this.records.put(sa.id!, sa.revision, encoded);
       shardSas.push(
-        toShardSa(handle, sa, sa.keys, { nextMid: sa.nextMessageId, heardAgeMs: 0, dead: false, candidates: 0 }),
+        toShardSa(handle, sa, sa.keys, {
+          nextMid: sa.nextMessageId,
+          heardAgeMs: 0,
+          dead: false,
+          candidates: 0,
+          site: this.#context.sites.number(sa.site),
+        }),
       );
       return handle;
     });
-    this.#thread.send({ type: 'upsert', sas: shardSas });
+    this.#task.send({ type: 'upsert', sas: shardSas });
     return handles;
   }
 
@@ -150,8 +187,11 @@ export class ShardHost {
     const handles = ids.map((id) => this.records.find(id));
     const known = handles.filter((handle) => handle >= 0);
     await this.#store.writeSas([], ids.map(spiHex));
-    const mids = await this.#thread.ask('remove', known);
-    for (const handle of known) this.records.remove(handle);
+    const mids = await this.#task.ask('remove', known);
+    known.forEach((handle) => {
+      this.verdicts.removed(handle, this.records.spi(handle));
+      this.records.remove(handle);
+    });
     const byHandle = new Map(known.map((handle, n) => [handle, mids[n]!]));
     return handles.map((handle) => byHandle.get(handle) ?? NO_MID);
   }
@@ -159,36 +199,43 @@ export class ShardHost {
   evidence(heard: readonly number[], sent: readonly number[], ageMs: number): void {
     const heardHandles = new Uint32Array(heard);
     const sentHandles = new Uint32Array(sent);
-    this.#thread.send({ type: 'evidence', heard: heardHandles, sent: sentHandles, ageMs }, [
+    this.#task.send({ type: 'evidence', heard: heardHandles, sent: sentHandles, ageMs }, [
       heardHandles.buffer,
       sentHandles.buffer,
     ]);
   }
 
   delegatedResults(handles: readonly number[], probeIds: readonly number[]): void {
-    this.#thread.send({ type: 'delegated', handles: new Uint32Array(handles), probeIds: new Uint32Array(probeIds) });
+    this.#task.send({ type: 'delegated', handles: new Uint32Array(handles), probeIds: new Uint32Array(probeIds) });
   }
 
+  /** The headend says how probes leave; kept for an owner that has no headend to ask. */
   setPath(path: ShardPath): void {
     this.#path = path;
-    this.#thread.send({ type: 'path', path });
+    this.#task.send({ type: 'path', path });
+    this.#store.writePath(path).catch((error: Error) => this.#log.warn({ reason: error.message }, 'path not noted'));
   }
 
   vouch(canary: number): void {
-    this.#thread.send({ type: 'voucher', canary });
+    this.#task.send({ type: 'voucher', canary });
   }
 
   counters(): Promise<ShardCounters> {
-    return this.#thread.ask('counters');
+    return this.#task.ask('counters');
   }
 
   statuses(handles: readonly number[]): Promise<readonly PeerStatus[]> {
-    return this.#thread.ask('query', handles);
+    return this.#task.ask('query', handles);
   }
 
-  /** Verdicts that wait for their acknowledgement, encoded. */
-  unacknowledged(): Promise<Buffer[]> {
-    return this.#store.readUnacked();
+  /** Somebody called: delivers what waits for delivery and answers who asks for evidence. Never rejects. */
+  async look(): Promise<void> {
+    try {
+      if (this.#stream) await this.verdicts.deliverAgain();
+      await this.#answerAsked();
+    } catch (error) {
+      this.#log.warn({ reason: (error as Error).message }, 'not looked');
+    }
   }
 
   /** Tells the headend that the shard is about to move. */
@@ -199,9 +246,12 @@ export class ShardHost {
   /** Stops watching, writes the last checkpoint and gives the lease back. */
   async stop(reason: string): Promise<void> {
     if (this.#stopped) return;
-    this.#end(reason);
+    this.#stopped = true;
+    this.#cancelTimer();
     await this.#housekeeping;
-    this.#keep(await this.#thread.stop());
+    this.#keep((await this.#task?.stop()) ?? []);
+    await this.verdicts.finish(VERDICTS_MS);
+    this.#end(reason);
     try {
       await this.#writeCheckpoint();
       await this.#store.release();
@@ -212,8 +262,9 @@ export class ShardHost {
 
   #end(reason: string): void {
     this.#stopped = true;
-    clearInterval(this.#timer);
-    this.#verdicts.stop();
+    this.#cancelTimer();
+    this.verdicts.stop();
+    this.#context.storm.forget(this.id);
     this.#stream?.end(reason);
     this.#stream = undefined;
   }
@@ -222,17 +273,20 @@ export class ShardHost {
     if (this.#stopped) return;
     this.#log.warn({ reason }, 'shard lost');
     this.#end(reason);
-    void this.#thread.stop();
+    void this.#task.stop();
     this.#context.onLost(this);
   }
 
   async #load(): Promise<void> {
+    const { clock, sites } = this.#context;
     this.records = new ShardRecords();
-    this.#thread = this.#startThread();
-    this.#probePort = await this.#thread.ready;
-    if (this.#path) this.#thread.send({ type: 'path', path: this.#path });
+    const leaseUntil = clock.now() + LEASE_MS;
+    this.#task = this.#startTask();
+    this.#probePort = await this.#task.ready;
+    this.#path ??= await this.#store.readPath();
+    if (this.#path) this.#task.send({ type: 'path', path: this.#path });
+    this.#task.send({ type: 'lease', untilMs: leaseUntil });
     const [checkpoint, dead] = await Promise.all([this.#store.readCheckpoint(), this.#store.readDead()]);
-    const now = Date.now();
     for await (const page of this.#store.readSas()) {
       const sas = page.map((stored) => {
         const { sa, keys } = decodeStored(stored.sa, stored.keys);
@@ -243,35 +297,47 @@ export class ShardHost {
           // Time in which nobody watched does not count against a peer.
           heardAgeMs: row && checkpoint ? Math.max(0, checkpoint.atUnix - row.heardUnix) : 0,
           dead: dead.has(stored.spi),
-          candidates: candidateIds(now - (checkpoint?.atUnix ?? now), sa.policy!.intervalMs),
+          candidates: candidateIds(checkpoint ? clock.wall() - checkpoint.atUnix : 0, sa.policy!.intervalMs),
+          site: sites.number(sa.site),
         });
       });
-      this.#thread.send({ type: 'upsert', sas });
+      this.#task.send({ type: 'upsert', sas });
     }
-    this.#log.info({ sas: this.records.set.count, probePort: this.#probePort }, 'shard watched');
+    this.#log.info({ epoch: this.epoch, sas: this.records.set.count, probePort: this.#probePort }, 'shard watched');
   }
 
-  #startThread(): ShardThread {
-    const { pool, probe } = this.#context;
-    const thread = new ShardThread(pool, probe, (event) => {
-      if (event.type === 'delegated') this.#stream?.delegatedProbes(event.handles, event.probeIds);
-      else if (event.type === 'recovered') this.#recovered(event.recoveries);
-      else
-        for (const verdict of event.verdicts) {
-          const sa = this.records.get(verdict.handle);
-          if (sa) this.#verdicts.add(verdict, sa);
-        }
+  #startTask(): ShardTaskHandle {
+    const task = this.#context.startTask(this.#context.probe, (event) => {
+      if (task === this.#task) this.#hear(event);
     });
-    thread.done.catch((error: Error) => {
-      if (!this.#stopped && thread === this.#thread) this.#restart(error);
+    task.done.catch((error: Error) => {
+      if (!this.#stopped && task === this.#task) this.#restart(error);
     });
-    return thread;
+    return task;
+  }
+
+  #hear(event: ShardEvent): void {
+    switch (event.type) {
+      case 'delegated':
+        this.#stream?.delegatedProbes(event.handles, event.probeIds);
+        break;
+      case 'recovered':
+        this.verdicts.recovered(event.recoveries);
+        break;
+      case 'outcomes':
+        this.#context.storm.outcomes(this.id, event.outcomes);
+        break;
+      case 'verdicts':
+        this.verdicts.judge(event.verdicts);
+        break;
+    }
   }
 
   /** The thread died: everything there is known from Redis and runs again on a new one. */
   #restart(error: Error): void {
     this.#log.error({ reason: error.message }, 'shard thread died; starting again');
-    setTimeout(async () => {
+    this.#context.storm.forget(this.id);
+    this.#context.clock.after(RESTART_MS, async () => {
       if (this.#stopped) return;
       try {
         await this.#load();
@@ -282,32 +348,63 @@ export class ShardHost {
         if (again instanceof FencedError) this.#lose(again.message);
         else this.#restart(again as Error);
       }
-    }, RESTART_MS);
-  }
-
-  #recovered(recoveries: readonly Recovery[]): void {
-    const revived: string[] = [];
-    for (const { handle, firstProbeUnix, attempts, wasDead } of recoveries) {
-      const sa = this.records.get(handle);
-      if (!sa) continue;
-      const spi = spiHex(sa.id!);
-      this.#context.traces.recovered({ ...this.id, peerId: sa.peerId, sa: spi, firstProbeUnix, attempts });
-      if (wasDead) revived.push(spi);
-    }
-    if (revived.length === 0) return;
-    this.#log.warn({ sas: revived.length }, 'peers answered after their verdict');
-    this.#store.revive(revived).catch((error: Error) => this.#log.warn({ reason: error.message }, 'revival not noted'));
+    });
   }
 
   async #keepHouse(): Promise<void> {
+    const { clock } = this.#context;
+    this.verdicts.settleHeld();
     try {
-      await this.#store.renew();
-      this.#keep(await this.#thread.ask('checkpoint'));
+      const until = clock.now() + LEASE_MS;
+      await this.#renew();
+      this.#task.send({ type: 'lease', untilMs: until });
+      if (this.#damaged) await this.#repair();
+      if (++this.#round % LOOK_ROUNDS === 0) await this.look();
+      this.#keep(await this.#task.ask('checkpoint'));
       await this.#writeCheckpoint();
     } catch (error) {
       if (error instanceof FencedError) this.#lose(error.message);
       else this.#log.warn({ reason: (error as Error).message }, 'checkpoint waits');
     }
+  }
+
+  async #renew(): Promise<void> {
+    try {
+      await this.#store.renew();
+    } catch (error) {
+      if (!(error instanceof ForgottenError || error instanceof LostWritesError)) throw error;
+      this.#log.error({ reason: error.message }, 'Redis lost what was written: it is written again');
+      this.#damaged = true;
+      if (error instanceof ForgottenError) await this.#store.retake();
+    }
+  }
+
+  async #repair(): Promise<void> {
+    await writeAgain({
+      store: this.#store,
+      shards: this.shards,
+      records: this.records,
+      task: this.#task,
+      path: this.#path,
+      verdicts: this.verdicts,
+    });
+    this.#formerCheckpoints = true;
+    this.#damaged = false;
+    this.#log.warn({ sas: this.records.set.count, epoch: this.epoch }, 'written again');
+  }
+
+  async #answerAsked(): Promise<void> {
+    const asked = await this.#store.readAsked();
+    const known = asked.flatMap((spi) => {
+      const handle = this.records.findHex(spi);
+      return handle < 0 ? [] : [{ spi, handle }];
+    });
+    if (known.length === 0) return;
+    const statuses = await this.statuses(known.map(({ handle }) => handle));
+    const now = this.#context.clock.wall();
+    await this.#store.tellEvidence(
+      new Map(known.map(({ spi }, n) => [spi, now - statuses[n]!.lastEvidenceAgeMs] as const)),
+    );
   }
 
   #keep(chunks: readonly CheckpointChunk[]): void {
@@ -321,7 +418,7 @@ export class ShardHost {
     try {
       await this.#store.writeCheckpoint(
         Array.from(chunks, ([index, bytes]) => ({ index, bytes })),
-        Date.now(),
+        this.#context.clock.wall(),
       );
       if (this.#formerCheckpoints) {
         await this.#store.dropFormerCheckpoints();

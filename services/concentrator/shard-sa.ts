@@ -1,9 +1,10 @@
 /** An SA from the API's form into the shard's. */
 
-import type { Policy as ApiPolicy, Sa, SaKeys } from '../../proto/gen/dpd/v1/types_pb.js';
-import { findSuite } from '../../workers/ike/algorithms.ts';
+import { create } from '@bufbuild/protobuf';
+import { type Policy as ApiPolicy, type Sa, type SaKeys, SaKeysSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { findSuite, SUITES } from '../../workers/ike/algorithms.ts';
 import { MAX_CANDIDATES } from '../../workers/ike/liveness.ts';
-import { keyMaterial } from '../../workers/ike/sessions.ts';
+import { keyMaterial, splitKeyMaterial } from '../../workers/ike/sessions.ts';
 import type { Policy } from '../../workers/liveness/policy.ts';
 import type { ShardSa } from '../../workers/protocol.ts';
 import { spiWords } from '../spi.ts';
@@ -13,7 +14,7 @@ const NAT_T_PORT = 4500;
 /** Exchanges that may have run between the last checkpoint and a crash, whatever the interval. */
 const CANDIDATES_FLOOR = 4;
 
-type Known = Pick<ShardSa, 'nextMid' | 'heardAgeMs' | 'dead' | 'candidates'>;
+type Known = Pick<ShardSa, 'nextMid' | 'heardAgeMs' | 'dead' | 'candidates' | 'site'>;
 
 /** Joins a checked SA with what is known of its liveness. */
 export function toShardSa(handle: number, sa: Sa, keys: SaKeys | undefined, known: Known): ShardSa {
@@ -38,6 +39,16 @@ export function toShardSa(handle: number, sa: Sa, keys: SaKeys | undefined, know
 export function candidateIds(checkpointAgeMs: number, intervalMs: number): number {
   const exchanges = intervalMs > 0 ? Math.ceil(checkpointAgeMs / intervalMs) : 0;
   return Math.min(CANDIDATES_FLOOR + exchanges, MAX_CANDIDATES);
+}
+
+/** Keys as a shard holds them, back in the API's form. */
+export function toSaKeys(sa: Sa, { suite: index, material }: { suite: number; material: Uint8Array }): SaKeys {
+  const suite = SUITES[index]!;
+  return create(SaKeysSchema, {
+    encryption: suite.encryption,
+    integrity: suite.integrity,
+    ...splitKeyMaterial(suite, sa.headendIsInitiator, material),
+  });
 }
 
 /** An IPv4 address as a number. */

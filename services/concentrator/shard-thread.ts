@@ -9,7 +9,15 @@ const ANSWER_MS = 5_000;
 const STOP_MS = 5_000;
 
 type Question = Extract<ToShard, { request: number }>;
-type Event = Exclude<FromShard, { type: 'answer' | 'ready' }>;
+/** What a shard says of its own accord. */
+export type ShardEvent = Exclude<FromShard, { type: 'answer' | 'ready' }>;
+/** A shard's task, wherever it runs. */
+export type ShardTaskHandle = Pick<ShardThread, 'ready' | 'done' | 'send' | 'ask' | 'stop'>;
+/** Starts a shard that probes from this address and port. */
+export type StartShardTask = (
+  probe: { address: string; port: number },
+  onEvent: (event: ShardEvent) => void,
+) => ShardTaskHandle;
 
 /** The thread did not answer in time. */
 export class ThreadTimeoutError extends Error {
@@ -25,7 +33,7 @@ export class ShardThread {
   /** Resolves with what changed last when the task is told to stop; rejects when its thread dies. */
   readonly done: Promise<readonly CheckpointChunk[]>;
 
-  constructor(pool: Piscina, probe: { address: string; port: number }, onEvent: (event: Event) => void) {
+  constructor(pool: Piscina, probe: { address: string; port: number }, onEvent: (event: ShardEvent) => void) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
     const task: ShardTask = { port: port2, probeAddress: probe.address, probePort: probe.port };

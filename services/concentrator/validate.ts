@@ -36,6 +36,7 @@ export const LIMITS = {
   endpoints: 16,
   childSpis: 64,
   peerIdBytes: 128,
+  siteBytes: 64,
   ackDetailBytes: 512,
   connectionBytes: 128,
   pageSize: 1_000,
@@ -125,6 +126,7 @@ export function checkSa(sa: Sa, shard: number, shards: number): Violation[] {
   if (sa.keys) check.include(checkKeys(sa.keys), 'keys');
   check.atMost('child_spis', sa.childSpis.length, LIMITS.childSpis);
   if (sa.localAddress !== '') check.address('local_address', sa.localAddress);
+  check.bytes('site', sa.site, 0, LIMITS.siteBytes);
   return check.violations;
 }
 
@@ -224,7 +226,8 @@ export function checkAck(ack: VerdictAck | undefined): Violation[] {
 
 export function checkPath(path: Path): Violation[] {
   const check = new Checker('path');
-  if (path.ready) {
+  // An open path needs no canaries, but may have them.
+  if (path.ready && !(path.open && path.canaryPort === 0)) {
     check.address('canary_address', path.canaryAddress);
     check.range('canary_port', path.canaryPort, { min: 1, max: 65_535 });
   }
@@ -243,9 +246,9 @@ export function checkPeerId(peerId: string): Violation[] {
   return check.violations;
 }
 
-export function checkPageSize(pageSize: number): Violation[] {
+export function checkPageSize(pageSize: number, field = 'page_size'): Violation[] {
   const check = new Checker('');
-  check.range('page_size', pageSize, { min: 0, max: LIMITS.pageSize });
+  check.range(field, pageSize, { min: 0, max: LIMITS.pageSize });
   return check.violations;
 }
 

@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { create, fromBinary } from '@bufbuild/protobuf';
 import { type ServerWritableStream, status } from '@grpc/grpc-js';
-import { Outcome, VerdictSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { VerdictSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import {
   type AcknowledgeVerdictRequest,
   type AcknowledgeVerdictResponse,
@@ -38,7 +38,7 @@ export async function watchVerdicts(node: ConcentratorNode, call: WatchCall): Pr
     throw new ApiError(status.UNAVAILABLE, `Redis: ${error.message}`);
   });
   try {
-    const shards = (await node.headends()).get(headend);
+    const shards = (await node.concentrator.headends()).get(headend);
     if (shards === undefined) throw new ApiError(status.NOT_FOUND, `headend "${headend}" has never registered`);
     const position = await startPosition();
     call.write(create(WatchVerdictsResponseSchema, { resumeToken: String(position) }));
@@ -88,7 +88,7 @@ export async function acknowledgeVerdict(
   ]);
   let known: boolean;
   try {
-    known = await node.acknowledge({ headend, shard }, ack!.verdictId, Outcome[ack!.outcome]);
+    known = await node.concentrator.acknowledge({ headend, shard }, ack!);
   } catch (error) {
     throw new ApiError(status.UNAVAILABLE, `not stored: ${(error as Error).name}`);
   }

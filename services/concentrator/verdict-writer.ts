@@ -1,21 +1,30 @@
 /**
  * The way of a verdict from the shard to whoever acts on it: into the log first, in order, then down the stream.
- * While Redis is away verdicts wait. The wait is bounded by the shard's SAs, for an SA has one verdict.
+ * While Redis is away they wait, in order. The wait is bounded by the shard's SAs: an SA has one verdict, and one that its
+ * peer's answer overtakes is taken back.
  */
 
-import { setTimeout as sleep } from 'node:timers/promises';
 import { create, toBinary } from '@bufbuild/protobuf';
-import { Action, DeadReason, type Sa, type Verdict, VerdictSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import {
+  Action,
+  DeadReason,
+  type GuardAction,
+  type Sa,
+  type Verdict,
+  VerdictSchema,
+} from '../../proto/gen/dpd/v1/types_pb.js';
 import type { ShardVerdict } from '../../workers/protocol.ts';
+import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import { spiHex } from '../spi.ts';
 import { FencedError } from '../store/scripts.ts';
 import type { ShardStore } from '../store/shard-store.ts';
 import type { SuspicionTraces } from '../telemetry/traces.ts';
 
-/** Verdicts written in one step. */
+/** Steps written at once. */
 const BATCH = 500;
 const RETRY_MS = 200;
+const FINISH_POLL_MS = 10;
 
 export type VerdictContext = {
   readonly headend: string;
@@ -23,14 +32,25 @@ export type VerdictContext = {
   readonly store: ShardStore;
   readonly traces: SuspicionTraces;
   readonly log: Logger;
+  readonly clock: Clock;
 };
+
+/** What is to be written: a verdict on an SA, or that it is not dead after all. */
+type Step = { readonly spi: string; readonly verdict: Verdict | undefined; cancelled: boolean };
 
 export class VerdictWriter {
   readonly #context: VerdictContext;
   readonly #deliver: (verdicts: Verdict[]) => void;
   readonly #onFenced: () => void;
-  #queue: Verdict[] = [];
-  #writing = false;
+  /** Steps in order; those of `#writing` come before. */
+  #queue: Step[] = [];
+  #writing: readonly Step[] = [];
+  /** The verdict of an SA that waits in the queue. */
+  readonly #waitingBySpi = new Map<string, Step>();
+  /** Verdicts that stand in the log by our hand, by SPI pair, for as long as the SA is held and dead. */
+  readonly #given = new Map<string, Verdict>();
+  #ordinal = 0;
+  #busy = false;
   #stopped = false;
 
   /** @param deliver told of verdicts once they are in the log */
@@ -40,10 +60,43 @@ export class VerdictWriter {
     this.#onFenced = onFenced;
   }
 
+  /** Verdicts that wait for Redis. */
+  get waiting(): number {
+    return this.#queue.length + this.#writing.length;
+  }
+
   /** Takes over a verdict of the shard's, about the SA it was decided for. */
-  add(verdict: ShardVerdict, sa: Sa): void {
-    this.#queue.push(this.#compose(verdict, sa));
-    if (!this.#writing) void this.#write();
+  add(verdict: ShardVerdict, sa: Sa, guards: readonly GuardAction[]): void {
+    const step = { spi: spiHex(sa.id!), verdict: this.#compose(verdict, sa, guards), cancelled: false };
+    this.#waitingBySpi.set(step.spi, step);
+    this.#push(step);
+  }
+
+  /** The peer answered: its verdict is taken back if it still waits, else forgotten in its turn. */
+  revive(spi: string): void {
+    this.#given.delete(spi);
+    const waiting = this.#waitingBySpi.get(spi);
+    if (waiting) waiting.cancelled = true;
+    else this.#push({ spi, verdict: undefined, cancelled: false });
+    this.#waitingBySpi.delete(spi);
+  }
+
+  /** The SA is gone from the store, and with it what the store knew of its death. */
+  forget(spi: string): void {
+    this.#given.delete(spi);
+  }
+
+  /** Redis lost writes: what was given is written again, before all else. */
+  writeAgain(): void {
+    this.#queue.unshift(...Array.from(this.#given, ([spi, verdict]) => ({ spi, verdict, cancelled: false })));
+    if (!this.#busy) void this.#write();
+  }
+
+  /** Waits until nothing waits any more, at most `ms`. */
+  async finish(ms: number): Promise<void> {
+    const { clock } = this.#context;
+    const deadline = clock.now() + ms;
+    while (this.waiting > 0 && clock.now() < deadline) await clock.sleep(FINISH_POLL_MS);
   }
 
   /** Gives up what is still waiting: the next owner finds those peers dead by itself. */
@@ -51,10 +104,15 @@ export class VerdictWriter {
     this.#stopped = true;
   }
 
-  #compose(verdict: ShardVerdict, sa: Sa): Verdict {
+  #push(step: Step): void {
+    this.#queue.push(step);
+    if (!this.#busy) void this.#write();
+  }
+
+  #compose(verdict: ShardVerdict, sa: Sa, guards: readonly GuardAction[]): Verdict {
     const { headend, shard, store, traces } = this.#context;
     const spi = spiHex(sa.id!);
-    const id = `${spi}.${store.epoch}.${verdict.ordinal}`;
+    const id = `${spi}.${store.epoch}.${this.#ordinal++}`;
     const action = sa.policy?.action || Action.FAILOVER;
     return create(VerdictSchema, {
       id,
@@ -71,6 +129,7 @@ export class VerdictWriter {
         probesSent: verdict.probesSent,
         earliestUnixMs: BigInt(Math.round(verdict.earliestUnix)),
         decidedUnixMs: BigInt(Math.round(verdict.decidedUnix)),
+        guards: [...guards],
       },
       action,
       endpoints: sa.endpoints,
@@ -91,30 +150,42 @@ export class VerdictWriter {
   }
 
   async #write(): Promise<void> {
-    const { store, log, traces } = this.#context;
-    this.#writing = true;
+    const { store, log, clock } = this.#context;
+    this.#busy = true;
     while (this.#queue.length > 0 && !this.#stopped) {
-      const batch = this.#queue.slice(0, BATCH);
+      const kind = this.#queue[0]!.verdict !== undefined;
+      const other = this.#queue.findIndex(({ verdict }) => (verdict !== undefined) !== kind);
+      this.#writing = this.#queue.splice(0, Math.min(BATCH, other < 0 ? BATCH : other)).filter((s) => !s.cancelled);
+      if (this.#writing.length === 0) continue;
+      for (const { spi } of this.#writing) this.#waitingBySpi.delete(spi);
       try {
-        await store.appendVerdicts(
-          batch.map((verdict) => ({
-            spi: spiHex(verdict.sa!),
-            id: verdict.id,
-            bytes: toBinary(VerdictSchema, verdict),
-          })),
-        );
-        this.#queue.splice(0, batch.length);
-        for (const { id } of batch) traces.logged(id);
-        this.#deliver(batch);
+        if (kind) await this.#append(this.#writing as (Step & { verdict: Verdict })[]);
+        else await store.revive(this.#writing.map(({ spi }) => spi));
+        this.#writing = [];
       } catch (error) {
+        this.#queue.unshift(...this.#writing);
+        this.#writing = [];
         if (error instanceof FencedError) {
           this.#onFenced();
           break;
         }
-        log.warn({ waiting: this.#queue.length, reason: (error as Error).message }, 'verdicts wait for Redis');
-        await sleep(RETRY_MS);
+        log.warn({ waiting: this.waiting, reason: (error as Error).message }, 'verdicts wait for Redis');
+        await clock.sleep(RETRY_MS);
       }
     }
-    this.#writing = false;
+    this.#busy = false;
+  }
+
+  async #append(steps: readonly (Step & { verdict: Verdict })[]): Promise<void> {
+    const { store, traces } = this.#context;
+    await store.appendVerdicts(
+      steps.map(({ spi, verdict }) => ({ spi, id: verdict.id, bytes: toBinary(VerdictSchema, verdict) })),
+    );
+    for (const { spi, verdict } of steps) {
+      traces.logged(verdict.id);
+      this.#given.set(spi, verdict);
+    }
+    // Whoever was fenced in the meantime has nothing to say.
+    if (!this.#stopped) this.#deliver(steps.map(({ verdict }) => verdict));
   }
 }

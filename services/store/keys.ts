@@ -5,12 +5,18 @@ export type ShardId = { readonly headend: string; readonly shard: number };
 
 /** Hash: headend to its number of shards. */
 export const HEADENDS = 'dpd:headends';
+/** Hash: node to when its beat runs out (Unix ms by Redis's clock) and its description. */
+export const NODES = 'dpd:nodes';
+/** Sorted set: endpoint (address:port) to the Unix ms of the last verdict on it. */
+export const DEAD_ENDPOINTS = 'dpd:dead-endpoints';
+/** Channel on which nodes talk: see bus.ts. */
+export const BUS = 'dpd:bus';
 
 /** Keys of one shard. */
 export function shardKeys({ headend, shard }: ShardId) {
   const tag = `dpd:{${headend}/${shard}}`;
   return {
-    /** Hash: epoch, node, until (Unix ms by Redis's clock). Outlives its holder, so that epochs only grow. */
+    /** Hash: epoch, node, until (Unix ms by Redis's clock), written, path. Outlives its holder: epochs only grow. */
     lease: `${tag}:lease`,
     /** Hash: SPI pair to Sa message without keys. */
     sas: `${tag}:sas`,
@@ -24,5 +30,15 @@ export function shardKeys({ headend, shard }: ShardId) {
     unacked: `${tag}:unacked`,
     /** Hash: SPI pair to verdict id, for as long as the SA is held. */
     dead: `${tag}:dead`,
+    /** Hash: verdict id to Verdict message as last delivered, until its failover has been seen through. */
+    failover: `${tag}:failover`,
+    /** Hash: verdict id to the number of its present attempt, if it is not the first. */
+    attempts: `${tag}:attempts`,
+    /** Hash: verdict id to the acknowledgement of its present attempt. */
+    acks: `${tag}:acks`,
+    /** Hash: SPI pair to '' while asked for, then to the Unix ms of its last evidence: the owner answers. */
+    asked: `${tag}:asked`,
+    /** Hash: verdict id to the failover that was given up, until an operator replays or drops it. */
+    deadLetters: `${tag}:dead-letters`,
   } as const;
 }

@@ -1,29 +1,114 @@
-/** Connections to Redis. Commands fail at once while it is away: whoever writes decides what to do about it. */
+/**
+ * Connections to Redis: one server, Sentinel, or Cluster. Commands fail at once while it is away: whoever writes decides
+ * what to do about it.
+ */
 
-import { Redis, type RedisOptions } from 'ioredis';
+import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { SettingsError } from '../settings.ts';
 
 /** Longest wait for one command, ms. */
 const COMMAND_TIMEOUT_MS = 5_000;
 const CONNECT_TIMEOUT_MS = 10_000;
+const SENTINEL_PORT = 26_379;
+const REDIS_PORT = 6_379;
 
-const OPTIONS: RedisOptions & { replyMapping: 'legacy' } = {
-  replyMapping: 'legacy',
+export type RedisClient = Redis | Cluster;
+
+type Server = { readonly host: string; readonly port: number };
+type Login = Pick<RedisOptions, 'username' | 'password' | 'db' | 'tls'>;
+
+/** Where Redis is. */
+export type RedisTarget =
+  | { readonly kind: 'socket'; readonly path: string }
+  | { readonly kind: 'server'; readonly url: string }
+  | { readonly kind: 'sentinel'; readonly name: string; readonly servers: readonly Server[]; readonly login: Login }
+  | { readonly kind: 'cluster'; readonly servers: readonly Server[]; readonly login: Login };
+
+const OPTIONS = {
+  replyMapping: 'legacy' as const,
   lazyConnect: true,
-  enableOfflineQueue: false,
+  enableOfflineQueue: false as boolean,
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,
   commandTimeout: COMMAND_TIMEOUT_MS,
   connectTimeout: CONNECT_TIMEOUT_MS,
-  retryStrategy: (attempt: number) => Math.min(100 * attempt, 2_000),
+  retryStrategy: retryAfter,
+  sentinelRetryStrategy: retryAfter,
+  // A master that was demoted while we were connected answers READONLY: the connection is to the wrong server.
+  reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
 };
 
+const LIST_URL = /^(rediss?)\+(sentinel|cluster):\/\/(?:(?:([^:@]*)(?::([^@]*))?)@)?([^/]+)(?:\/(.*))?$/;
+
+/**
+ * Reads redis://, rediss://, unix:/path, redis+cluster://host:port,host:port and
+ * redis+sentinel://host:port,host:port/name[/db]. Throws SettingsError.
+ */
+export function parseRedisUrl(url: string): RedisTarget {
+  if (url.startsWith('unix:')) return { kind: 'socket', path: url.slice('unix:'.length) };
+  if (/^rediss?:\/\//.test(url)) return { kind: 'server', url };
+  const [, scheme, mode, username, password, list, rest] = LIST_URL.exec(url) ?? [];
+  if (!list)
+    throw new SettingsError(
+      'redis-url: must be redis://, rediss://, unix:/path, redis+sentinel:// or redis+cluster://',
+    );
+  const servers = list.split(',').map((text) => parseServer(text, mode === 'sentinel' ? SENTINEL_PORT : REDIS_PORT));
+  const login: Login = {
+    ...(username && { username: decodeURIComponent(username) }),
+    ...(password && { password: decodeURIComponent(password) }),
+    ...(scheme === 'rediss' && { tls: {} }),
+  };
+  if (mode === 'cluster') return { kind: 'cluster', servers, login };
+  const [name, db] = (rest ?? '').split('/');
+  if (!name) throw new SettingsError("redis-url: redis+sentinel://host:port,.../name needs the master's name");
+  return { kind: 'sentinel', name, servers, login: db ? { ...login, db: Number(db) } : login };
+}
+
+/** Where a library wants a connection of another kind. */
+type Overrides = { enableOfflineQueue?: boolean; maxRetriesPerRequest?: number | null };
+
 /** Connects; reconnects by itself for ever after. Rejects if Redis cannot be reached at first. */
-export async function connectRedis(url: string): Promise<Redis> {
-  const redis = url.startsWith('unix:')
-    ? new Redis({ ...OPTIONS, path: url.slice('unix:'.length) })
-    : new Redis(url, OPTIONS);
+export async function connectRedis(url: string, overrides: Overrides = {}): Promise<RedisClient> {
+  const redis = makeClient(parseRedisUrl(url), { ...OPTIONS, ...overrides });
   // Without a listener every failed attempt to reconnect would be printed; commands carry the error anyway.
   redis.on('error', () => {});
+  redis.on('node error', () => {});
   await redis.connect();
   return redis;
+}
+
+function makeClient(target: RedisTarget, options: Omit<typeof OPTIONS, keyof Overrides> & Overrides): RedisClient {
+  switch (target.kind) {
+    case 'socket':
+      return new Redis({ ...options, path: target.path });
+    case 'server':
+      return new Redis(target.url, options);
+    case 'sentinel':
+      return new Redis({
+        ...options,
+        ...target.login,
+        sentinels: [...target.servers],
+        name: target.name,
+        failoverDetector: true,
+        ...(target.login.tls && { enableTLSForSentinelMode: true }),
+      });
+    case 'cluster':
+      return new Cluster([...target.servers], {
+        lazyConnect: true,
+        enableOfflineQueue: options.enableOfflineQueue,
+        clusterRetryStrategy: retryAfter,
+        slotsRefreshInterval: 2_000,
+        redisOptions: { ...options, ...target.login },
+      });
+  }
+}
+
+function retryAfter(attempt: number): number {
+  return Math.min(100 * attempt, 2_000);
+}
+
+function parseServer(text: string, fallbackPort: number): Server {
+  const [, host, port] = /^(.+?)(?::(\d+))?$/.exec(text) ?? [];
+  if (!host) throw new SettingsError(`redis-url: "${text}" is not host:port`);
+  return { host, port: port === undefined ? fallbackPort : Number(port) };
 }

@@ -1,29 +1,93 @@
 /** Runs the Lua scripts. Every write of a shard goes through one that checks the epoch. */
 
 import { readFileSync } from 'node:fs';
-import type { Redis } from 'ioredis';
+import type { RedisClient } from './redis.ts';
 
 /** The shard has a newer owner: whoever sees this must let go of it. */
 export class FencedError extends Error {
   override name = 'FencedError';
 }
 
-const FENCED = -1;
-const sources = new Map<string, string>();
+/** Redis has forgotten the shard: its owner writes everything again. */
+export class ForgottenError extends Error {
+  override name = 'ForgottenError';
+}
 
-/** Runs a script by file name. Throws FencedError if it reports a stale epoch, or the error of the connection. */
-export async function runScript(
-  redis: Redis,
-  name: 'take-lease' | 'renew-lease' | 'write-sas' | 'write-checkpoint' | 'append-verdicts' | 'revive-sas',
-  keys: readonly string[],
-  args: readonly (string | number | Buffer)[],
-): Promise<number> {
+/** Fewer replicas than asked for have a write: it counts as not written yet. */
+export class NotReplicatedError extends Error {
+  override name = 'NotReplicatedError';
+}
+
+export type FencedScript =
+  | 'renew-lease'
+  | 'write-sas'
+  | 'write-checkpoint'
+  | 'append-verdicts'
+  | 'revive-sas'
+  | 'write-path';
+export type OpenScript = 'take-lease' | 'acknowledge' | 'beat' | 'advance-failover' | 'end-failover';
+
+type Argument = string | number | Buffer;
+
+const FENCED = -1;
+const FORGOTTEN = -2;
+/** Longest wait for replicas, ms. */
+const REPLICAS_MS = 2_000;
+
+/** Source of a script by file name. */
+export function scriptSource(name: FencedScript | OpenScript | 'fence'): string {
   let source = sources.get(name);
   if (source === undefined) {
     source = readFileSync(new URL(`scripts/${name}.lua`, import.meta.url), 'utf8');
     sources.set(name, source);
   }
-  const reply = Number(await redis.eval(source, keys.length, ...keys, ...args));
-  if (reply === FENCED) throw new FencedError(`${name}: stale epoch`);
-  return reply;
+  return source;
+}
+const sources = new Map<string, string>();
+
+/** Runs a script that needs no ownership. Rejects with the error of the connection. */
+export function runScript(
+  redis: RedisClient,
+  name: OpenScript,
+  keys: readonly string[],
+  args: readonly Argument[],
+): Promise<unknown> {
+  return redis.eval(scriptSource(name), keys.length, ...keys, ...args);
+}
+
+/**
+ * Runs a script behind the fence. `keys` begin with the lease, `args` with epoch and write.
+ * Throws FencedError, ForgottenError, NotReplicatedError, or the error of the connection.
+ * @param replicas that must have the write before it counts
+ */
+export async function runFenced(
+  redis: RedisClient,
+  name: FencedScript,
+  keys: readonly string[],
+  args: readonly Argument[],
+  replicas = 0,
+): Promise<number> {
+  let reply: unknown;
+  if (replicas === 0) reply = await redis.eval(fenced(name), keys.length, ...keys, ...args);
+  else {
+    // WAIT speaks of the writes of its own connection: both go down the same one.
+    const results = await redis
+      .pipeline([
+        ['eval', fenced(name), keys.length, ...keys, ...args],
+        ['wait', replicas, REPLICAS_MS],
+      ])
+      .exec();
+    const [[evalError, evalReply], [waitError, reached]] = results as [[Error | null, unknown], [Error | null, number]];
+    if (evalError ?? waitError) throw evalError ?? waitError;
+    reply = evalReply;
+    if (Number(reply) >= 0 && reached < replicas)
+      throw new NotReplicatedError(`${name}: ${reached} of ${replicas} replicas`);
+  }
+  if (Number(reply) === FENCED) throw new FencedError(`${name}: stale epoch`);
+  if (Number(reply) === FORGOTTEN) throw new ForgottenError(`${name}: no lease in Redis`);
+  return Number(reply);
+}
+
+function fenced(name: FencedScript): string {
+  return `${scriptSource('fence')}\n${scriptSource(name)}`;
 }

@@ -1,10 +1,10 @@
 /** One shard's state in Redis, written under one epoch of its lease. */
 
-import type { Redis } from 'ioredis';
 import { type CheckpointRow, decodeChunk } from '../../workers/checkpoint.ts';
-import type { CheckpointChunk } from '../../workers/protocol.ts';
+import type { CheckpointChunk, ShardPath } from '../../workers/protocol.ts';
 import { HEADENDS, type ShardId, shardKeys } from './keys.ts';
-import { runScript } from './scripts.ts';
+import type { RedisClient } from './redis.ts';
+import { type FencedScript, runFenced, runScript } from './scripts.ts';
 import type { Vault } from './vault.ts';
 
 /** How long a lease holds unless renewed, ms. */
@@ -18,37 +18,71 @@ const PAGE = 2_000;
 export type StoredSa = { readonly spi: string; readonly sa: Buffer; readonly keys: Buffer | undefined };
 
 /** A shard's lease as anyone may read it. */
-export type Lease = { readonly epoch: bigint; readonly node: string; readonly valid: boolean };
+export type Lease = {
+  readonly epoch: bigint;
+  readonly node: string;
+  readonly valid: boolean;
+  /** Its holder gave it back. */
+  readonly released: boolean;
+};
+
+/** Redis answers, but does not know of a write that it had taken: it failed over, or was restarted from an old file. */
+export class LostWritesError extends Error {
+  override name = 'LostWritesError';
+}
+
+/** What a shard's store works with. */
+export type StoreContext = {
+  readonly redis: RedisClient;
+  readonly vault: Vault;
+  /** Name of the node that holds the lease. */
+  readonly node: string;
+  /** Replicas that must have a verdict before it counts as written. */
+  readonly replicas: number;
+};
 
 export class ShardStore {
-  readonly epoch: number;
-  readonly #redis: Redis;
-  readonly #vault: Vault;
+  readonly #context: StoreContext;
   readonly #id: ShardId;
   readonly #keys: ReturnType<typeof shardKeys>;
+  #epoch: number;
+  /** Writes are numbered, so that one which Redis forgets is missed. */
+  #writes = 0;
+  #acknowledged = 0;
 
-  private constructor(redis: Redis, vault: Vault, id: ShardId, epoch: number) {
-    this.#redis = redis;
-    this.#vault = vault;
+  private constructor(context: StoreContext, id: ShardId, epoch: number) {
+    this.#context = context;
     this.#id = id;
     this.#keys = shardKeys(id);
-    this.epoch = epoch;
+    this.#epoch = epoch;
+  }
+
+  get epoch(): number {
+    return this.#epoch;
   }
 
   /** Takes the shard's lease with a new epoch, which fences off every former owner. */
-  static async take(redis: Redis, vault: Vault, id: ShardId, node: string): Promise<ShardStore> {
-    const epoch = await runScript(redis, 'take-lease', [shardKeys(id).lease], [node, LEASE_MS]);
-    return new ShardStore(redis, vault, id, epoch);
+  static async take(context: StoreContext, id: ShardId): Promise<ShardStore> {
+    return new ShardStore(context, id, await takeLease(context, id));
   }
 
-  /** Prolongs the lease. Throws FencedError, as all writes do, if the shard has a newer owner. */
+  /** Takes the lease anew after Redis forgot what this owner wrote. */
+  async retake(): Promise<void> {
+    this.#epoch = await takeLease(this.#context, this.#id);
+    this.#writes = 0;
+    this.#acknowledged = 0;
+  }
+
+  /** Prolongs the lease. Throws LostWritesError, or what {@link runFenced} throws. */
   async renew(): Promise<void> {
-    await runScript(this.#redis, 'renew-lease', [this.#keys.lease], [this.epoch, LEASE_MS]);
+    const expected = this.#acknowledged;
+    const known = await runFenced(this.#context.redis, 'renew-lease', [this.#keys.lease], [this.#epoch, '', LEASE_MS]);
+    if (known < expected) throw new LostWritesError(`write ${known} is the last of ${expected} that Redis knows`);
   }
 
   /** Ends the lease, so that others see at once that the shard has no owner. */
   async release(): Promise<void> {
-    await runScript(this.#redis, 'renew-lease', [this.#keys.lease], [this.epoch, 0]);
+    await runFenced(this.#context.redis, 'renew-lease', [this.#keys.lease], [this.#epoch, '', 0]);
   }
 
   /** Writes and removes SAs in one step; on return they are in Redis. */
@@ -60,51 +94,62 @@ export class ShardStore {
     const rows = written.flatMap(({ spi, sa, keys: plain }) => [
       spi,
       Buffer.from(sa),
-      plain ? this.#vault.seal(plain, this.#context(spi)) : '',
+      plain ? this.#context.vault.seal(plain, this.#sealedFor(spi)) : '',
     ]);
-    await runScript(
-      this.#redis,
-      'write-sas',
-      [lease, sas, keys, dead],
-      [this.epoch, written.length, ...rows, ...removed],
-    );
+    await this.#write('write-sas', [lease, sas, keys, dead], [written.length, ...rows, ...removed]);
   }
 
   /** Every SA of the shard, page by page. Throws VaultError if keys were sealed with another vault key. */
   async *readSas(): AsyncGenerator<StoredSa[]> {
     let cursor = '0';
     do {
-      const [next, fields] = await this.#redis.hscanBuffer(this.#keys.sas, cursor, 'COUNT', PAGE);
+      const [next, fields] = await this.#context.redis.hscanBuffer(this.#keys.sas, cursor, 'COUNT', PAGE);
       cursor = String(next);
       const page = fields.flatMap((field, n) => (n % 2 === 0 ? [{ spi: String(field), sa: fields[n + 1]! }] : []));
       if (page.length === 0) continue;
-      const sealed = await this.#redis.hmgetBuffer(this.#keys.keys, ...page.map(({ spi }) => spi));
+      const sealed = await this.#context.redis.hmgetBuffer(this.#keys.keys, ...page.map(({ spi }) => spi));
       yield page.map(({ spi, sa }, n) => ({
         spi,
         sa,
-        keys: sealed[n] ? this.#vault.open(sealed[n], this.#context(spi)) : undefined,
+        keys: sealed[n] ? this.#context.vault.open(sealed[n], this.#sealedFor(spi)) : undefined,
       }));
     } while (cursor !== '0');
   }
 
+  /** SPI pairs of every SA. */
+  readSpis(): Promise<string[]> {
+    return this.#context.redis.hkeys(this.#keys.sas);
+  }
+
+  /** Notes the headend and its number of shards. */
+  async register(shards: number): Promise<void> {
+    await registerHeadend(this.#context.redis, this.#id.headend, shards);
+  }
+
   /** SPI pairs whose verdict is in the log. */
   async readDead(): Promise<Set<string>> {
-    return new Set(await this.#redis.hkeys(this.#keys.dead));
+    return new Set(await this.#context.redis.hkeys(this.#keys.dead));
   }
 
   /** Writes chunks of the checkpoint. They stand beside those of former owners, whose handles were others. */
   async writeCheckpoint(chunks: readonly CheckpointChunk[], nowUnix: number): Promise<void> {
     const { lease, checkpoint } = this.#keys;
     const rows = chunks.flatMap(({ index, bytes }) => [
-      `${this.epoch}:${index}`,
+      `${this.#epoch}:${index}`,
       Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
     ]);
-    await runScript(this.#redis, 'write-checkpoint', [lease, checkpoint], [this.epoch, nowUnix, ...rows]);
+    // A lost checkpoint is made good by the next one.
+    await runFenced(
+      this.#context.redis,
+      'write-checkpoint',
+      [lease, checkpoint],
+      [this.#epoch, '', Math.round(nowUnix), ...rows],
+    );
   }
 
   /** The newest row of each SA and the Unix ms of the last write, or undefined if there is no checkpoint. */
   async readCheckpoint(): Promise<{ atUnix: number; rows: Map<string, CheckpointRow> } | undefined> {
-    const { at, ...chunks } = await this.#redis.hgetallBuffer(this.#keys.checkpoint);
+    const { at, ...chunks } = await this.#context.redis.hgetallBuffer(this.#keys.checkpoint);
     if (!at) return undefined;
     const rows = new Map<string, CheckpointRow>();
     for (const chunk of Object.values(chunks))
@@ -118,59 +163,121 @@ export class ShardStore {
 
   /** Forgets the chunks of former owners, once this one has written all of its own. */
   async dropFormerCheckpoints(): Promise<void> {
-    const fields = await this.#redis.hkeys(this.#keys.checkpoint);
-    const former = fields.filter((field) => field !== 'at' && !field.startsWith(`${this.epoch}:`));
-    if (former.length > 0) await this.#redis.hdel(this.#keys.checkpoint, ...former);
+    const fields = await this.#context.redis.hkeys(this.#keys.checkpoint);
+    const former = fields.filter((field) => field !== 'at' && !field.startsWith(`${this.#epoch}:`));
+    if (former.length > 0) await this.#context.redis.hdel(this.#keys.checkpoint, ...former);
   }
 
   /** Appends verdicts to the log, once each however often it is called. */
   async appendVerdicts(verdicts: readonly { spi: string; id: string; bytes: Uint8Array }[]): Promise<void> {
-    const { lease, verdicts: log, unacked, dead } = this.#keys;
+    const { lease, verdicts: log, unacked, dead, failover } = this.#keys;
     const rows = verdicts.flatMap(({ spi, id, bytes }) => [spi, id, Buffer.from(bytes)]);
-    await runScript(
-      this.#redis,
+    await this.#write(
       'append-verdicts',
-      [lease, log, unacked, dead],
-      [this.epoch, VERDICT_LOG_LENGTH, ...rows],
+      [lease, log, unacked, dead, failover],
+      [VERDICT_LOG_LENGTH, ...rows],
+      this.#context.replicas,
     );
   }
 
   /** The SAs answered after their verdict. */
   async revive(spis: readonly string[]): Promise<void> {
-    await runScript(this.#redis, 'revive-sas', [this.#keys.lease, this.#keys.dead], [this.epoch, ...spis]);
+    await this.#write('revive-sas', [this.#keys.lease, this.#keys.dead], spis);
+  }
+
+  /** Notes how the shard's probes leave. */
+  async writePath(path: ShardPath): Promise<void> {
+    await this.#write('write-path', [this.#keys.lease], [JSON.stringify(path)]);
+  }
+
+  async readPath(): Promise<ShardPath | undefined> {
+    const path = await this.#context.redis.hget(this.#keys.lease, 'path');
+    return path === null ? undefined : (JSON.parse(path) as ShardPath);
   }
 
   /** Verdicts not acknowledged yet, encoded. */
   async readUnacked(): Promise<Buffer[]> {
-    return this.#redis.hvalsBuffer(this.#keys.unacked);
+    return this.#context.redis.hvalsBuffer(this.#keys.unacked);
   }
 
-  #context(spi: string): string {
+  /** SPI pairs whose evidence somebody asks for, and has not been told. */
+  async readAsked(): Promise<string[]> {
+    const asked = await this.#context.redis.hgetall(this.#keys.asked);
+    return Object.keys(asked).filter((spi) => asked[spi] === '');
+  }
+
+  /** Answers those who asked: last evidence by SPI pair, Unix ms. */
+  async tellEvidence(heardUnix: ReadonlyMap<string, number>): Promise<void> {
+    if (heardUnix.size > 0)
+      await this.#context.redis.hset(
+        this.#keys.asked,
+        Object.fromEntries(Array.from(heardUnix, ([spi, unix]) => [spi, String(Math.round(unix))])),
+      );
+  }
+
+  async #write(
+    name: FencedScript,
+    keys: readonly string[],
+    args: readonly (string | number | Buffer)[],
+    replicas = 0,
+  ): Promise<void> {
+    const write = ++this.#writes;
+    await runFenced(this.#context.redis, name, keys, [this.#epoch, write, ...args], replicas);
+    this.#acknowledged = Math.max(this.#acknowledged, write);
+  }
+
+  #sealedFor(spi: string): string {
     return `${this.#id.headend}/${spi}`;
   }
 }
 
+async function takeLease({ redis, node }: StoreContext, id: ShardId): Promise<number> {
+  return Number(await runScript(redis, 'take-lease', [shardKeys(id).lease], [node, LEASE_MS]));
+}
+
+/** A data plane's answer to a verdict, as stored. */
+export type StoredAck = {
+  /** Name of the Outcome. */
+  readonly outcome: string;
+  readonly detail: string;
+  /** SPI pair of the SA that took over, in hex; '' if none is known. */
+  readonly successor: string;
+};
+
 /** Notes an acknowledgement; any node may. False if the verdict was not waiting for one. */
-export async function acknowledgeVerdict(redis: Redis, id: ShardId, verdictId: string): Promise<boolean> {
-  return (await redis.hdel(shardKeys(id).unacked, verdictId)) === 1;
+export async function acknowledgeVerdict(
+  redis: RedisClient,
+  id: ShardId,
+  verdictId: string,
+  attempt: number,
+  ack: StoredAck,
+): Promise<boolean> {
+  const { unacked, failover, acks, attempts } = shardKeys(id);
+  const args = [verdictId, attempt, JSON.stringify(ack)];
+  return (await runScript(redis, 'acknowledge', [unacked, failover, acks, attempts], args)) === 1;
 }
 
 /** Reads a shard's lease. */
-export async function readLease(redis: Redis, id: ShardId): Promise<Lease | undefined> {
+export async function readLease(redis: RedisClient, id: ShardId): Promise<Lease | undefined> {
   const [lease, [seconds, micros]] = await Promise.all([redis.hgetall(shardKeys(id).lease), redis.time()]);
   const { epoch, node, until } = lease;
   if (epoch === undefined || node === undefined) return undefined;
   const now = Number(seconds) * 1_000 + Number(micros) / 1_000;
-  return { epoch: BigInt(epoch), node, valid: Number(until) > now };
+  return { epoch: BigInt(epoch), node, valid: Number(until) > now, released: until === '0' };
+}
+
+/** SAs that Redis holds of a shard. */
+export function countSas(redis: RedisClient, id: ShardId): Promise<number> {
+  return redis.hlen(shardKeys(id).sas);
 }
 
 /** Headends ever seen, with their number of shards. */
-export async function readHeadends(redis: Redis): Promise<Map<string, number>> {
+export async function readHeadends(redis: RedisClient): Promise<Map<string, number>> {
   return new Map(Object.entries(await redis.hgetall(HEADENDS)).map(([name, shards]) => [name, Number(shards)]));
 }
 
 /** Notes a headend's number of shards, which never changes. Returns the number that holds. */
-export async function registerHeadend(redis: Redis, headend: string, shards: number): Promise<number> {
+export async function registerHeadend(redis: RedisClient, headend: string, shards: number): Promise<number> {
   await redis.hsetnx(HEADENDS, headend, String(shards));
   return Number(await redis.hget(HEADENDS, headend));
 }

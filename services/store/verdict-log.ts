@@ -1,11 +1,14 @@
 /** Reading the verdict logs of a headend's shards, in order, from a position that a token carries. */
 
-import type { Redis } from 'ioredis';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { shardKeys } from './keys.ts';
+import type { RedisClient } from './redis.ts';
 
 /** Longest wait of one read, ms. */
 const BLOCK_MS = 1_000;
 const BATCH = 500;
+/** How often the logs are looked at where one read cannot wait for all of them, ms. */
+const POLL_MS = 50;
 const START = '0-0';
 const ENTRY_ID = /^\d+-\d+$/;
 
@@ -27,7 +30,7 @@ export class LogPosition {
   }
 
   /** The ends of the logs at this moment. */
-  static async end(redis: Redis, headend: string, shards: number): Promise<LogPosition> {
+  static async end(redis: RedisClient, headend: string, shards: number): Promise<LogPosition> {
     const ids = await Promise.all(
       Array.from({ length: shards }, async (_, shard) => {
         const [last] = await redis.xrevrange(shardKeys({ headend, shard }).verdicts, '+', '-', 'COUNT', 1);
@@ -62,18 +65,15 @@ export class LogPosition {
  * @returns encoded verdicts, possibly none
  */
 export async function readVerdicts(
-  redis: Redis,
+  redis: RedisClient,
   headend: string,
   shards: number,
   position: LogPosition,
 ): Promise<Buffer[]> {
   const keys: string[] = Array.from({ length: shards }, (_, shard) => shardKeys({ headend, shard }).verdicts);
   const ids = keys.map((_, shard) => position.at(shard));
-  const reply = (await redis.xreadBuffer('COUNT', BATCH, 'BLOCK', BLOCK_MS, 'STREAMS', ...keys, ...ids)) as
-    | [key: Buffer, entries: [id: Buffer, fields: Buffer[]][]][]
-    | null;
   const verdicts: Buffer[] = [];
-  for (const [key, entries] of reply ?? []) {
+  for (const [key, entries] of await readLogs(redis, keys, ids)) {
     const shard = keys.indexOf(String(key));
     for (const [id, fields] of entries) {
       verdicts.push(fields[1]!);
@@ -83,9 +83,23 @@ export async function readVerdicts(
   return verdicts;
 }
 
+type LogEntries = [key: Buffer, entries: [id: Buffer, fields: Buffer[]][]];
+
+/** In Redis Cluster the logs of a headend's shards lie on several servers: none can be waited for, all are looked at. */
+async function readLogs(redis: RedisClient, keys: readonly string[], ids: readonly string[]): Promise<LogEntries[]> {
+  if (!redis.isCluster) {
+    const reply = await redis.xreadBuffer('COUNT', BATCH, 'BLOCK', BLOCK_MS, 'STREAMS', ...keys, ...ids);
+    return (reply ?? []) as LogEntries[];
+  }
+  const replies = await Promise.all(keys.map((key, n) => redis.xreadBuffer('COUNT', BATCH, 'STREAMS', key, ids[n]!)));
+  const entries = replies.flatMap((reply) => (reply ?? []) as LogEntries[]);
+  if (entries.length === 0) await sleep(POLL_MS);
+  return entries;
+}
+
 /** Throws VerdictsTrimmedError if entries behind the position are gone from the log. A start position has no past. */
 export async function checkNotTrimmed(
-  redis: Redis,
+  redis: RedisClient,
   headend: string,
   shards: number,
   position: LogPosition,

@@ -4,11 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
 import { OperatorService, PeerState } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { type Sa, SaSchema, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
-import { Agent } from '../../services/agent/agent.ts';
 import { SimulatedDataPlane } from '../../services/agent/simulated.ts';
-import { plaintext } from '../../services/grpc/credentials.ts';
 import { eventually } from '../eventually.ts';
-import { DETECTION_MS, HEADEND, Rig, SHARDS, SILENT } from './rig.ts';
+import { DETECTION_MS, HEADEND, localAgent, Rig } from './rig.ts';
 
 test('without keys the headend is asked to probe; silence is a verdict, an absent headend is not', async (t) => {
   const rig = await Rig.start({ spokes: 4 });
@@ -32,7 +30,7 @@ test('without keys the headend is asked to probe; silence is a verdict, an absen
       { share: 0, everyMs: 1_000 },
       { verdict: (verdict) => verdicts.push(verdict) },
     );
-    const agent = new Agent({ ...plaintext(rig.address), headend: HEADEND, shards: SHARDS }, plane, SILENT);
+    const agent = localAgent([rig.address], plane);
     await plane.start(agent);
     await eventually('registered', 5_000, () => agent.settled);
     return agent;

@@ -6,15 +6,14 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
-import { Agent } from '../../services/agent/agent.ts';
+import type { Agent } from '../../services/agent/agent.ts';
 import { SimulatedDataPlane } from '../../services/agent/simulated.ts';
 import { ConcentratorNode } from '../../services/concentrator/node.ts';
 import { NODE_SETTINGS } from '../../services/concentrator/settings.ts';
-import { plaintext } from '../../services/grpc/credentials.ts';
 import { readSettings } from '../../services/settings.ts';
 import { startEmbeddedRedis } from '../../services/store/embedded-redis.ts';
 import { eventually } from '../eventually.ts';
-import { DETECTION_MS, HEADEND, Rig, SHARDS, SILENT } from './rig.ts';
+import { DETECTION_MS, HEADEND, localAgent, Rig, SHARDS, SILENT } from './rig.ts';
 
 test('Redis away: liveness goes on, nobody is killed by it, and the verdicts arrive when it is back', async (t) => {
   const spokes = 100;
@@ -77,7 +76,7 @@ async function connectAgent(rig: Rig, address: string, spokes: number): Promise<
     { share: 0, everyMs: 1_000 },
     { verdict: (verdict) => rig.verdicts.push(verdict) },
   );
-  const agent = new Agent({ ...plaintext(address), headend: HEADEND, shards: SHARDS }, plane, SILENT);
+  const agent = localAgent([address], plane);
   await plane.start(agent);
   await eventually('registered', 10_000, () => agent.settled);
   return agent;

@@ -10,6 +10,8 @@ import { Responder } from '../../loadtest/spokes/responder.ts';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { Action, Mode, PolicySchema, type Sa, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import { Agent } from '../../services/agent/agent.ts';
+import { NodeChannels } from '../../services/agent/channels.ts';
+import type { DataPlane } from '../../services/agent/dataplane.ts';
 import { SimulatedDataPlane } from '../../services/agent/simulated.ts';
 import { ApiClient } from '../../services/grpc/client.ts';
 import { plaintext } from '../../services/grpc/credentials.ts';
@@ -31,6 +33,12 @@ export const POLICY = create(PolicySchema, {
 });
 export const DETECTION_MS = POLICY.intervalMs + POLICY.retries * POLICY.retryIntervalMs;
 
+/** An agent of the rig's headend, its nodes reached in plaintext. */
+export function localAgent(addresses: readonly string[], plane: DataPlane): Agent {
+  const channels = new NodeChannels(plaintext(''));
+  return new Agent({ headend: HEADEND, shards: SHARDS, addresses }, plane, { channels, log: SILENT });
+}
+
 export type RigOptions = {
   readonly spokes: number;
   readonly policy?: MessageInitShape<typeof PolicySchema>;
@@ -48,6 +56,7 @@ export class Rig {
   readonly responder: Responder;
   readonly verdicts: Verdict[] = [];
   readonly #options: RigOptions;
+  #agentAddress = '';
   #sockets: Awaited<ReturnType<typeof bindUdp>>[] = [];
   fleet!: FleetShape;
   node!: NodeProcess;
@@ -77,6 +86,7 @@ export class Rig {
       seed: 'rig',
       sockets: rig.#sockets.map((socket) => socket.address()),
     };
+    rig.#agentAddress = (await options.agentAddress?.(rig.address)) ?? rig.address;
     await rig.startNode();
     return rig;
   }
@@ -87,6 +97,9 @@ export class Rig {
       DPD_NODE_ID: 'rig-node',
       DPD_PROBE_ADDRESS: '127.0.0.1',
       DPD_PROBE_PORT_BASE: '0',
+      DPD_ADVERTISE: this.#agentAddress,
+      // Tests kill many at once; the storm guard has a test of its own.
+      DPD_STORM_SHARE: '0',
       LOG_LEVEL: 'debug',
       ...this.#options.nodeEnv,
     });
@@ -98,7 +111,7 @@ export class Rig {
 
   /** Starts an agent for all spokes and waits until they are registered. */
   async startAgent(settleMs = 60_000): Promise<void> {
-    const { spokes, agentAddress } = this.#options;
+    const { spokes } = this.#options;
     const dataPlane = new SimulatedDataPlane(
       {
         sas: Array.from({ length: spokes }, (_, spoke) => this.sa(spoke)),
@@ -111,8 +124,7 @@ export class Rig {
       { share: 0, everyMs: 1_000 },
       { verdict: (verdict) => this.verdicts.push(verdict) },
     );
-    const address = agentAddress ? await agentAddress(this.address) : this.address;
-    this.agent = new Agent({ ...plaintext(address), headend: HEADEND, shards: SHARDS }, dataPlane, SILENT);
+    this.agent = localAgent([this.#agentAddress], dataPlane);
     await dataPlane.start(this.agent);
     await eventually('all SAs registered', settleMs, () => this.agent.settled);
   }

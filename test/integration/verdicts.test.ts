@@ -4,12 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { Action, Outcome, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import { VerdictService, type WatchVerdictsResponse } from '../../proto/gen/dpd/v1/verdicts_pb.js';
-import { Agent } from '../../services/agent/agent.ts';
 import type { AgentSide, Applied } from '../../services/agent/dataplane.ts';
 import { SimulatedDataPlane } from '../../services/agent/simulated.ts';
-import { plaintext } from '../../services/grpc/credentials.ts';
 import { eventually } from '../eventually.ts';
-import { DETECTION_MS, HEADEND, Rig, SHARDS, SILENT } from './rig.ts';
+import { DETECTION_MS, HEADEND, localAgent, Rig, SHARDS } from './rig.ts';
 
 /** A watch that collects until it is closed. */
 function watch(rig: Rig, resumeToken: string) {
@@ -81,7 +79,7 @@ test('a verdict not acknowledged is delivered again, with the same id, also by t
       { sas: [0, 1, 2, 3].map((n) => rig.sa(n)), failOver: () => undefined },
       { share: 0, everyMs: 1_000 },
     );
-    const agent = new Agent({ ...plaintext(rig.address), headend: HEADEND, shards: SHARDS }, mute, SILENT);
+    const agent = localAgent([rig.address], mute);
     await mute.start(agent);
     return agent;
   };

@@ -27,7 +27,13 @@ describe('the way out', { skip, timeout: 180_000 }, () => {
       await lab.down();
     });
     const rules = join(lab.directory, 'rules.nft');
-    writeFileSync(rules, renderRules({ kind: 'local' }, PORTS));
+    writeFileSync(
+      rules,
+      renderRules(
+        { kind: 'local' },
+        PORTS.map((port) => ({ address: '', port })),
+      ),
+    );
     const install = () => lab.exec('hub', 'nft', '-f', rules);
     const blocked = () =>
       eventually('every SA is blocked', 10_000, async () => {

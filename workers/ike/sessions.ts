@@ -106,6 +106,13 @@ export class SessionTable {
     return SUITES[this.#suite[handle]!]!;
   }
 
+  /** Keys as {@link setKeys} took them, copied, or undefined without any. */
+  exportKeys(handle: number): SessionInput['keys'] | undefined {
+    if (!this.is(handle, SessionFlag.USED | SessionFlag.KEYED)) return undefined;
+    const suite = this.#suite[handle]!;
+    return { suite, material: this.#slabs[suite]!.at(this.#keySlot[handle]!).slice() };
+  }
+
   /** Keys of what the headend sends. */
   sendKeys(handle: number): DirectionKeys {
     return this.#direction(handle, 0);
@@ -165,6 +172,19 @@ export function keyMaterial(
   const initiator = [expect('skEi', ske), expect('skAi', suite.integrityKeyLength)];
   const responder = [expect('skEr', ske), expect('skAr', suite.integrityKeyLength)];
   return Buffer.concat(headendIsInitiator ? [...initiator, ...responder] : [...responder, ...initiator]);
+}
+
+/** The keys that {@link keyMaterial} laid out. */
+export function splitKeyMaterial(suite: Suite, headendIsInitiator: boolean, material: Uint8Array) {
+  const ske = suite.keyLength + suite.saltLength;
+  const half = ske + suite.integrityKeyLength;
+  const [initiator, responder] = headendIsInitiator ? [0, half] : [half, 0];
+  return {
+    skEi: material.subarray(initiator, initiator + ske),
+    skAi: material.subarray(initiator + ske, initiator + half),
+    skEr: material.subarray(responder, responder + ske),
+    skAr: material.subarray(responder + ske, responder + half),
+  };
 }
 
 /** Fixed-size records of key material in one growing block. */

@@ -5,6 +5,7 @@
  * A timer is lazy: evidence is one store, and the timer, when it fires, looks at what was stored meanwhile.
  */
 
+import { Outcomes } from './outcomes.ts';
 import { Flag, PeerTable, State } from './peers.ts';
 import { Mode, type Policy, PolicyTable } from './policy.ts';
 import { type OnDue, TimingWheel } from './wheel.ts';
@@ -20,9 +21,9 @@ export type Effects = {
   verdict(handle: number, earliestMs: number): void;
   /**
    * A suspicion ended well after `attempts` probes, the first at `firstMs`. Called from two attempts on, and always
-   * for a peer that had been declared dead.
+   * for a peer that had been declared dead, held back or not.
    */
-  recovered(handle: number, firstMs: number, attempts: number, wasDead: boolean): void;
+  recovered(handle: number, firstMs: number, attempts: number, was: State): void;
 };
 
 export type MachineCounters = {
@@ -31,6 +32,10 @@ export type MachineCounters = {
   /** Probes due that the interlock forbade. */
   blocked: number;
   verdicts: number;
+  /** Suspicions that were given blind time back. */
+  blinded: number;
+  /** Peers whose time to be asked, or to have been heard, ended well; and those that left a probe unanswered. */
+  outcomes: Outcomes;
 };
 
 /** Share of the retry interval by which a timer may be late before the lost time is given back to the peer. */
@@ -39,11 +44,13 @@ const LATE_SHARE = 0.25;
 const VOUCHER_RECHECK_MS = 10;
 /** How often a blocked peer is looked at again, ms. */
 const BLOCKED_RECHECK_MS = 250;
+/** How often a peer is asked whose verdict is held back, at least, ms. */
+const HELD_RECHECK_MS = 30_000;
 
 export class Machine {
   readonly peers: PeerTable;
   readonly policies = new PolicyTable();
-  readonly counters: MachineCounters = { suppressed: 0, blocked: 0, verdicts: 0 };
+  readonly counters: MachineCounters = { suppressed: 0, blocked: 0, verdicts: 0, blinded: 0, outcomes: new Outcomes() };
   readonly #wheel: TimingWheel;
   readonly #effects: Effects;
   readonly #onDue: OnDue;
@@ -52,6 +59,9 @@ export class Machine {
   #vouchedAt = Number.NEGATIVE_INFINITY;
   /** Until when that canary speaks for the path, ms. */
   #vouchedUntil = Number.NEGATIVE_INFINITY;
+  /** Until when ownership of the shard is known, ms; speaks for an open path. */
+  #leaseUntil = Number.NEGATIVE_INFINITY;
+  #pathOpen = false;
 
   constructor(nowMs: number, capacity: number, effects: Effects) {
     this.#now = nowMs;
@@ -68,6 +78,7 @@ export class Machine {
    * @param ready a gated peer may be probed
    * @param spreadFirst ask once early, at a time spread over the first interval by handle, unless evidence comes
    *   before: peers added together are not asked together, and keys and message id prove themselves early
+   * @param site its site label as a number
    */
   add(
     handle: number,
@@ -77,11 +88,14 @@ export class Machine {
       gated = false,
       ready = true,
       spreadFirst = false,
-    }: { gated?: boolean; ready?: boolean; spreadFirst?: boolean } = {},
+      site = 0,
+    }: { gated?: boolean; ready?: boolean; spreadFirst?: boolean; site?: number } = {},
   ): void {
     if (handle >= this.peers.capacity) this.#grow(handle + 1);
     const { peers } = this;
     peers.policy[handle] = this.policies.intern(policy);
+    peers.site[handle] = site;
+    peers.blindMs[handle] = 0;
     peers.heardAt[handle] = heardAtMs;
     peers.sentAt[handle] = Number.NEGATIVE_INFINITY;
     peers.probeAt[handle] = Number.NEGATIVE_INFINITY;
@@ -115,6 +129,21 @@ export class Machine {
   restoreDead(handle: number): void {
     this.#wheel.cancel(handle);
     this.peers.enter(handle, State.DEAD);
+  }
+
+  /** The verdict just given is held back: the peer is asked on, and its answer takes the verdict back. */
+  hold(handle: number): void {
+    if (this.peers.state[handle]! !== State.DEAD) return;
+    this.peers.enter(handle, State.HELD);
+    this.#askHeld(handle);
+  }
+
+  /** A verdict held back is given after all, or with `drop` taken back: then the suspicion begins anew. */
+  endHold(handle: number, drop: boolean): void {
+    if (this.peers.state[handle]! !== State.HELD) return;
+    this.#wheel.cancel(handle);
+    if (drop) this.#begin(handle, this.#now);
+    else this.peers.enter(handle, State.DEAD);
   }
 
   /** Lets a peer go. */
@@ -154,7 +183,7 @@ export class Machine {
     const { peers } = this;
     peers.heardAt[handle] = Math.max(peers.heardAt[handle]!, nowMs);
     const state = peers.state[handle]!;
-    if (state === State.PROBING || state === State.BLOCKED || state === State.DEAD) this.#recover(handle);
+    if (state !== State.ALIVE && state !== State.QUIET && state !== State.UNWATCHED) this.#recover(handle);
   }
 
   /** A probe was handed over but did not leave: its silence proves nothing. */
@@ -169,6 +198,12 @@ export class Machine {
     this.#vouchedUntil = untilMs;
   }
 
+  /** The shard is known to be ours until `untilMs`; `pathOpen`: that is all an open path needs. */
+  own(untilMs: number, pathOpen: boolean): void {
+    this.#leaseUntil = untilMs;
+    this.#pathOpen = pathOpen;
+  }
+
   /** The path is known to be broken: no probe until it is vouched for again. */
   distrust(): void {
     this.#vouchedUntil = Number.NEGATIVE_INFINITY;
@@ -177,6 +212,11 @@ export class Machine {
   /** Whether the path is vouched for at this moment. */
   get vouched(): boolean {
     return this.#now < this.#vouchedUntil;
+  }
+
+  /** Nothing is due before this moment, ms. */
+  get idleUntilMs(): number {
+    return this.#wheel.idleUntilMs;
   }
 
   /** Moves time on and runs every timer due by `nowMs`. */
@@ -220,6 +260,10 @@ export class Machine {
     if (state === State.ALIVE) this.#dueAlive(handle);
     else if (state === State.PROBING) this.#dueProbing(handle, dueMs);
     else if (state === State.BLOCKED) this.#begin(handle, this.#now);
+    else if (state === State.HELD) {
+      this.counters.outcomes.silent(this.peers.site[handle]!);
+      this.#askHeld(handle);
+    }
   }
 
   #dueAlive(handle: number): void {
@@ -234,6 +278,7 @@ export class Machine {
     if (fresh) this.#begin(handle, Math.min(at, this.#now));
     else if (at > this.#now) {
       this.counters.suppressed++;
+      this.counters.outcomes.well(peers.site[handle]!);
       this.#wheel.schedule(handle, at);
     } else this.#begin(handle, at);
   }
@@ -244,6 +289,7 @@ export class Machine {
     const late = this.#now - dueMs > this.#policy(handle).retryIntervalMs * LATE_SHARE;
     peers.cycleAt[handle] = late ? this.#now : dueMs;
     peers.attempt[handle] = 0;
+    peers.blindMs[handle] = 0;
     if (peers.state[handle]! !== State.PROBING) peers.enter(handle, State.PROBING);
     this.#ask(handle);
   }
@@ -254,14 +300,15 @@ export class Machine {
     const late = this.#now - dueMs;
     if (late > retryIntervalMs * LATE_SHARE) {
       // Blind time: answers may lie unread in the socket. The peer gets it back before anything is held against it.
-      peers.cycleAt[handle]! += late;
+      this.#giveBack(handle, late);
       if (peers.attempt[handle]! >= retries) {
         const grace = Math.min(late, retryIntervalMs);
-        peers.cycleAt[handle]! += grace;
+        this.#giveBack(handle, grace);
         this.#wheel.schedule(handle, this.#now + grace);
         return;
       }
     }
+    if (peers.attempt[handle]! === 1) this.counters.outcomes.silent(peers.site[handle]!);
     if (peers.attempt[handle]! < retries) this.#ask(handle);
     else this.#judge(handle);
   }
@@ -303,7 +350,7 @@ export class Machine {
       return;
     }
     // The last probe must be known to have left properly: a canary sent after it did.
-    if (peers.flags[handle]! & Flag.GATED && this.#vouchedAt < peers.probeAt[handle]!) {
+    if (this.#gated(handle) && this.#vouchedAt < peers.probeAt[handle]!) {
       this.#wheel.schedule(handle, this.#now + VOUCHER_RECHECK_MS);
       return;
     }
@@ -314,8 +361,25 @@ export class Machine {
 
   /** Whether the interlock lets this peer be probed now. */
   #open(handle: number): boolean {
-    const flags = this.peers.flags[handle]!;
-    return !(flags & Flag.GATED) || ((flags & Flag.READY) !== 0 && this.#now < this.#vouchedUntil);
+    return !this.#gated(handle) || ((this.peers.flags[handle]! & Flag.READY) !== 0 && this.#now < this.#vouchedUntil);
+  }
+
+  /** Whether this peer's probes need a vouched path: not on an open one, while the shard is surely ours. */
+  #gated(handle: number): boolean {
+    return (this.peers.flags[handle]! & Flag.GATED) !== 0 && !(this.#pathOpen && this.#now < this.#leaseUntil);
+  }
+
+  /** Time in which nobody could see the peer's answers does not count against it. */
+  #giveBack(handle: number, ms: number): void {
+    const { peers } = this;
+    if (peers.blindMs[handle]! === 0) this.counters.blinded++;
+    peers.cycleAt[handle]! += ms;
+    peers.blindMs[handle]! += ms;
+  }
+
+  #askHeld(handle: number): void {
+    if (this.#open(handle)) this.#effects.probe(handle, 1, false);
+    this.#wheel.schedule(handle, this.#now + Math.min(this.#policy(handle).intervalMs, HELD_RECHECK_MS));
   }
 
   #block(handle: number): void {
@@ -336,10 +400,12 @@ export class Machine {
   #recover(handle: number): void {
     const { peers } = this;
     const attempts = peers.attempt[handle]!;
-    const wasDead = peers.state[handle]! === State.DEAD;
+    const was = peers.state[handle]! as State;
+    if (was !== State.BLOCKED) this.counters.outcomes.well(peers.site[handle]!);
     this.#rest(handle);
     this.#wheel.schedule(handle, this.#firstProbeAt(handle));
-    if (wasDead || attempts >= 2) this.#effects.recovered(handle, peers.cycleAt[handle]!, attempts, wasDead);
+    if (was === State.DEAD || was === State.HELD || attempts >= 2)
+      this.#effects.recovered(handle, peers.cycleAt[handle]!, attempts, was);
   }
 }
 

@@ -15,11 +15,13 @@ export const State = {
   DEAD: 5,
   /** Policy mode DISABLED. */
   UNWATCHED: 6,
+  /** Verdict given but held back; asked now and then, for it may be untrue. */
+  HELD: 7,
 } as const;
 export type State = (typeof State)[keyof typeof State];
 
 /** Number of values in {@link State}. */
-export const STATES = 7;
+export const STATES = 8;
 
 export const Flag = {
   /** Probes of this peer need a vouched path. */
@@ -36,6 +38,8 @@ export class PeerTable {
   /** Probes sent in the present suspicion. */
   attempt: Uint8Array;
   policy: Uint16Array;
+  /** Site label, as a number that the owner of the table chose. */
+  site: Uint16Array;
   /** Last evidence, ms. */
   heardAt: Float64Array;
   /** Last traffic towards the peer, ms. */
@@ -44,6 +48,8 @@ export class PeerTable {
   probeAt: Float64Array;
   /** Where the present suspicion's probe times are anchored, ms. */
   cycleAt: Float64Array;
+  /** Blind time given back in the present suspicion, ms. */
+  blindMs: Float32Array;
   /** Peers by state. */
   readonly population = new Uint32Array(STATES);
 
@@ -52,10 +58,12 @@ export class PeerTable {
     this.flags = new Uint8Array(capacity);
     this.attempt = new Uint8Array(capacity);
     this.policy = new Uint16Array(capacity);
+    this.site = new Uint16Array(capacity);
     this.heardAt = new Float64Array(capacity);
     this.sentAt = new Float64Array(capacity);
     this.probeAt = new Float64Array(capacity);
     this.cycleAt = new Float64Array(capacity);
+    this.blindMs = new Float32Array(capacity);
   }
 
   /** Handles there is room for. */
@@ -70,10 +78,12 @@ export class PeerTable {
     this.flags = widen(new Uint8Array(capacity), this.flags);
     this.attempt = widen(new Uint8Array(capacity), this.attempt);
     this.policy = widen(new Uint16Array(capacity), this.policy);
+    this.site = widen(new Uint16Array(capacity), this.site);
     this.heardAt = widen(new Float64Array(capacity), this.heardAt);
     this.sentAt = widen(new Float64Array(capacity), this.sentAt);
     this.probeAt = widen(new Float64Array(capacity), this.probeAt);
     this.cycleAt = widen(new Float64Array(capacity), this.cycleAt);
+    this.blindMs = widen(new Float32Array(capacity), this.blindMs);
   }
 
   /** The one place where a state changes. */
@@ -86,7 +96,7 @@ export class PeerTable {
 }
 
 /** Copies `from` into the start of `wide` and returns it. */
-export function widen<T extends Uint8Array | Uint16Array | Uint32Array | Int32Array | Float64Array>(
+export function widen<T extends Uint8Array | Uint16Array | Uint32Array | Int32Array | Float32Array | Float64Array>(
   wide: T,
   from: T,
 ): T {

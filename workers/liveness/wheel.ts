@@ -70,6 +70,17 @@ export class TimingWheel {
     if (this.#bucket[handle]! !== NONE) this.#unlink(handle);
   }
 
+  /** A moment before which no timer is due, ms; Infinity without timers. At most one turn of the lowest level ahead. */
+  get idleUntilMs(): number {
+    const above = this.#anyAbove();
+    if (this.#used[0] === 0 && !above) return Number.POSITIVE_INFINITY;
+    const turn = (this.#tick | SLOT_MASK) + 1;
+    let tick = this.#tick + 1;
+    while (tick < turn && this.#heads[this.#slot(0, tick)]! === NONE) tick++;
+    // Behind the turn lie timers of this level already, and those that come down from above.
+    return tick * TICK_MS;
+  }
+
   /** Moves time to `nowMs` and calls `onDue` for every timer due by then, tick by tick in order. */
   advance(nowMs: number, onDue: OnDue): void {
     const target = Math.floor(nowMs / TICK_MS);

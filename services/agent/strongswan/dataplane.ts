@@ -12,7 +12,7 @@ import type { Verdict } from '../../../proto/gen/dpd/v1/types_pb.js';
 import type { Logger } from '../../log.ts';
 import { SettingsError } from '../../settings.ts';
 import { shardOf, spiFromHex, spiHex } from '../../spi.ts';
-import type { AgentSide, Applied, DataPlane, HeldSa } from '../dataplane.ts';
+import type { AgentSide, Applied, DataPlane, HeldSa, ProbeSource } from '../dataplane.ts';
 import { applyVerdict } from './failover.ts';
 import { HaFeed } from './ha-feed.ts';
 import { PathGuard } from './path-guard.ts';
@@ -132,9 +132,9 @@ export class StrongSwanDataPlane implements DataPlane {
     this.#beginIfReady();
   }
 
-  connected(shard: number, probePort: number, held: readonly HeldSa[]): void {
+  connected(shard: number, probe: ProbeSource, held: readonly HeldSa[]): void {
     for (const sa of held) this.#held.set(spiHex(sa.id), sa);
-    this.#guard.setPort(shard, probePort);
+    this.#guard.setProbe(shard, probe);
     this.#connected.add(shard);
     this.#beginIfReady();
   }

@@ -2,7 +2,7 @@
 
 import { Action, Outcome, type Verdict } from '../../../proto/gen/dpd/v1/types_pb.js';
 import type { Logger } from '../../log.ts';
-import { spiHex } from '../../spi.ts';
+import { spiFromHex, spiHex } from '../../spi.ts';
 import type { Applied } from '../dataplane.ts';
 import type { PeersFile } from './peers-file.ts';
 import type { ViciClient } from './vici.ts';
@@ -20,28 +20,25 @@ export async function applyVerdict(
 ): Promise<Applied> {
   const spi = spiHex(verdict.sa!);
   const sa = (await listSas(vici)).find((listed) => listed.spi === spi);
-  if (!sa) return { outcome: Outcome.SA_GONE, detail: `no SA ${spi}` };
+  if (!sa && verdict.attempt === 0) return { outcome: Outcome.SA_GONE, detail: `no SA ${spi}` };
   // By charon's own number, which names exactly this SA and is never given to another.
-  await vici.request('terminate', { 'ike-id': sa.uniqueId, force: 'yes' });
+  if (sa) await vici.request('terminate', { 'ike-id': sa.uniqueId, force: 'yes' });
   if (verdict.action !== Action.FAILOVER || verdict.endpoints.length < 2)
     return { outcome: Outcome.CLEARED, detail: `SA ${spi} deleted` };
-  const failures: string[] = [];
-  for (let step = 0; step < verdict.endpoints.length - 1; step++) {
-    const index = (verdict.nextEndpoint + step) % verdict.endpoints.length;
-    if (index === verdict.deadEndpoint) continue;
-    const { address, connection } = verdict.endpoints[index]!;
-    const child = peers.get(verdict.peerId).endpoints.find((endpoint) => endpoint.connection === connection)?.child;
-    if (!connection || !child) {
-      failures.push(`${address}: no connection known`);
-      continue;
-    }
-    try {
-      await vici.request('initiate', { ike: connection, child, timeout: String(INITIATE_MS) }, INITIATE_MS + 5_000);
-      return { outcome: Outcome.FAILED_OVER, detail: `${connection} up to ${address}` };
-    } catch (error) {
-      log.warn({ peer: verdict.peerId, connection, reason: (error as Error).message }, 'endpoint did not come up');
-      failures.push(`${connection}: ${(error as Error).message}`);
-    }
+  const { address, connection } = verdict.endpoints[verdict.nextEndpoint]!;
+  const child = peers.get(verdict.peerId).endpoints.find((endpoint) => endpoint.connection === connection)?.child;
+  if (!connection || !child) return { outcome: Outcome.FAILOVER_FAILED, detail: `${address}: no connection known` };
+  try {
+    await vici.request('initiate', { ike: connection, child, timeout: String(INITIATE_MS) }, INITIATE_MS + 5_000);
+  } catch (error) {
+    const reason = (error as Error).message;
+    log.warn({ peer: verdict.peerId, connection, reason }, 'endpoint did not come up');
+    return { outcome: Outcome.FAILOVER_FAILED, detail: `${connection}: ${reason}`.slice(0, 400) };
   }
-  return { outcome: Outcome.FAILOVER_FAILED, detail: failures.join('; ').slice(0, 400) };
+  const up = (await listSas(vici)).find((listed) => listed.connection === connection && listed.established);
+  return {
+    outcome: Outcome.FAILED_OVER,
+    detail: `${connection} up to ${address}`,
+    successor: up && spiFromHex(up.spi),
+  };
 }

@@ -5,7 +5,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '../../log.ts';
-import type { PathState } from '../dataplane.ts';
+import type { PathState, ProbeSource } from '../dataplane.ts';
 import {
   addSources,
   installRules,
@@ -40,7 +40,7 @@ export class PathGuard {
   readonly #install: boolean;
   readonly #events: PathEvents;
   readonly #log: Logger;
-  readonly #ports: (number | undefined)[];
+  readonly #probes: (ProbeSource | undefined)[];
   /** Where each shard's canaries go: a spoke of the shard, so that they take the way of its probes. */
   readonly #targets: (Target | undefined)[];
   /** The hub's address towards each spoke, by the spoke's address and port; and what of that the kernel has. */
@@ -63,13 +63,13 @@ export class PathGuard {
     this.#install = install;
     this.#events = events;
     this.#log = log;
-    this.#ports = new Array<number | undefined>(shards).fill(undefined);
+    this.#probes = new Array<ProbeSource | undefined>(shards).fill(undefined);
     this.#targets = new Array<Target | undefined>(shards).fill(undefined);
   }
 
-  /** The shard probes from this port. */
-  setPort(shard: number, port: number): void {
-    this.#ports[shard] = port;
+  /** The shard probes from there, perhaps as another node's: probes from elsewhere are not steered any more. */
+  setProbe(shard: number, probe: ProbeSource): void {
+    this.#probes[shard] = probe;
     this.#told[shard] = '';
     if (!this.#suspended) void this.#verify();
   }
@@ -141,14 +141,15 @@ export class PathGuard {
     this.#busy = true;
     try {
       this.#status = await readRules();
-      const ports = this.#ports.every((port) => port !== undefined) ? (this.#ports as number[]) : undefined;
+      const probes = this.#probes.every((probe) => probe !== undefined) ? this.#probes : undefined;
       const stands = this.#status.outbound && this.#status.inbound;
-      if (this.#install && ports && (!stands || this.#installed !== String(ports))) {
+      const wanted = JSON.stringify(probes);
+      if (this.#install && probes && (!stands || this.#installed !== wanted)) {
         if (this.#installed !== '' && !stands) this.#log.warn(this.#status, 'steering rules were gone; put back');
-        await installRules(this.#steering, ports, [...this.#sources.values()]);
+        await installRules(this.#steering, probes, [...this.#sources.values()]);
         this.#standing.clear();
         for (const [key, source] of this.#sources) this.#standing.set(key, source);
-        this.#installed = String(ports);
+        this.#installed = wanted;
         this.#status = await readRules();
       }
       // Rules that were gone may be back with an empty map; so may those whose canaries do not arrive.
@@ -171,6 +172,7 @@ export class PathGuard {
       canaryPort: ready ? target.port : 0,
       guarded: true,
       ready,
+      open: false,
     };
     const text = JSON.stringify(path);
     if (this.#told[shard] === text) return;

@@ -11,6 +11,7 @@ import { execFile } from 'node:child_process';
 import { endianness } from 'node:os';
 import { CANARY_SPI } from '../../../workers/canary.ts';
 import { EXCHANGE_INFORMATIONAL, FLAG_RESPONSE, GUARD_MARKER } from '../../../workers/ike/message.ts';
+import type { ProbeSource } from '../dataplane.ts';
 
 export const TABLE = 'dpd_offload';
 const NFT_MS = 5_000;
@@ -22,7 +23,7 @@ export type Steering =
   | { readonly kind: 'local' }
   | {
       readonly kind: 'remote';
-      /** The node's address, and the hub's interface towards it. */
+      /** Address of a node that does not say its own, and the hub's interface towards all nodes. */
       readonly nodeAddress: string;
       readonly nodeInterface: string;
     };
@@ -38,11 +39,21 @@ export class SteeringError extends Error {
 /**
  * The rules as text for `nft -f`, replacing the table in one transaction.
  * Offsets count bits from the UDP header: marker 64, SPIi 96, SPIr 160, exchange type 240, flags 248.
- * @param ports probe port of each shard, by shard
+ * @param probes where each shard probes from, by shard
  * @param sources the map's elements
  */
-export function renderRules(steering: Steering, ports: readonly number[], sources: readonly Source[] = []): string {
-  const guarded = `udp sport { ${[...new Set(ports)].join(', ')} } @th,64,32 0x${GUARD_MARKER.toString(16)}`;
+export function renderRules(
+  steering: Steering,
+  probes: readonly ProbeSource[],
+  sources: readonly Source[] = [],
+): string {
+  const remote = steering.kind === 'remote' ? steering : undefined;
+  // Only from where a shard is owned now: what a former owner still sends is not steered.
+  const origins = new Set(
+    probes.map(({ address, port }) => (remote ? `${address || remote.nodeAddress} . ${port}` : `${port}`)),
+  );
+  const from = `${remote ? 'ip saddr . udp sport' : 'udp sport'} { ${[...origins].join(', ')} }`;
+  const guarded = `${from} @th,64,32 0x${GUARD_MARKER.toString(16)}`;
   const steer = 'ip saddr set ip daddr . udp dport map @sources udp sport set 4500 @th,64,32 set 0x0';
   const canary = [
     `udp sport 4500 @th,64,32 0x0 @th,96,32 0x${(CANARY_SPI >> 32n).toString(16)}`,
@@ -53,10 +64,11 @@ export function renderRules(steering: Steering, ports: readonly number[], source
     `udp dport 4500 @th,64,32 0x0 @th,240,8 0x${EXCHANGE_INFORMATIONAL.toString(16)}`,
     `@th,248,8 & 0x${FLAG_RESPONSE.toString(16)} == 0x${FLAG_RESPONSE.toString(16)}`,
   ].join(' ');
-  const shardMap = ports.map((port, shard) => `${shard} : ${port}`).join(', ');
-  const toShard = `udp dport set @th,216,8 & 0x${(ports.length - 1).toString(16)} map { ${shardMap} }`;
-  const remote = steering.kind === 'remote' ? steering : undefined;
-  const fromNode = remote ? `ip saddr ${remote.nodeAddress} ` : '';
+  const shard = `@th,216,8 & 0x${(probes.length - 1).toString(16)}`;
+  const map = (value: (probe: ProbeSource) => string) =>
+    `${shard} map { ${probes.map((probe, n) => `${n} : ${value(probe)}`).join(', ')} }`;
+  const toPort = `udp dport set ${map(({ port }) => `${port}`)}`;
+  const toNode = remote ? `ip daddr set ${map(({ address }) => address || remote.nodeAddress)}` : '';
   const elements = sources.length > 0 ? ` elements = { ${sources.map(sourceElement).join(', ')} }` : '';
   return [
     `add table ip ${TABLE}`,
@@ -69,27 +81,27 @@ export function renderRules(steering: Steering, ports: readonly number[], source
       ? [
           '  chain probes_in {',
           '    type filter hook prerouting priority raw; policy accept;',
-          `    iifname "${remote.nodeInterface}" ${fromNode}${guarded} notrack`,
+          `    iifname "${remote.nodeInterface}" ${guarded} notrack`,
           '  }',
         ]
       : []),
     '  chain probes_out {',
     // Behind routing: with the hub's own source before it, the packet would be dropped as martian.
     `    type filter hook ${remote ? 'postrouting' : 'output'} priority raw; policy accept;`,
-    `    ${fromNode}${guarded} ${remote ? '' : 'notrack '}${steer}`,
+    `    ${guarded} ${remote ? '' : 'notrack '}${steer}`,
     `    ${canary}`,
     '  }',
     // Whatever of ours the rules above did not take goes nowhere; the sender is told.
     '  chain strays {',
     '    type filter hook postrouting priority 300; policy accept;',
-    `    ${fromNode}${guarded} counter drop`,
+    `    ${guarded} counter drop`,
     '  }',
     '  chain replies_in {',
     '    type filter hook prerouting priority raw; policy accept;',
     `    ${reply} @th,192,32 @passed accept`,
     remote
-      ? `    iifname != "${remote.nodeInterface}" ${reply} notrack ip daddr set ${remote.nodeAddress} ${toShard}`
-      : `    ${reply} notrack ${toShard}`,
+      ? `    iifname != "${remote.nodeInterface}" ${reply} notrack ${toNode} ${toPort}`
+      : `    ${reply} notrack ${toPort}`,
     '  }',
     '}',
     '',
@@ -119,10 +131,10 @@ export async function removeSources(sources: readonly Source[]): Promise<void> {
 /** Installs the rules in place of those that stand. */
 export async function installRules(
   steering: Steering,
-  ports: readonly number[],
+  probes: readonly ProbeSource[],
   sources: readonly Source[],
 ): Promise<void> {
-  await nft(['-f', '-'], renderRules(steering, ports, sources));
+  await nft(['-f', '-'], renderRules(steering, probes, sources));
 }
 
 /** What of the rules stands. */

@@ -1,7 +1,10 @@
 -- Takes the lease of a shard: a new epoch, whoever held it before.
 -- KEYS: lease   ARGV: node, ttl ms   Returns: the new epoch.
+-- Epochs follow the clock, so that a Redis which lost its last writes, or all of them, does not give one twice.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
-redis.call('HSET', KEYS[1], 'node', ARGV[1], 'until', string.format('%.0f', now + tonumber(ARGV[2])))
+local held = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
+local epoch = math.max(held + 1, now)
+redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch), 'node', ARGV[1], 'written', '0',
+  'until', string.format('%.0f', now + tonumber(ARGV[2])))
 return epoch

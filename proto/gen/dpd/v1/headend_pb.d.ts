@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Sa, SaId, Verdict, VerdictAck } from "./types_pb.js";
+import type { Member, Sa, SaId, Verdict, VerdictAck } from "./types_pb.js";
 
 /**
  * Describes the file dpd/v1/headend.proto.
@@ -130,6 +130,12 @@ export declare type ConnectShardResponse = Message<"dpd.v1.ConnectShardResponse"
      */
     value: Drain;
     case: "drain";
+  } | {
+    /**
+     * @generated from field: dpd.v1.Members members = 8;
+     */
+    value: Members;
+    case: "members";
   } | { case: undefined; value?: undefined };
 };
 
@@ -209,6 +215,13 @@ export declare type Welcome = Message<"dpd.v1.Welcome"> & {
    * @generated from field: uint32 probe_port = 5;
    */
   probePort: number;
+
+  /**
+   * IPv4 address the shard probes from; empty: as the headend was configured.
+   *
+   * @generated from field: string probe_address = 6;
+   */
+  probeAddress: string;
 };
 
 /**
@@ -512,6 +525,24 @@ export declare type Reconciled = Message<"dpd.v1.Reconciled"> & {
 export declare const ReconciledSchema: GenMessage<Reconciled>;
 
 /**
+ * The nodes that live; sent behind welcome and whenever they change. A headend spreads its shards over them.
+ *
+ * @generated from message dpd.v1.Members
+ */
+export declare type Members = Message<"dpd.v1.Members"> & {
+  /**
+   * @generated from field: repeated dpd.v1.Member members = 1;
+   */
+  members: Member[];
+};
+
+/**
+ * Describes the message dpd.v1.Members.
+ * Use `create(MembersSchema)` to create a new message.
+ */
+export declare const MembersSchema: GenMessage<Members>;
+
+/**
  * The node wants to give the shard up; connect elsewhere.
  *
  * @generated from message dpd.v1.Drain
@@ -563,6 +594,14 @@ export declare type Path = Message<"dpd.v1.Path"> & {
    * @generated from field: bool ready = 4;
    */
   ready: boolean;
+
+  /**
+   * Nothing steers the probes: the node's own address is the one that spokes answer, wherever the node is. Then no
+   * voucher is needed while the node's lease of the shard holds, and peers are watched without their headend.
+   *
+   * @generated from field: bool open = 5;
+   */
+  open: boolean;
 };
 
 /**

@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Sa } from "./types_pb.js";
+import type { Member, Sa, SaId } from "./types_pb.js";
 
 /**
  * Describes the file dpd/v1/operator.proto.
@@ -352,6 +352,49 @@ export declare type ShardCounters = Message<"dpd.v1.ShardCounters"> & {
    * @generated from field: uint64 vouchers = 28;
    */
   vouchers: bigint;
+
+  /**
+   * Gauge: SAs whose verdict is held back.
+   *
+   * @generated from field: uint32 held = 29;
+   */
+  held: number;
+
+  /**
+   * Verdicts held back; of these, taken back because the peer answered or went, given, and dropped.
+   *
+   * @generated from field: uint64 verdicts_held = 30;
+   */
+  verdictsHeld: bigint;
+
+  /**
+   * @generated from field: uint64 holds_cancelled = 31;
+   */
+  holdsCancelled: bigint;
+
+  /**
+   * @generated from field: uint64 holds_released = 32;
+   */
+  holdsReleased: bigint;
+
+  /**
+   * @generated from field: uint64 holds_dropped = 33;
+   */
+  holdsDropped: bigint;
+
+  /**
+   * Suspicions that were given blind time back.
+   *
+   * @generated from field: uint64 suspicions_blinded = 34;
+   */
+  suspicionsBlinded: bigint;
+
+  /**
+   * Gauge: verdicts that wait for Redis.
+   *
+   * @generated from field: uint32 verdicts_waiting = 35;
+   */
+  verdictsWaiting: number;
 };
 
 /**
@@ -453,6 +496,11 @@ export declare type GetClusterStateResponse = Message<"dpd.v1.GetClusterStateRes
    * @generated from field: bool redis_connected = 3;
    */
   redisConnected: boolean;
+
+  /**
+   * @generated from field: repeated dpd.v1.Member members = 4;
+   */
+  members: Member[];
 };
 
 /**
@@ -460,6 +508,314 @@ export declare type GetClusterStateResponse = Message<"dpd.v1.GetClusterStateRes
  * Use `create(GetClusterStateResponseSchema)` to create a new message.
  */
 export declare const GetClusterStateResponseSchema: GenMessage<GetClusterStateResponse>;
+
+/**
+ * @generated from message dpd.v1.SetDrainingRequest
+ */
+export declare type SetDrainingRequest = Message<"dpd.v1.SetDrainingRequest"> & {
+  /**
+   * @generated from field: bool draining = 1;
+   */
+  draining: boolean;
+};
+
+/**
+ * Describes the message dpd.v1.SetDrainingRequest.
+ * Use `create(SetDrainingRequestSchema)` to create a new message.
+ */
+export declare const SetDrainingRequestSchema: GenMessage<SetDrainingRequest>;
+
+/**
+ * @generated from message dpd.v1.SetDrainingResponse
+ */
+export declare type SetDrainingResponse = Message<"dpd.v1.SetDrainingResponse"> & {
+  /**
+   * Shards still here.
+   *
+   * @generated from field: uint32 shards = 1;
+   */
+  shards: number;
+};
+
+/**
+ * Describes the message dpd.v1.SetDrainingResponse.
+ * Use `create(SetDrainingResponseSchema)` to create a new message.
+ */
+export declare const SetDrainingResponseSchema: GenMessage<SetDrainingResponse>;
+
+/**
+ * @generated from message dpd.v1.HeldVerdict
+ */
+export declare type HeldVerdict = Message<"dpd.v1.HeldVerdict"> & {
+  /**
+   * @generated from field: string headend = 1;
+   */
+  headend: string;
+
+  /**
+   * @generated from field: uint32 shard = 2;
+   */
+  shard: number;
+
+  /**
+   * @generated from field: dpd.v1.SaId sa = 3;
+   */
+  sa?: SaId | undefined;
+
+  /**
+   * @generated from field: string peer_id = 4;
+   */
+  peerId: string;
+
+  /**
+   * @generated from field: string site = 5;
+   */
+  site: string;
+
+  /**
+   * How long it has been held, in ms.
+   *
+   * @generated from field: uint64 held_ms = 6;
+   */
+  heldMs: bigint;
+
+  /**
+   * Why: scope, silent and asked peers.
+   *
+   * @generated from field: string reason = 7;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message dpd.v1.HeldVerdict.
+ * Use `create(HeldVerdictSchema)` to create a new message.
+ */
+export declare const HeldVerdictSchema: GenMessage<HeldVerdict>;
+
+/**
+ * @generated from message dpd.v1.ListHeldVerdictsRequest
+ */
+export declare type ListHeldVerdictsRequest = Message<"dpd.v1.ListHeldVerdictsRequest"> & {
+  /**
+   * Empty: all headends.
+   *
+   * @generated from field: string headend = 1;
+   */
+  headend: string;
+
+  /**
+   * 1 to 1,000; 0 means 100.
+   *
+   * @generated from field: uint32 limit = 2;
+   */
+  limit: number;
+};
+
+/**
+ * Describes the message dpd.v1.ListHeldVerdictsRequest.
+ * Use `create(ListHeldVerdictsRequestSchema)` to create a new message.
+ */
+export declare const ListHeldVerdictsRequestSchema: GenMessage<ListHeldVerdictsRequest>;
+
+/**
+ * @generated from message dpd.v1.ListHeldVerdictsResponse
+ */
+export declare type ListHeldVerdictsResponse = Message<"dpd.v1.ListHeldVerdictsResponse"> & {
+  /**
+   * @generated from field: repeated dpd.v1.HeldVerdict verdicts = 1;
+   */
+  verdicts: HeldVerdict[];
+
+  /**
+   * All that match, listed or not.
+   *
+   * @generated from field: uint32 total = 2;
+   */
+  total: number;
+};
+
+/**
+ * Describes the message dpd.v1.ListHeldVerdictsResponse.
+ * Use `create(ListHeldVerdictsResponseSchema)` to create a new message.
+ */
+export declare const ListHeldVerdictsResponseSchema: GenMessage<ListHeldVerdictsResponse>;
+
+/**
+ * @generated from message dpd.v1.SettleHeldVerdictsRequest
+ */
+export declare type SettleHeldVerdictsRequest = Message<"dpd.v1.SettleHeldVerdictsRequest"> & {
+  /**
+   * Empty: all headends.
+   *
+   * @generated from field: string headend = 1;
+   */
+  headend: string;
+
+  /**
+   * @generated from field: dpd.v1.HoldDecision decision = 2;
+   */
+  decision: HoldDecision;
+};
+
+/**
+ * Describes the message dpd.v1.SettleHeldVerdictsRequest.
+ * Use `create(SettleHeldVerdictsRequestSchema)` to create a new message.
+ */
+export declare const SettleHeldVerdictsRequestSchema: GenMessage<SettleHeldVerdictsRequest>;
+
+/**
+ * @generated from message dpd.v1.SettleHeldVerdictsResponse
+ */
+export declare type SettleHeldVerdictsResponse = Message<"dpd.v1.SettleHeldVerdictsResponse"> & {
+  /**
+   * Verdicts concerned.
+   *
+   * @generated from field: uint32 verdicts = 1;
+   */
+  verdicts: number;
+};
+
+/**
+ * Describes the message dpd.v1.SettleHeldVerdictsResponse.
+ * Use `create(SettleHeldVerdictsResponseSchema)` to create a new message.
+ */
+export declare const SettleHeldVerdictsResponseSchema: GenMessage<SettleHeldVerdictsResponse>;
+
+/**
+ * @generated from message dpd.v1.DeadLetter
+ */
+export declare type DeadLetter = Message<"dpd.v1.DeadLetter"> & {
+  /**
+   * @generated from field: string verdict_id = 1;
+   */
+  verdictId: string;
+
+  /**
+   * @generated from field: uint32 shard = 2;
+   */
+  shard: number;
+
+  /**
+   * @generated from field: string peer_id = 3;
+   */
+  peerId: string;
+
+  /**
+   * Attempts made.
+   *
+   * @generated from field: uint32 attempts = 4;
+   */
+  attempts: number;
+
+  /**
+   * Why it was given up.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: int64 given_up_unix_ms = 6;
+   */
+  givenUpUnixMs: bigint;
+};
+
+/**
+ * Describes the message dpd.v1.DeadLetter.
+ * Use `create(DeadLetterSchema)` to create a new message.
+ */
+export declare const DeadLetterSchema: GenMessage<DeadLetter>;
+
+/**
+ * @generated from message dpd.v1.ListDeadLettersRequest
+ */
+export declare type ListDeadLettersRequest = Message<"dpd.v1.ListDeadLettersRequest"> & {
+  /**
+   * @generated from field: string headend = 1;
+   */
+  headend: string;
+
+  /**
+   * 1 to 1,000; 0 means 100.
+   *
+   * @generated from field: uint32 limit = 2;
+   */
+  limit: number;
+};
+
+/**
+ * Describes the message dpd.v1.ListDeadLettersRequest.
+ * Use `create(ListDeadLettersRequestSchema)` to create a new message.
+ */
+export declare const ListDeadLettersRequestSchema: GenMessage<ListDeadLettersRequest>;
+
+/**
+ * @generated from message dpd.v1.ListDeadLettersResponse
+ */
+export declare type ListDeadLettersResponse = Message<"dpd.v1.ListDeadLettersResponse"> & {
+  /**
+   * @generated from field: repeated dpd.v1.DeadLetter letters = 1;
+   */
+  letters: DeadLetter[];
+
+  /**
+   * @generated from field: uint32 total = 2;
+   */
+  total: number;
+};
+
+/**
+ * Describes the message dpd.v1.ListDeadLettersResponse.
+ * Use `create(ListDeadLettersResponseSchema)` to create a new message.
+ */
+export declare const ListDeadLettersResponseSchema: GenMessage<ListDeadLettersResponse>;
+
+/**
+ * @generated from message dpd.v1.SettleDeadLettersRequest
+ */
+export declare type SettleDeadLettersRequest = Message<"dpd.v1.SettleDeadLettersRequest"> & {
+  /**
+   * @generated from field: string headend = 1;
+   */
+  headend: string;
+
+  /**
+   * At most 1,000; empty: all of the headend.
+   *
+   * @generated from field: repeated string verdict_ids = 2;
+   */
+  verdictIds: string[];
+
+  /**
+   * True: forget them. False: try again, with the time of a new failover.
+   *
+   * @generated from field: bool drop = 3;
+   */
+  drop: boolean;
+};
+
+/**
+ * Describes the message dpd.v1.SettleDeadLettersRequest.
+ * Use `create(SettleDeadLettersRequestSchema)` to create a new message.
+ */
+export declare const SettleDeadLettersRequestSchema: GenMessage<SettleDeadLettersRequest>;
+
+/**
+ * @generated from message dpd.v1.SettleDeadLettersResponse
+ */
+export declare type SettleDeadLettersResponse = Message<"dpd.v1.SettleDeadLettersResponse"> & {
+  /**
+   * @generated from field: uint32 settled = 1;
+   */
+  settled: number;
+};
+
+/**
+ * Describes the message dpd.v1.SettleDeadLettersResponse.
+ * Use `create(SettleDeadLettersResponseSchema)` to create a new message.
+ */
+export declare const SettleDeadLettersResponseSchema: GenMessage<SettleDeadLettersResponse>;
 
 /**
  * @generated from enum dpd.v1.PeerState
@@ -511,12 +867,48 @@ export enum PeerState {
    * @generated from enum value: PEER_STATE_UNWATCHED = 6;
    */
   UNWATCHED = 6,
+
+  /**
+   * Verdict given but held back; still asked.
+   *
+   * @generated from enum value: PEER_STATE_HELD = 7;
+   */
+  HELD = 7,
 }
 
 /**
  * Describes the enum dpd.v1.PeerState.
  */
 export declare const PeerStateSchema: GenEnum<PeerState>;
+
+/**
+ * @generated from enum dpd.v1.HoldDecision
+ */
+export enum HoldDecision {
+  /**
+   * @generated from enum value: HOLD_DECISION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The deaths are true: give the verdicts, paced.
+   *
+   * @generated from enum value: HOLD_DECISION_RELEASE = 1;
+   */
+  RELEASE = 1,
+
+  /**
+   * They are not: forget the verdicts and suspect the peers anew.
+   *
+   * @generated from enum value: HOLD_DECISION_DROP = 2;
+   */
+  DROP = 2,
+}
+
+/**
+ * Describes the enum dpd.v1.HoldDecision.
+ */
+export declare const HoldDecisionSchema: GenEnum<HoldDecision>;
 
 /**
  * For operators: what the node that answers knows. Never returns keys.
@@ -555,7 +947,7 @@ export declare const OperatorService: GenService<{
     output: typeof GetCountersResponseSchema;
   },
   /**
-   * Shards and their owners, from Redis.
+   * Members, and shards with their owners, from Redis.
    *
    * @generated from rpc dpd.v1.OperatorService.GetClusterState
    */
@@ -563,6 +955,56 @@ export declare const OperatorService: GenService<{
     methodKind: "unary";
     input: typeof GetClusterStateRequestSchema;
     output: typeof GetClusterStateResponseSchema;
+  },
+  /**
+   * The node that answers gives its shards away and takes none, or takes some again.
+   *
+   * @generated from rpc dpd.v1.OperatorService.SetDraining
+   */
+  setDraining: {
+    methodKind: "unary";
+    input: typeof SetDrainingRequestSchema;
+    output: typeof SetDrainingResponseSchema;
+  },
+  /**
+   * Verdicts that the node holds back.
+   *
+   * @generated from rpc dpd.v1.OperatorService.ListHeldVerdicts
+   */
+  listHeldVerdicts: {
+    methodKind: "unary";
+    input: typeof ListHeldVerdictsRequestSchema;
+    output: typeof ListHeldVerdictsResponseSchema;
+  },
+  /**
+   * Gives or drops verdicts that the node holds back.
+   *
+   * @generated from rpc dpd.v1.OperatorService.SettleHeldVerdicts
+   */
+  settleHeldVerdicts: {
+    methodKind: "unary";
+    input: typeof SettleHeldVerdictsRequestSchema;
+    output: typeof SettleHeldVerdictsResponseSchema;
+  },
+  /**
+   * Failovers given up, of one headend. Any node answers.
+   *
+   * @generated from rpc dpd.v1.OperatorService.ListDeadLetters
+   */
+  listDeadLetters: {
+    methodKind: "unary";
+    input: typeof ListDeadLettersRequestSchema;
+    output: typeof ListDeadLettersResponseSchema;
+  },
+  /**
+   * Takes failovers up again, or forgets them.
+   *
+   * @generated from rpc dpd.v1.OperatorService.SettleDeadLetters
+   */
+  settleDeadLetters: {
+    methodKind: "unary";
+    input: typeof SettleDeadLettersRequestSchema;
+    output: typeof SettleDeadLettersResponseSchema;
   },
 }>;
 

@@ -259,6 +259,14 @@ export declare type Sa = Message<"dpd.v1.Sa"> & {
    * @generated from field: string local_address = 13;
    */
   localAddress: string;
+
+  /**
+   * What this peer shares its fate with, e.g. an access line or a region: peers of one site that die together are held
+   * together. At most 64 bytes; may be empty.
+   *
+   * @generated from field: string site = 14;
+   */
+  site: string;
 };
 
 /**
@@ -307,6 +315,13 @@ export declare type VerdictHistory = Message<"dpd.v1.VerdictHistory"> & {
    * @generated from field: int64 decided_unix_ms = 5;
    */
   decidedUnixMs: bigint;
+
+  /**
+   * What kept the verdict from coming earlier.
+   *
+   * @generated from field: repeated dpd.v1.GuardAction guards = 6;
+   */
+  guards: GuardAction[];
 };
 
 /**
@@ -314,6 +329,38 @@ export declare type VerdictHistory = Message<"dpd.v1.VerdictHistory"> & {
  * Use `create(VerdictHistorySchema)` to create a new message.
  */
 export declare const VerdictHistorySchema: GenMessage<VerdictHistory>;
+
+/**
+ * What a guard against false death did, and why.
+ *
+ * @generated from message dpd.v1.GuardAction
+ */
+export declare type GuardAction = Message<"dpd.v1.GuardAction"> & {
+  /**
+   * @generated from field: dpd.v1.Guard guard = 1;
+   */
+  guard: Guard;
+
+  /**
+   * Time by which it put the verdict off, ms.
+   *
+   * @generated from field: uint64 ms = 2;
+   */
+  ms: bigint;
+
+  /**
+   * One line for people.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message dpd.v1.GuardAction.
+ * Use `create(GuardActionSchema)` to create a new message.
+ */
+export declare const GuardActionSchema: GenMessage<GuardAction>;
 
 /**
  * The cluster's decision that an SA's peer is dead.
@@ -400,6 +447,13 @@ export declare type Verdict = Message<"dpd.v1.Verdict"> & {
    * @generated from field: string traceparent = 14;
    */
   traceparent: string;
+
+  /**
+   * 0 at first. Each further attempt has the same id and asks for another endpoint: the SA is gone already.
+   *
+   * @generated from field: uint32 attempt = 15;
+   */
+  attempt: number;
 };
 
 /**
@@ -430,6 +484,21 @@ export declare type VerdictAck = Message<"dpd.v1.VerdictAck"> & {
    * @generated from field: string detail = 3;
    */
   detail: string;
+
+  /**
+   * The attempt that this answers.
+   *
+   * @generated from field: uint32 attempt = 4;
+   */
+  attempt: number;
+
+  /**
+   * With OUTCOME_FAILED_OVER: the SA that took over, if the data-plane node knows it. The failover is seen through until
+   * this SA has shown life.
+   *
+   * @generated from field: dpd.v1.SaId successor = 5;
+   */
+  successor?: SaId | undefined;
 };
 
 /**
@@ -437,6 +506,50 @@ export declare type VerdictAck = Message<"dpd.v1.VerdictAck"> & {
  * Use `create(VerdictAckSchema)` to create a new message.
  */
 export declare const VerdictAckSchema: GenMessage<VerdictAck>;
+
+/**
+ * A node of the cluster.
+ *
+ * @generated from message dpd.v1.Member
+ */
+export declare type Member = Message<"dpd.v1.Member"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Where it serves: host:port or unix:/path.
+   *
+   * @generated from field: string address = 2;
+   */
+  address: string;
+
+  /**
+   * It gives its shards away and takes none.
+   *
+   * @generated from field: bool draining = 3;
+   */
+  draining: boolean;
+
+  /**
+   * @generated from field: uint32 shards = 4;
+   */
+  shards: number;
+
+  /**
+   * SAs it holds.
+   *
+   * @generated from field: uint32 peers = 5;
+   */
+  peers: number;
+};
+
+/**
+ * Describes the message dpd.v1.Member.
+ * Use `create(MemberSchema)` to create a new message.
+ */
+export declare const MemberSchema: GenMessage<Member>;
 
 /**
  * When a peer is asked. Vendors' names are in README.
@@ -620,6 +733,35 @@ export enum DeadReason {
  * Describes the enum dpd.v1.DeadReason.
  */
 export declare const DeadReasonSchema: GenEnum<DeadReason>;
+
+/**
+ * @generated from enum dpd.v1.Guard
+ */
+export enum Guard {
+  /**
+   * @generated from enum value: GUARD_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The node could not see the peer's answers for a while: that time was given back to it.
+   *
+   * @generated from enum value: GUARD_BLIND_TIME = 1;
+   */
+  BLIND_TIME = 1,
+
+  /**
+   * Too many peers fell silent at once to be true: the verdict was held back.
+   *
+   * @generated from enum value: GUARD_STORM_HOLD = 2;
+   */
+  STORM_HOLD = 2,
+}
+
+/**
+ * Describes the enum dpd.v1.Guard.
+ */
+export declare const GuardSchema: GenEnum<Guard>;
 
 /**
  * What a data-plane node made of a verdict.

@@ -134,15 +134,17 @@ describe('ha messages', () => {
 test('rules: every shard has its port, and the map of sources is filled', () => {
   const rules = renderRules(
     { kind: 'local' },
-    [14_500, 14_501, 14_502, 14_503],
+    [14_500, 14_501, 14_502, 14_503].map((port) => ({ address: '', port })),
     [{ address: '192.0.2.10', port: 4500, local: '192.0.2.1' }],
   );
   assert.match(rules, /udp dport set @th,216,8 & 0x3 map \{ 0 : 14500, 1 : 14501, 2 : 14502, 3 : 14503 \}/);
   assert.match(rules, /elements = \{ 192\.0\.2\.10 \. 4500 : 192\.0\.2\.1 \}/);
-  assert.match(
-    renderRules({ kind: 'remote', nodeAddress: '10.9.0.2', nodeInterface: 'eth1' }, [1, 2]),
-    /iifname "eth1" ip saddr 10\.9\.0\.2/,
-  );
+  const remote = renderRules({ kind: 'remote', nodeAddress: '10.9.0.2', nodeInterface: 'eth1' }, [
+    { address: '', port: 1 },
+    { address: '10.9.0.3', port: 2 },
+  ]);
+  assert.match(remote, /iifname "eth1" ip saddr \. udp sport \{ 10\.9\.0\.2 \. 1, 10\.9\.0\.3 \. 2 \}/);
+  assert.match(remote, /ip daddr set @th,216,8 & 0x1 map \{ 0 : 10\.9\.0\.2, 1 : 10\.9\.0\.3 \}/);
 });
 
 test('traffic: only counters that grew are evidence, and the doubt of whole seconds is the peer’s', () => {

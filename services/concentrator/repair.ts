@@ -1,0 +1,57 @@
+/** Redis failed over and lost its last writes, or came back empty: a shard's owner has everything, and writes it again. */
+
+import { toBinary } from '@bufbuild/protobuf';
+import { SaKeysSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { State } from '../../workers/liveness/peers.ts';
+import type { ShardPath } from '../../workers/protocol.ts';
+import type { ShardStore } from '../store/shard-store.ts';
+import type { ShardRecords } from './records.ts';
+import { toSaKeys } from './shard-sa.ts';
+import type { ShardTaskHandle } from './shard-thread.ts';
+import type { VerdictDesk } from './verdict-desk.ts';
+
+/** SAs written in one step. */
+const PAGE = 500;
+
+export type Damaged = {
+  readonly store: ShardStore;
+  readonly shards: number;
+  readonly records: ShardRecords;
+  readonly task: ShardTaskHandle;
+  readonly path: ShardPath | undefined;
+  readonly verdicts: VerdictDesk;
+};
+
+/** Makes Redis hold what the owner holds, and no more. Rejects as the store does; then call again. */
+export async function writeAgain({ store, shards, records, task, path, verdicts }: Damaged): Promise<void> {
+  await store.register(shards);
+  const handles = [...records.handles()];
+  for (let n = 0; n < handles.length; n += PAGE) {
+    const page = handles.slice(n, n + PAGE);
+    const keys = await task.ask('keys', page);
+    await store.writeSas(
+      page.flatMap((handle, k) => {
+        const sa = records.get(handle);
+        const material = keys[k];
+        if (!sa) return [];
+        return {
+          spi: records.spi(handle),
+          sa: records.encoded(handle)!,
+          keys: material && toBinary(SaKeysSchema, toSaKeys(sa, material)),
+        };
+      }),
+      [],
+    );
+  }
+  // A removal may be lost as well.
+  const surplus = (await store.readSpis()).filter((spi) => records.findHex(spi) < 0);
+  for (let n = 0; n < surplus.length; n += PAGE) await store.writeSas([], surplus.slice(n, n + PAGE));
+  if (path) await store.writePath(path);
+  // So may a revival: an SA that still counts as dead would never get a verdict again.
+  const dead = [...(await store.readDead())].filter((spi) => records.findHex(spi) >= 0);
+  const statuses = await task.ask(
+    'query',
+    dead.map((spi) => records.findHex(spi)),
+  );
+  verdicts.writeAgain(dead.filter((_, n) => statuses[n]!.state !== State.DEAD));
+}

@@ -1,0 +1,209 @@
+/**
+ * The verdicts of one shard from the thread's word to the headend's stream: held back if too many come at once, into the
+ * log, down the stream, and again when asked for. Taken back where the peer answers in time.
+ */
+
+import { create, fromBinary } from '@bufbuild/protobuf';
+import {
+  Guard,
+  type GuardAction,
+  GuardActionSchema,
+  type Sa,
+  type Verdict,
+  VerdictSchema,
+} from '../../proto/gen/dpd/v1/types_pb.js';
+import type { Recovery, ShardVerdict } from '../../workers/protocol.ts';
+import type { Clock } from '../clock.ts';
+import type { Logger } from '../log.ts';
+import { spiHex } from '../spi.ts';
+import type { ShardId } from '../store/keys.ts';
+import type { ShardStore } from '../store/shard-store.ts';
+import type { SuspicionTraces } from '../telemetry/traces.ts';
+import { type HeldVerdict, HeldVerdicts, type HoldSettings } from './held-verdicts.ts';
+import type { Sites } from './sites.ts';
+import type { StormGuard, StormReason } from './storm-guard.ts';
+import { VerdictWriter } from './verdict-writer.ts';
+
+/** A verdict not acknowledged is delivered again on the same stream after this, ms. */
+const DELIVER_AGAIN_MS = 10_000;
+
+export type DeskContext = {
+  readonly id: ShardId;
+  readonly store: ShardStore;
+  readonly clock: Clock;
+  readonly traces: SuspicionTraces;
+  readonly log: Logger;
+  readonly sites: Sites;
+  readonly storm: StormGuard;
+  readonly hold: HoldSettings;
+};
+
+/** The desk's way to the shard's other parts. */
+export type DeskEvents = {
+  /** The SA of a handle, or undefined if it is gone. */
+  record(handle: number): Sa | undefined;
+  hold(handles: readonly number[]): void;
+  endHold(handles: readonly number[], drop: boolean): void;
+  deliver(verdicts: readonly Verdict[]): void;
+  fenced(): void;
+};
+
+export class VerdictDesk {
+  readonly held: HeldVerdicts;
+  readonly #context: DeskContext;
+  readonly #events: DeskEvents;
+  readonly #writer: VerdictWriter;
+  /** When each attempt of a verdict was last sent on the present stream, ms on the clock. */
+  #delivered = new Map<string, number>();
+
+  constructor(context: DeskContext, events: DeskEvents) {
+    this.#context = context;
+    this.#events = events;
+    this.held = new HeldVerdicts(context.hold, context.clock);
+    this.#writer = new VerdictWriter(
+      { ...context, ...context.id },
+      (verdicts) => this.#deliver(verdicts),
+      () => events.fenced(),
+    );
+  }
+
+  /** Verdicts that wait for Redis. */
+  get waiting(): number {
+    return this.#writer.waiting;
+  }
+
+  /** The thread gave verdicts: they go on their way, unless so many come together that they are held back. */
+  judge(verdicts: readonly ShardVerdict[]): void {
+    const held: number[] = [];
+    for (const verdict of verdicts) {
+      const sa = this.#events.record(verdict.handle);
+      if (!sa) continue;
+      const reason = this.#stormReason(sa);
+      if (reason) {
+        this.held.add(verdict, sa, reason);
+        held.push(verdict.handle);
+      } else this.#writer.add(verdict, sa, blindness(verdict));
+    }
+    if (held.length === 0) return;
+    this.#events.hold(held);
+    this.#context.log.warn({ verdicts: held.length, held: this.held.count }, 'too many deaths at once: verdicts held');
+  }
+
+  /** Peers answered: a verdict that nobody has seen yet is taken back, one in the log is forgotten. */
+  recovered(recoveries: readonly Recovery[]): void {
+    const { id, traces, log } = this.#context;
+    let revived = 0;
+    for (const { handle, firstProbeUnix, attempts, wasDead } of recoveries) {
+      const sa = this.#events.record(handle);
+      if (!sa) continue;
+      const spi = spiHex(sa.id!);
+      traces.recovered({ ...id, peerId: sa.peerId, sa: spi, firstProbeUnix, attempts });
+      if (!wasDead || this.held.cancel(handle)) continue;
+      this.#writer.revive(spi);
+      revived++;
+    }
+    if (revived > 0) log.warn({ sas: revived }, 'peers answered after their verdict');
+  }
+
+  /** The SA is held no more. */
+  removed(handle: number, spi: string): void {
+    this.held.cancel(handle);
+    this.#writer.forget(spi);
+  }
+
+  /** Lets go of held verdicts that may go. Call once a second. */
+  settleHeld(): void {
+    if (this.held.count === 0) return;
+    const { clock, log } = this.#context;
+    const { release, drop } = this.held.settle(({ sa }) => this.#stormReason(sa) !== undefined);
+    if (release.length + drop.length === 0) return;
+    this.#events.endHold(drop.map(handleOf), true);
+    this.#events.endHold(release.map(handleOf), false);
+    for (const held of release)
+      this.#writer.add(held.verdict, held.sa, [
+        ...blindness(held.verdict),
+        create(GuardActionSchema, {
+          guard: Guard.STORM_HOLD,
+          ms: BigInt(Math.round(clock.now() - held.sinceMs)),
+          reason: describe(held.reason),
+        }),
+      ]);
+    log.warn({ released: release.length, dropped: drop.length, held: this.held.count }, 'held verdicts settled');
+  }
+
+  /** Nothing has been delivered on the headend's new stream yet. */
+  newStream(): void {
+    this.#delivered = new Map();
+  }
+
+  /** Delivers what waits for its acknowledgement and was not sent lately. Rejects as the store does. */
+  async deliverAgain(): Promise<void> {
+    const unacknowledged = (await this.#context.store.readUnacked()).map((bytes) => fromBinary(VerdictSchema, bytes));
+    const now = this.#context.clock.now();
+    const former = this.#delivered;
+    // Only what still waits is remembered.
+    this.#delivered = new Map();
+    const due = unacknowledged.filter((verdict) => {
+      const at = former.get(attemptOf(verdict));
+      if (at === undefined || now - at >= DELIVER_AGAIN_MS) return true;
+      this.#delivered.set(attemptOf(verdict), at);
+      return false;
+    });
+    this.#deliver(due);
+  }
+
+  /**
+   * Redis lost writes: what this owner has given goes into the log again.
+   * @param alive SPI pairs that Redis wrongly counts as dead
+   */
+  writeAgain(alive: readonly string[]): void {
+    for (const spi of alive) this.#writer.revive(spi);
+    this.#writer.writeAgain();
+  }
+
+  /** Waits for verdicts on their way into the log, at most `ms`. */
+  async finish(ms: number): Promise<void> {
+    await this.#writer.finish(ms);
+  }
+
+  /** Gives up what is still waiting: the next owner finds those peers dead by itself. */
+  stop(): void {
+    this.#writer.stop();
+  }
+
+  #deliver(verdicts: readonly Verdict[]): void {
+    if (verdicts.length === 0) return;
+    const now = this.#context.clock.now();
+    for (const verdict of verdicts) this.#delivered.set(attemptOf(verdict), now);
+    this.#events.deliver(verdicts);
+  }
+
+  #stormReason(sa: Sa): StormReason | undefined {
+    const { id, sites, storm } = this.#context;
+    return storm.reason(id, sites.number(sa.site));
+  }
+}
+
+/** A held verdict's reason in one line. */
+export function describe({ scope, name, silent, asked }: StormReason): string {
+  return `${scope}${name === '' ? '' : ` ${name}`}: ${silent} of ${asked} peers silent`;
+}
+
+function blindness({ blindMs }: ShardVerdict): GuardAction[] {
+  if (blindMs < 1) return [];
+  return [
+    create(GuardActionSchema, {
+      guard: Guard.BLIND_TIME,
+      ms: BigInt(Math.round(blindMs)),
+      reason: 'the shard ran late and could not see answers',
+    }),
+  ];
+}
+
+function handleOf({ verdict }: HeldVerdict): number {
+  return verdict.handle;
+}
+
+function attemptOf({ id, attempt }: Verdict): string {
+  return `${id}/${attempt}`;
+}

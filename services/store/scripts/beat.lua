@@ -1,0 +1,17 @@
+-- Notes that a node lives, and says who else does.
+-- KEYS: nodes   ARGV: node, its description, ttl ms (0: it is gone), ms after which a silent node is forgotten
+-- Returns: node, description, for each that lives by Redis's clock.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if ARGV[3] == '0' then redis.call('HDEL', KEYS[1], ARGV[1])
+else redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %s', now + tonumber(ARGV[3]), ARGV[2])) end
+local all = redis.call('HGETALL', KEYS[1])
+local live = {}
+for at = 1, #all, 2 do
+  local untilMs, description = string.match(all[at + 1], '^(%d+) (.*)$')
+  if tonumber(untilMs) > now then
+    live[#live + 1] = all[at]
+    live[#live + 1] = description
+  elseif tonumber(untilMs) + tonumber(ARGV[4]) < now then redis.call('HDEL', KEYS[1], all[at]) end
+end
+return live
