@@ -1,6 +1,6 @@
 /**
- * `npm run demo`: the main job, visible. A node with its Redis, a simulated headend, and thousands of simulated spokes
- * that speak real encrypted IKEv2 over loopback; some die, and each of those deaths must become one verdict.
+ * `npm run demo`: the main job, visible. A node or several with their Redis, a simulated headend, and thousands of
+ * simulated spokes that speak real encrypted IKEv2 over loopback; some die, and each death must become one verdict.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -8,18 +8,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { OperatorService, type ShardCounters } from '../proto/gen/dpd/v1/operator_pb.js';
+import type { ShardCounters } from '../proto/gen/dpd/v1/operator_pb.js';
 import { Action, Mode, type Sa } from '../proto/gen/dpd/v1/types_pb.js';
 import { Agent } from '../services/agent/agent.ts';
 import { NodeChannels } from '../services/agent/channels.ts';
 import { SimulatedDataPlane } from '../services/agent/simulated.ts';
-import { ApiClient } from '../services/grpc/client.ts';
 import { plaintext } from '../services/grpc/credentials.ts';
 import { createLogger } from '../services/log.ts';
 import { flag, integer, readSettings, runMain, SettingsError } from '../services/settings.ts';
+import { DemoCluster } from './demo-cluster.ts';
 import { Display } from './demo-display.ts';
 import { Ledger } from './demo-ledger.ts';
-import { NodeProcess } from './node-process.ts';
 import { type FleetShape, LIVES, saOf } from './spokes/fleet.ts';
 import type { FromSpokes, ToSpokes } from './spokes/protocol.ts';
 
@@ -40,7 +39,20 @@ const SETTINGS = {
     fallback: '20',
     parse: integer(0, 100),
   },
-  shards: { env: 'DEMO_SHARDS', help: 'shards, a power of two', fallback: '2', parse: integer(1, 256) },
+  nodes: { env: 'DEMO_NODES', help: 'nodes of the cluster', fallback: '1', parse: integer(1, 16) },
+  killNode: {
+    env: 'DEMO_KILL_NODE',
+    help: 'kill a node while spokes die',
+    fallback: 'false',
+    boolean: true,
+    parse: flag,
+  },
+  shards: {
+    env: 'DEMO_SHARDS',
+    help: 'shards, a power of two; 0: two, or four a node',
+    fallback: '0',
+    parse: integer(0, 256),
+  },
   json: {
     env: 'DEMO_JSON',
     help: 'last line of stdout is one JSON object',
@@ -63,13 +75,16 @@ await runMain(async () => {
     throw new SettingsError(`--kill=${settings.kill}: must not be more than the ${settings.spokes} spokes`);
   if ((settings.shards & (settings.shards - 1)) !== 0)
     throw new SettingsError(`--shards=${settings.shards}: must be a power of two`);
+  if (settings.killNode && settings.nodes < 2)
+    throw new SettingsError(`--kill-node: needs --nodes of 2 or more, not ${settings.nodes}`);
   process.exitCode = await demo(settings);
 });
 
 async function demo(
   settings: { [K in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[K]['parse']> },
 ): Promise<number> {
-  const { spokes: count, kill, interval, retryInterval, retries, shards } = settings;
+  const { spokes: count, kill, interval, retryInterval, retries, nodes } = settings;
+  const shards = settings.shards || (nodes === 1 ? 2 : 2 ** Math.ceil(Math.log2(4 * nodes)));
   const started = performance.now();
   const detectionMs = interval + retries * retryInterval;
   const policy = {
@@ -84,22 +99,11 @@ async function demo(
   const display = new Display(settings.json ? process.stderr : process.stdout);
   const directory = mkdtempSync(join(tmpdir(), 'dpd-demo-'));
   const worker = new Worker(new URL('./spokes/worker.ts', import.meta.url));
-  let node: NodeProcess | undefined;
+  let cluster: DemoCluster | undefined;
   let agent: Agent | undefined;
-  let client: ApiClient | undefined;
   try {
-    display.say(`starting Redis and a node; making ${count} spokes`);
-    const address = `unix:${join(directory, 'api.sock')}`;
-    const transport = plaintext(address);
-    [node] = await Promise.all([
-      NodeProcess.start(address, {
-        DPD_DATA_DIR: join(directory, 'data'),
-        DPD_NODE_ID: 'demo',
-        DPD_PROBE_ADDRESS: '127.0.0.1',
-        DPD_PROBE_PORT_BASE: '0',
-        LOG_LEVEL: 'warn',
-      }),
-    ]);
+    display.say(`starting Redis and ${nodes === 1 ? 'a node' : `${nodes} nodes`}; making ${count} spokes`);
+    cluster = await DemoCluster.start(directory, nodes);
     const tell = (message: ToSpokes) => worker.postMessage(message);
     const seed = `demo-${process.pid}`;
     const sockets = new Promise<FleetShape['sockets']>((resolve) =>
@@ -126,16 +130,16 @@ async function demo(
         failedOver: () => ledger.failovers++,
       },
     );
-    agent = new Agent({ headend: 'demo-hub', shards, addresses: [address] }, dataPlane, {
-      channels: new NodeChannels(transport),
+    agent = new Agent({ headend: 'demo-hub', shards, addresses: cluster.addresses }, dataPlane, {
+      channels: new NodeChannels(plaintext('')),
       log: createLogger('agent', 'warn'),
     });
     await dataPlane.start(agent);
-    client = new ApiClient(transport);
     const show = async (phase: string) => {
-      const { shards: counters } = await client!.unary(OperatorService.method.getCounters, {});
-      display.update(phase, total(counters), ledger);
-      return total(counters);
+      // A node that was just killed does not answer any more.
+      const counters = total(await cluster!.counters().catch(() => []));
+      if (counters.peers > 0) display.update(phase, counters, ledger);
+      return counters;
     };
     const settle = Date.now() + REGISTER_MS;
     while (!agent.settled) {
@@ -164,8 +168,12 @@ async function demo(
         tell({ type: 'kill', spoke, life: 0 });
       }
     })();
+    const takeover = settings.killNode
+      ? sleep((interval * KILL_SPREAD) / 2).then(() => cluster!.killOne())
+      : Promise.resolve(undefined);
     await watchFor('killing', interval * KILL_SPREAD + 100);
     await killing;
+    const takeoverMs = await takeover;
     await watchFor('waiting for verdicts', detectionMs + 5_000, () => ledger.complete);
     await watchFor('waiting for failovers', 2_000, () => ledger.failovers >= kill);
     await watchFor('looking for false verdicts', Math.min(detectionMs, SETTLE_LIMIT_MS));
@@ -177,19 +185,19 @@ async function demo(
       probes_answered: Number(counters.probesAnswered),
       probes_suppressed: Number(counters.probesSuppressed),
       failovers: ledger.failovers,
-      node_cpu_s: node.cpuSeconds(),
-      node_rss_bytes: node.rssBytes(),
+      ...(takeoverMs !== undefined && { takeover_ms: Math.round(takeoverMs) }),
+      node_cpu_s: cluster.cpuSeconds(),
+      node_rss_bytes: cluster.rssBytes(),
       wall_s: Math.round(performance.now() - started) / 1_000,
     };
     display.summary(report);
     if (settings.json) process.stdout.write(`${JSON.stringify(report)}\n`);
     const good = report.false_verdicts === 0 && report.missed === 0 && report.failovers === report.expected;
-    if (!good && node.log !== '') process.stderr.write(`\nThe node's log:\n${node.log}`);
+    if (!good && cluster.log !== '') process.stderr.write(`\nThe nodes' log:\n${cluster.log}`);
     return good ? 0 : 1;
   } finally {
     await agent?.stop();
-    client?.close();
-    await node?.stop();
+    await cluster?.stop();
     await worker.terminate();
     rmSync(directory, { recursive: true, force: true });
   }

@@ -1,19 +1,30 @@
 /**
  * Checkpoints of liveness: what a new owner needs to go on. Written in chunks of neighbouring handles, and only those
- * in which something changed. A row, 28 bytes, big-endian: SPIs (16), next message id (4), last evidence as Unix ms
- * (float64, 8).
+ * in which something changed. A row, 29 bytes, big-endian: SPIs (16), next message id (4), last evidence as Unix ms
+ * (float64, 8), flags (1).
  */
 
 import type { SessionTable } from './ike/sessions.ts';
 import { SessionFlag } from './ike/sessions.ts';
+import { Flag, type PeerTable } from './liveness/peers.ts';
 import type { CheckpointChunk } from './protocol.ts';
 
 const CHUNK_BITS = 9;
 const CHUNK = 1 << CHUNK_BITS;
-export const ROW_LENGTH = 28;
+export const ROW_LENGTH = 29;
+
+const RowFlag = { OUTSTANDING: 1, FRESH: 2 } as const;
 
 /** One SA's liveness as checkpointed. */
-export type CheckpointRow = { readonly sa: string; readonly nextMid: number; readonly heardUnix: number };
+export type CheckpointRow = {
+  readonly sa: string;
+  readonly nextMid: number;
+  readonly heardUnix: number;
+  /** A request with `nextMid` was under way. */
+  readonly outstanding: boolean;
+  /** Not asked yet since it was added. */
+  readonly fresh: boolean;
+};
 
 /** Marks and collects the chunks that changed since they were last collected. */
 export class CheckpointWriter {
@@ -32,21 +43,21 @@ export class CheckpointWriter {
 
   /**
    * The changed chunks, which then count as clean.
-   * @param heardAt last evidence by handle, on the clock that `epochUnix` is the zero of
+   * @param peers whose times are on the clock that `epochUnix` is the zero of
    * @param epochUnix Unix ms at which that clock was 0
    */
-  collect(sessions: SessionTable, heardAt: Float64Array, epochUnix: number): CheckpointChunk[] {
+  collect(sessions: SessionTable, peers: PeerTable, epochUnix: number): CheckpointChunk[] {
     const chunks: CheckpointChunk[] = [];
     for (let index = 0; index < this.#dirty.length; index++) {
       if (this.#dirty[index] === 0) continue;
       this.#dirty[index] = 0;
-      chunks.push({ index, bytes: encode(index * CHUNK, sessions, heardAt, epochUnix) });
+      chunks.push({ index, bytes: encode(index * CHUNK, sessions, peers, epochUnix) });
     }
     return chunks;
   }
 }
 
-function encode(first: number, sessions: SessionTable, heardAt: Float64Array, epochUnix: number): Uint8Array {
+function encode(first: number, sessions: SessionTable, { heardAt, flags }: PeerTable, epochUnix: number): Uint8Array {
   const bytes = Buffer.allocUnsafe(CHUNK * ROW_LENGTH);
   let at = 0;
   for (let handle = first; handle < first + CHUNK; handle++) {
@@ -57,6 +68,8 @@ function encode(first: number, sessions: SessionTable, heardAt: Float64Array, ep
     at = bytes.writeUInt32BE(sessions.spiR1[handle]!, at);
     at = bytes.writeUInt32BE(sessions.nextMid[handle]!, at);
     at = bytes.writeDoubleBE(heardAt[handle]! + epochUnix, at);
+    const outstanding = sessions.is(handle, SessionFlag.OUTSTANDING) ? RowFlag.OUTSTANDING : 0;
+    at = bytes.writeUInt8(outstanding | (flags[handle]! & Flag.FRESH ? RowFlag.FRESH : 0), at);
   }
   return Uint8Array.from(bytes.subarray(0, at));
 }
@@ -69,5 +82,7 @@ export function* decodeChunk(chunk: Uint8Array): Generator<CheckpointRow> {
       sa: bytes.toString('hex', at, at + 16),
       nextMid: bytes.readUInt32BE(at + 16),
       heardUnix: bytes.readDoubleBE(at + 20),
+      outstanding: (bytes[at + 28]! & RowFlag.OUTSTANDING) !== 0,
+      fresh: (bytes[at + 28]! & RowFlag.FRESH) !== 0,
     };
 }

@@ -13,8 +13,10 @@ export type ShardSa = SessionInput & {
   readonly heardAgeMs: number;
   /** A verdict on this SA is already in the log: keep it, give no other. */
   readonly dead: boolean;
-  /** Above 0 after a takeover: message ids from nextMid on that may be the next one. */
+  /** After a takeover: message ids from nextMid on that may be the next one; 0 or 1 if it is known. */
   readonly candidates: number;
+  /** Never asked so far: its first probe comes early, at a time spread by handle. */
+  readonly fresh: boolean;
 };
 
 /** How probes leave (see the Path message of the API). */

@@ -204,7 +204,7 @@ export class Shard {
 
   /** What changed since it was last asked for. */
   lastCheckpoint(): CheckpointChunk[] {
-    return this.#checkpoint.collect(this.#sessions, this.#machine.peers.heardAt, this.#unix(0));
+    return this.#checkpoint.collect(this.#sessions, this.#machine.peers, this.#unix(0));
   }
 
   counters(): ShardCounters {
@@ -240,11 +240,11 @@ export class Shard {
       return;
     }
     this.#sessions.add(sa);
-    if (gated && sa.candidates > 0) this.#liveness.resync(handle, sa.candidates);
+    if (gated && sa.candidates > 1) this.#liveness.resync(handle, sa.candidates);
     this.#machine.add(handle, sa.policy, this.#io.now() - sa.heardAgeMs, {
       gated,
       ready,
-      spreadFirst: true,
+      spreadFirst: sa.fresh,
       site: sa.site,
     });
     if (sa.dead) this.#machine.restoreDead(handle);

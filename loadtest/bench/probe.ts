@@ -70,7 +70,7 @@ async function probeMicros(): Promise<{ micros: number; answered: number }> {
     type: 'path',
     path: { canaryAddress: 0x7f000001, canaryPort: 9, guarded: false, ready: true, open: false },
   });
-  const known = { nextMid: 0, heardAgeMs: 0, dead: false, candidates: 0, site: 0 };
+  const known = { nextMid: 0, heardAgeMs: 0, dead: false, candidates: 0, site: 0, fresh: true };
   for (let n = 0; n < SPOKES; n++) {
     const { keys, ...sa } = saOf(fleet, n * SUITES.length + GCM_256, 0, policy);
     shard.handle({ type: 'upsert', sas: [toShardSa(n, sa, keys, known)] });

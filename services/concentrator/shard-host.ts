@@ -18,7 +18,7 @@ import type { SuspicionTraces } from '../telemetry/traces.ts';
 import type { HoldSettings } from './held-verdicts.ts';
 import { ShardRecords } from './records.ts';
 import { writeAgain } from './repair.ts';
-import { candidateIds, toShardSa } from './shard-sa.ts';
+import { resume, toShardSa } from './shard-sa.ts';
 import type { ShardEvent, ShardTaskHandle, StartShardTask } from './shard-thread.ts';
 import type { Sites } from './sites.ts';
 import type { StormGuard } from './storm-guard.ts';
@@ -173,6 +173,7 @@ export class ShardHost {
           heardAgeMs: 0,
           dead: false,
           candidates: 0,
+          fresh: true,
           site: this.#context.sites.number(sa.site),
         }),
       );
@@ -253,7 +254,7 @@ export class ShardHost {
     await this.verdicts.finish(VERDICTS_MS);
     this.#end(reason);
     try {
-      await this.#writeCheckpoint();
+      await this.#writeCheckpoint(true);
       await this.#store.release();
     } catch (error) {
       this.#log.warn({ reason: (error as Error).message }, 'last checkpoint not written');
@@ -290,16 +291,9 @@ export class ShardHost {
     for await (const page of this.#store.readSas()) {
       const sas = page.map((stored) => {
         const { sa, keys } = decodeStored(stored.sa, stored.keys);
-        const row = checkpoint?.rows.get(stored.spi);
         const handle = this.records.put(sa.id!, sa.revision, stored.sa);
-        return toShardSa(handle, sa, keys, {
-          nextMid: row?.nextMid ?? sa.nextMessageId,
-          // Time in which nobody watched does not count against a peer.
-          heardAgeMs: row && checkpoint ? Math.max(0, checkpoint.atUnix - row.heardUnix) : 0,
-          dead: dead.has(stored.spi),
-          candidates: candidateIds(checkpoint ? clock.wall() - checkpoint.atUnix : 0, sa.policy!.intervalMs),
-          site: sites.number(sa.site),
-        });
+        const known = { dead: dead.has(stored.spi), site: sites.number(sa.site) };
+        return resume(handle, { spi: stored.spi, sa, keys }, checkpoint, known);
       });
       this.#task.send({ type: 'upsert', sas });
     }
@@ -412,13 +406,14 @@ export class ShardHost {
   }
 
   /** Writes the chunks kept; those that do not arrive stay kept, the newest of each. */
-  async #writeCheckpoint(): Promise<void> {
+  async #writeCheckpoint(final = false): Promise<void> {
     const chunks = this.#pendingChunks;
     this.#pendingChunks = new Map();
     try {
       await this.#store.writeCheckpoint(
         Array.from(chunks, ([index, bytes]) => ({ index, bytes })),
         this.#context.clock.wall(),
+        final,
       );
       if (this.#formerCheckpoints) {
         await this.#store.dropFormerCheckpoints();

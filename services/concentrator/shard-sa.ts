@@ -2,19 +2,21 @@
 
 import { create } from '@bufbuild/protobuf';
 import { type Policy as ApiPolicy, type Sa, type SaKeys, SaKeysSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import type { CheckpointRow } from '../../workers/checkpoint.ts';
 import { findSuite, SUITES } from '../../workers/ike/algorithms.ts';
 import { MAX_CANDIDATES } from '../../workers/ike/liveness.ts';
 import { keyMaterial, splitKeyMaterial } from '../../workers/ike/sessions.ts';
-import type { Policy } from '../../workers/liveness/policy.ts';
+import { Mode, type Policy } from '../../workers/liveness/policy.ts';
 import type { ShardSa } from '../../workers/protocol.ts';
 import { spiWords } from '../spi.ts';
+import type { Checkpoint } from '../store/shard-store.ts';
 
 /** IKE's port with NAT traversal (RFC 3948). */
 const NAT_T_PORT = 4500;
-/** Exchanges that may have run between the last checkpoint and a crash, whatever the interval. */
-const CANDIDATES_FLOOR = 4;
 
-type Known = Pick<ShardSa, 'nextMid' | 'heardAgeMs' | 'dead' | 'candidates' | 'site'>;
+type Known = Pick<ShardSa, 'nextMid' | 'heardAgeMs' | 'dead' | 'candidates' | 'site' | 'fresh'>;
+type Outside = Pick<ShardSa, 'dead' | 'site'>;
+type StoredForm = { readonly spi: string; readonly sa: Sa; readonly keys: SaKeys | undefined };
 
 /** Joins a checked SA with what is known of its liveness. */
 export function toShardSa(handle: number, sa: Sa, keys: SaKeys | undefined, known: Known): ShardSa {
@@ -32,13 +34,40 @@ export function toShardSa(handle: number, sa: Sa, keys: SaKeys | undefined, know
   };
 }
 
+/** An SA as its former owner left it, for the new one. */
+export function resume(
+  handle: number,
+  stored: StoredForm,
+  checkpoint: Checkpoint | undefined,
+  known: Outside,
+): ShardSa {
+  const { sa, keys, spi } = stored;
+  const row = checkpoint?.rows.get(spi);
+  const candidates = row ? candidateIds(row, checkpoint!, toPolicy(sa.policy!)) : 1;
+  // Ids that cannot be found again would make a living peer look dead: better not watched than killed.
+  const lost = keys !== undefined && candidates > MAX_CANDIDATES;
+  const resumed = toShardSa(handle, sa, keys, {
+    ...known,
+    nextMid: row?.nextMid ?? sa.nextMessageId,
+    // Time in which nobody watched does not count against a peer.
+    heardAgeMs: row ? Math.max(0, checkpoint!.atUnix - row.heardUnix) : 0,
+    candidates: lost ? 0 : candidates,
+    fresh: row?.fresh ?? true,
+  });
+  return lost ? { ...resumed, policy: { ...resumed.policy, mode: Mode.DISABLED } } : resumed;
+}
+
 /**
- * Message ids that may be the next one after a takeover: as many exchanges as fit into the time since the checkpoint,
- * for the former owner may have gone on while Redis was away.
+ * Message ids that may be the next one. The former owner may have gone on after its last checkpoint, for as long as that
+ * is old; the request that was under way may have been answered.
  */
-export function candidateIds(checkpointAgeMs: number, intervalMs: number): number {
-  const exchanges = intervalMs > 0 ? Math.ceil(checkpointAgeMs / intervalMs) : 0;
-  return Math.min(CANDIDATES_FLOOR + exchanges, MAX_CANDIDATES);
+export function candidateIds(row: CheckpointRow, { ageMs, final, atUnix }: Checkpoint, policy: Policy): number {
+  const spacingMs = policy.intervalMs * (1 - policy.jitterPercent / 100);
+  if (!row.outstanding) {
+    const quiet = policy.mode !== Mode.PERIODIC && !row.fresh && atUnix + ageMs < row.heardUnix + spacingMs;
+    if (final || quiet) return 1;
+  }
+  return 2 + (final || spacingMs === 0 ? 0 : Math.floor(ageMs / spacingMs));
 }
 
 /** Keys as a shard holds them, back in the API's form. */

@@ -26,6 +26,18 @@ export type Lease = {
   readonly released: boolean;
 };
 
+/** Liveness as former owners last wrote it. */
+export type Checkpoint = {
+  /** When, by the owner's clock, Unix ms. */
+  readonly atUnix: number;
+  /** How long ago, by Redis's clock, ms. */
+  readonly ageMs: number;
+  /** The owner had stopped before. */
+  readonly final: boolean;
+  /** The newest row of each SA, by SPI pair in hex. */
+  readonly rows: ReadonlyMap<string, CheckpointRow>;
+};
+
 /** Redis answers, but does not know of a write that it had taken: it failed over, or was restarted from an old file. */
 export class LostWritesError extends Error {
   override name = 'LostWritesError';
@@ -131,8 +143,11 @@ export class ShardStore {
     return new Set(await this.#context.redis.hkeys(this.#keys.dead));
   }
 
-  /** Writes chunks of the checkpoint. They stand beside those of former owners, whose handles were others. */
-  async writeCheckpoint(chunks: readonly CheckpointChunk[], nowUnix: number): Promise<void> {
+  /**
+   * Writes chunks of the checkpoint. They stand beside those of former owners, whose handles were others.
+   * @param final this owner has stopped: nothing changes any more
+   */
+  async writeCheckpoint(chunks: readonly CheckpointChunk[], nowUnix: number, final: boolean): Promise<void> {
     const { lease, checkpoint } = this.#keys;
     const rows = chunks.flatMap(({ index, bytes }) => [
       `${this.#epoch}:${index}`,
@@ -143,13 +158,17 @@ export class ShardStore {
       this.#context.redis,
       'write-checkpoint',
       [lease, checkpoint],
-      [this.#epoch, '', Math.round(nowUnix), ...rows],
+      [this.#epoch, '', Math.round(nowUnix), final ? '1' : '0', ...rows],
     );
   }
 
-  /** The newest row of each SA and the Unix ms of the last write, or undefined if there is no checkpoint. */
-  async readCheckpoint(): Promise<{ atUnix: number; rows: Map<string, CheckpointRow> } | undefined> {
-    const { at, ...chunks } = await this.#context.redis.hgetallBuffer(this.#keys.checkpoint);
+  /** What former owners left, or undefined if they left nothing. */
+  async readCheckpoint(): Promise<Checkpoint | undefined> {
+    const { redis } = this.#context;
+    const [{ at, stored, final, ...chunks }, nowUnix] = await Promise.all([
+      redis.hgetallBuffer(this.#keys.checkpoint),
+      redisNow(redis),
+    ]);
     if (!at) return undefined;
     const rows = new Map<string, CheckpointRow>();
     for (const chunk of Object.values(chunks))
@@ -158,13 +177,20 @@ export class ShardStore {
         const other = rows.get(row.sa);
         if (!other || other.nextMid < row.nextMid || other.heardUnix < row.heardUnix) rows.set(row.sa, row);
       }
-    return { atUnix: Number(at), rows };
+    return {
+      atUnix: Number(at),
+      ageMs: Math.max(0, nowUnix - Number(stored)),
+      final: String(final) === '1',
+      rows,
+    };
   }
 
   /** Forgets the chunks of former owners, once this one has written all of its own. */
   async dropFormerCheckpoints(): Promise<void> {
     const fields = await this.#context.redis.hkeys(this.#keys.checkpoint);
-    const former = fields.filter((field) => field !== 'at' && !field.startsWith(`${this.#epoch}:`));
+    const former = fields.filter(
+      (field) => !['at', 'stored', 'final'].includes(field) && !field.startsWith(`${this.#epoch}:`),
+    );
     if (former.length > 0) await this.#context.redis.hdel(this.#keys.checkpoint, ...former);
   }
 
@@ -259,11 +285,15 @@ export async function acknowledgeVerdict(
 
 /** Reads a shard's lease. */
 export async function readLease(redis: RedisClient, id: ShardId): Promise<Lease | undefined> {
-  const [lease, [seconds, micros]] = await Promise.all([redis.hgetall(shardKeys(id).lease), redis.time()]);
-  const { epoch, node, until } = lease;
+  const [{ epoch, node, until }, now] = await Promise.all([redis.hgetall(shardKeys(id).lease), redisNow(redis)]);
   if (epoch === undefined || node === undefined) return undefined;
-  const now = Number(seconds) * 1_000 + Number(micros) / 1_000;
   return { epoch: BigInt(epoch), node, valid: Number(until) > now, released: until === '0' };
+}
+
+/** Redis's clock, Unix ms. */
+async function redisNow(redis: RedisClient): Promise<number> {
+  const [seconds, micros] = await redis.time();
+  return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
 }
 
 /** SAs that Redis holds of a shard. */

@@ -36,7 +36,7 @@ export const Reply = {
 export type Reply = (typeof Reply)[keyof typeof Reply];
 
 /** Message ids a probe may have to try after a takeover, at most. */
-export const MAX_CANDIDATES = 16;
+export const MAX_CANDIDATES = 64;
 
 /** Fills a buffer with random bytes. */
 export type FillRandom = (bytes: Uint8Array) => void;
