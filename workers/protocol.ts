@@ -83,6 +83,8 @@ export type PeerStatus = {
   readonly probesAnswered: number;
   readonly nextMid: number;
   readonly keyed: boolean;
+  /** It has shown life since it was added here. */
+  readonly proven: boolean;
 };
 
 /** A piece of the checkpoint: see checkpoint.ts. */

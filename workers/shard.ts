@@ -378,7 +378,7 @@ export class Shard {
   }
 
   #status(handle: number): PeerStatus {
-    const { state, heardAt } = this.#machine.peers;
+    const { state, heardAt, cycleAt } = this.#machine.peers;
     if (!this.#machine.has(handle))
       return {
         state: State.FREE,
@@ -387,6 +387,7 @@ export class Shard {
         probesAnswered: 0,
         nextMid: NO_MID,
         keyed: false,
+        proven: false,
       };
     const { sent, answered } = this.#sessions;
     return {
@@ -396,6 +397,8 @@ export class Shard {
       probesAnswered: answered[handle]!,
       nextMid: this.#freshMid(handle),
       keyed: this.#sessions.is(handle, SessionFlag.KEYED),
+      // Before its first suspicion the cycle is anchored where the peer was added.
+      proven: answered[handle]! > 0 || heardAt[handle]! > cycleAt[handle]!,
     };
   }
 

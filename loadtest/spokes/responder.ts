@@ -41,6 +41,11 @@ export class Responder {
     this.#dead[spoke * LIVES + life] = 1;
   }
 
+  /** It answers again. */
+  revive(spoke: number, life: number): void {
+    this.#dead[spoke * LIVES + life] = 0;
+  }
+
   /** The answer to a datagram, valid until the next call, or undefined for none. */
   answer(request: Buffer): Buffer | undefined {
     if (!isInformational(request, false)) return this.#refuse();

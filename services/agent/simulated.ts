@@ -90,7 +90,7 @@ export class SimulatedDataPlane implements DataPlane {
     if (!sa) return { outcome: Outcome.SA_GONE, detail: '' };
     if (this.#sas.delete(spi)) this.#agent.remove(verdict.sa!);
     this.#torn.delete(spi);
-    if (verdict.action !== Action.FAILOVER || verdict.nextEndpoint === verdict.deadEndpoint)
+    if (verdict.action !== Action.FAILOVER || verdict.endpoints.length < 2)
       return { outcome: Outcome.CLEARED, detail: '' };
     await sleep(FAILOVER_MS);
     const next = this.#spokes.failOver(sa, verdict.nextEndpoint);

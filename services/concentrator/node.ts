@@ -7,6 +7,8 @@ import { HeadendService } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { VerdictService } from '../../proto/gen/dpd/v1/verdicts_pb.js';
 import { systemClock } from '../clock.ts';
+import { Pursuer } from '../failover/pursuer.ts';
+import { FailoverQueue, FailoverWorker } from '../failover/queue.ts';
 import { serverCredentials } from '../grpc/credentials.ts';
 import { ApiError, toServiceError } from '../grpc/errors.ts';
 import { type RunningServer, startServer } from '../grpc/server.ts';
@@ -18,6 +20,7 @@ import { connectRedis, type RedisClient } from '../store/redis.ts';
 import { openVault } from '../store/vault.ts';
 import { SuspicionTraces } from '../telemetry/traces.ts';
 import { Concentrator } from './concentrator.ts';
+import * as deadLetters from './dead-letter-api.ts';
 import { connectShard } from './headend-api.ts';
 import * as operator from './operator-api.ts';
 import type { NodeSettings } from './settings.ts';
@@ -29,6 +32,16 @@ import * as verdictApi from './verdict-api.ts';
 
 const SHARD_TASK = new URL('../../workers/shard-task.ts', import.meta.url).href;
 
+/** What a node is made of besides its concentrator. */
+type Parts = {
+  readonly redis: RedisClient;
+  readonly url: string;
+  readonly embedded: EmbeddedRedis | undefined;
+  readonly pool: Piscina;
+  readonly queue: FailoverQueue;
+  readonly worker: FailoverWorker | undefined;
+};
+
 export class ConcentratorNode {
   readonly id: string;
   readonly redis: RedisClient;
@@ -36,25 +49,18 @@ export class ConcentratorNode {
   readonly settings: NodeSettings;
   readonly concentrator: Concentrator;
   readonly #log: Logger;
-  readonly #embedded: EmbeddedRedis | undefined;
-  readonly #pool: Piscina;
+  readonly #parts: Parts;
   readonly #stop = new AbortController();
   #server!: RunningServer;
 
-  private constructor(
-    settings: NodeSettings,
-    log: Logger,
-    parts: { redis: RedisClient; url: string; embedded: EmbeddedRedis | undefined; pool: Piscina },
-    concentrator: Concentrator,
-  ) {
+  private constructor(settings: NodeSettings, log: Logger, parts: Parts, concentrator: Concentrator) {
     this.id = settings.nodeId;
     this.redis = parts.redis;
     this.redisUrl = parts.url;
     this.settings = settings;
     this.concentrator = concentrator;
     this.#log = log;
-    this.#embedded = parts.embedded;
-    this.#pool = parts.pool;
+    this.#parts = parts;
   }
 
   /** Starts a node: Redis first, then the shards it had, then the API. Throws SettingsError on a bad setting. */
@@ -73,6 +79,7 @@ export class ConcentratorNode {
       // With the default, an idle worker waits in Atomics.wait and the timers of its shards stand still.
       atomics: 'disabled',
     });
+    const queue = new FailoverQueue(url);
     let node: ConcentratorNode | undefined;
     const sites = new Sites();
     const concentrator = await Concentrator.start({
@@ -93,13 +100,25 @@ export class ConcentratorNode {
         onExpiry: settings.stormThen,
         releasePerSecond: settings.stormReleaseRate,
       },
+      wakeFailover: (id, shards) => {
+        // The shard's housekeeping looks again.
+        queue.wake(id, shards).catch((error: Error) => log.warn({ ...id, reason: error.message }, 'no job made'));
+      },
       probeAddress: settings.probeAddress,
       probeAdvertised: settings.probeAdvertise ?? (settings.probeAddress === ANY ? '' : settings.probeAddress),
       probePortBase: settings.probePortBase,
       maxPeers: settings.maxPeers,
       advertised: () => settings.advertise ?? reachable(settings.address, node?.port ?? 0),
     });
-    node = new ConcentratorNode(settings, log, { redis, url, embedded, pool }, concentrator);
+    const pursuer = new Pursuer({
+      redis,
+      bus: concentrator.bus,
+      clock: systemClock,
+      log,
+      limits: { deadlineMs: settings.failoverDeadline },
+    });
+    const worker = settings.failover === 'inside' ? new FailoverWorker(url, pursuer, log) : undefined;
+    node = new ConcentratorNode(settings, log, { redis, url, embedded, pool, queue, worker }, concentrator);
     await node.#serve();
     await concentrator.join();
     return node;
@@ -124,9 +143,12 @@ export class ConcentratorNode {
     this.#stop.abort();
     await this.concentrator.stop(this.settings.drain);
     await this.#server.stop();
-    await this.#pool.destroy();
+    const { worker, queue, pool, embedded } = this.#parts;
+    await worker?.close();
+    await queue.close();
+    await pool.destroy();
     this.redis.disconnect();
-    await this.#embedded?.stop();
+    await embedded?.stop();
   }
 
   async #serve(): Promise<void> {
@@ -152,6 +174,8 @@ export class ConcentratorNode {
         setDraining: this.#unary(operator.setDraining),
         listHeldVerdicts: this.#unary(operator.listHeldVerdicts),
         settleHeldVerdicts: this.#unary(operator.settleHeldVerdicts),
+        listDeadLetters: this.#unary(deadLetters.listDeadLetters),
+        settleDeadLetters: this.#unary(deadLetters.settleDeadLetters),
       });
     });
     const { address } = this.settings;

@@ -2,6 +2,7 @@
 
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
+import { FAILOVER_SETTINGS } from '../failover/settings.ts';
 import { flag, integer, matching, oneOf, optional, readSettings, type SettingsOf, text } from '../settings.ts';
 
 const IPV4 = /^\d{1,3}(\.\d{1,3}){3}$/;
@@ -101,6 +102,13 @@ export const NODE_SETTINGS = {
     fallback: '14500',
     parse: integer(0, 64_000),
   },
+  failover: {
+    env: 'DPD_FAILOVER',
+    help: 'who sees failovers through: inside, this node too; elsewhere, npm run failover',
+    fallback: 'inside',
+    parse: oneOf('inside', 'elsewhere'),
+  },
+  failoverDeadline: FAILOVER_SETTINGS.failoverDeadline,
   stormShare: {
     env: 'DPD_STORM_SHARE',
     help: 'share of silent peers from which verdicts are held back, percent; 0: never',

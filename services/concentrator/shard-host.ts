@@ -6,11 +6,13 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import type { UpsertSas } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { type Sa, SaKeysSchema, SaSchema, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
+import { State } from '../../workers/liveness/peers.ts';
 import type { CheckpointChunk, PeerStatus, ShardCounters, ShardPath, ShardSa } from '../../workers/protocol.ts';
 import { NO_MID } from '../../workers/protocol.ts';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import { type SpiPair, spiHex } from '../spi.ts';
+import { markAlive } from '../store/dead-endpoints.ts';
 import type { ShardId } from '../store/keys.ts';
 import { FencedError, ForgottenError } from '../store/scripts.ts';
 import { LEASE_MS, LostWritesError, ShardStore, type StoreContext } from '../store/shard-store.ts';
@@ -55,6 +57,8 @@ export type HostContext = {
   readonly sites: Sites;
   readonly storm: StormGuard;
   readonly hold: HoldSettings;
+  /** The shard has failovers to be seen through. */
+  readonly wakeFailover: (id: ShardId, shards: number) => void;
   readonly probe: { readonly address: string; readonly port: number };
   /** The host is gone by itself: it lost the shard to another node. */
   readonly onLost: (host: ShardHost) => void;
@@ -89,12 +93,13 @@ export class ShardHost {
     this.#store = store;
     this.#log = context.log.child({ ...id });
     this.verdicts = new VerdictDesk(
-      { ...context, id, store, log: this.#log },
+      { ...context, id, store, redis: context.store.redis, log: this.#log },
       {
         record: (handle) => this.records.get(handle),
         hold: (handles) => this.#task.send({ type: 'hold', handles }),
         endHold: (handles, drop) => this.#task.send({ type: 'endHold', handles, drop }),
         deliver: (verdicts) => this.#stream?.verdicts(verdicts),
+        logged: () => context.wakeFailover(id, shards),
         fenced: () => this.#lose('lease taken by another node'),
       },
     );
@@ -180,6 +185,9 @@ export class ShardHost {
       return handle;
     });
     this.#task.send({ type: 'upsert', sas: shardSas });
+    // An SA that came up shows that its endpoint lives; only a hint, so nothing waits for it.
+    const endpoints = sas.map(({ endpoints: all, activeEndpoint }) => all[activeEndpoint]!);
+    markAlive(this.#context.store.redis, endpoints).catch(() => {});
     return handles;
   }
 
@@ -234,6 +242,8 @@ export class ShardHost {
     try {
       if (this.#stream) await this.verdicts.deliverAgain();
       await this.#answerAsked();
+      // A word to the workers may have been lost.
+      if (await this.#store.hasFailovers()) this.#context.wakeFailover(this.id, this.shards);
     } catch (error) {
       this.#log.warn({ reason: (error as Error).message }, 'not looked');
     }
@@ -387,17 +397,18 @@ export class ShardHost {
     this.#log.warn({ sas: this.records.set.count, epoch: this.epoch }, 'written again');
   }
 
+  /** Tells failover workers how the SAs fare that took over from dead ones. */
   async #answerAsked(): Promise<void> {
-    const asked = await this.#store.readAsked();
-    const known = asked.flatMap((spi) => {
-      const handle = this.records.findHex(spi);
-      return handle < 0 ? [] : [{ spi, handle }];
-    });
-    if (known.length === 0) return;
-    const statuses = await this.statuses(known.map(({ handle }) => handle));
-    const now = this.#context.clock.wall();
-    await this.#store.tellEvidence(
-      new Map(known.map(({ spi }, n) => [spi, now - statuses[n]!.lastEvidenceAgeMs] as const)),
+    const asked = (await this.#store.readAsked()).filter((spi) => this.records.findHex(spi) >= 0);
+    if (asked.length === 0) return;
+    const statuses = await this.statuses(asked.map((spi) => this.records.findHex(spi)));
+    await this.#store.tell(
+      Object.fromEntries(
+        asked.map((spi, n) => {
+          const { state, proven } = statuses[n]!;
+          return [spi, state === State.DEAD ? 'DEAD' : proven ? 'ALIVE' : 'HELD'] as const;
+        }),
+      ),
     );
   }
 

@@ -17,6 +17,7 @@ import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import { spiHex } from '../spi.ts';
 import type { ShardId } from '../store/keys.ts';
+import type { RedisClient } from '../store/redis.ts';
 import type { ShardStore } from '../store/shard-store.ts';
 import type { SuspicionTraces } from '../telemetry/traces.ts';
 import { type HeldVerdict, HeldVerdicts, type HoldSettings } from './held-verdicts.ts';
@@ -30,6 +31,7 @@ const DELIVER_AGAIN_MS = 10_000;
 export type DeskContext = {
   readonly id: ShardId;
   readonly store: ShardStore;
+  readonly redis: RedisClient;
   readonly clock: Clock;
   readonly traces: SuspicionTraces;
   readonly log: Logger;
@@ -45,6 +47,8 @@ export type DeskEvents = {
   hold(handles: readonly number[]): void;
   endHold(handles: readonly number[], drop: boolean): void;
   deliver(verdicts: readonly Verdict[]): void;
+  /** Verdicts are in the log. */
+  logged(): void;
   fenced(): void;
 };
 
@@ -62,7 +66,10 @@ export class VerdictDesk {
     this.held = new HeldVerdicts(context.hold, context.clock);
     this.#writer = new VerdictWriter(
       { ...context, ...context.id },
-      (verdicts) => this.#deliver(verdicts),
+      (verdicts) => {
+        this.#deliver(verdicts);
+        events.logged();
+      },
       () => events.fenced(),
     );
   }

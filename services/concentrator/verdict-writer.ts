@@ -15,8 +15,11 @@ import {
 } from '../../proto/gen/dpd/v1/types_pb.js';
 import type { ShardVerdict } from '../../workers/protocol.ts';
 import type { Clock } from '../clock.ts';
+import { nextEndpoint } from '../failover/plan.ts';
 import type { Logger } from '../log.ts';
 import { spiHex } from '../spi.ts';
+import { knownDead, markDead } from '../store/dead-endpoints.ts';
+import type { RedisClient } from '../store/redis.ts';
 import { FencedError } from '../store/scripts.ts';
 import type { ShardStore } from '../store/shard-store.ts';
 import type { SuspicionTraces } from '../telemetry/traces.ts';
@@ -25,11 +28,14 @@ import type { SuspicionTraces } from '../telemetry/traces.ts';
 const BATCH = 500;
 const RETRY_MS = 200;
 const FINISH_POLL_MS = 10;
+/** A failover is looked at for the first time this long after its verdict, unless it is acknowledged before, ms. */
+const FAILOVER_AFTER_MS = 1_000;
 
 export type VerdictContext = {
   readonly headend: string;
   readonly shard: number;
   readonly store: ShardStore;
+  readonly redis: RedisClient;
   readonly traces: SuspicionTraces;
   readonly log: Logger;
   readonly clock: Clock;
@@ -177,15 +183,40 @@ export class VerdictWriter {
   }
 
   async #append(steps: readonly (Step & { verdict: Verdict })[]): Promise<void> {
-    const { store, traces } = this.#context;
+    const { store, redis, traces, clock } = this.#context;
+    await this.#chooseEndpoints(steps);
     await store.appendVerdicts(
       steps.map(({ spi, verdict }) => ({ spi, id: verdict.id, bytes: toBinary(VerdictSchema, verdict) })),
+      clock.wall() + FAILOVER_AFTER_MS,
     );
+    // A hint for others; nothing depends on it.
+    markDead(
+      redis,
+      steps.map(({ verdict }) => verdict.endpoints[verdict.deadEndpoint]!),
+      clock.wall(),
+    ).catch(() => {});
     for (const { spi, verdict } of steps) {
       traces.logged(verdict.id);
       this.#given.set(spi, verdict);
     }
     // Whoever was fenced in the meantime has nothing to say.
     if (!this.#stopped) this.#deliver(steps.map(({ verdict }) => verdict));
+  }
+
+  /** Endpoints that the cluster knows to be dead are passed over. */
+  async #chooseEndpoints(steps: readonly { readonly verdict: Verdict }[]): Promise<void> {
+    const { redis, clock } = this.#context;
+    const several = steps.map(({ verdict }) => verdict).filter(({ endpoints }) => endpoints.length > 2);
+    if (several.length === 0) return;
+    const isDead = await knownDead(
+      redis,
+      several.flatMap(({ endpoints }) => endpoints),
+      clock.wall(),
+    );
+    for (const verdict of several) {
+      const { endpoints, deadEndpoint } = verdict;
+      const dead = (endpoint: number) => isDead(endpoints[endpoint]!);
+      verdict.nextEndpoint = nextEndpoint(endpoints.length, deadEndpoint, deadEndpoint, [], dead) ?? deadEndpoint;
+    }
   }
 }

@@ -4,7 +4,7 @@
  */
 
 import { BUS, type ShardId } from './keys.ts';
-import { connectRedis, type RedisClient } from './redis.ts';
+import { patientRedis, type RedisClient } from './redis.ts';
 
 export type Word =
   /** Another node wants the shard: its owner writes its checkpoint and lets go. */
@@ -21,7 +21,7 @@ export type Bus = {
 
 /** Joins the bus with a connection of its own. Rejects if Redis cannot be reached. */
 export async function joinBus(redis: RedisClient, url: string, hear: (word: Word) => void): Promise<Bus> {
-  const ears = await connectRedis(url, { enableOfflineQueue: true, maxRetriesPerRequest: null });
+  const ears = patientRedis(url);
   ears.on('message', (_channel: string, text: string) => hear(JSON.parse(text) as Word));
   await ears.subscribe(BUS);
   return {

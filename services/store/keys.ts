@@ -36,7 +36,11 @@ export function shardKeys({ headend, shard }: ShardId) {
     attempts: `${tag}:attempts`,
     /** Hash: verdict id to the acknowledgement of its present attempt. */
     acks: `${tag}:acks`,
-    /** Hash: SPI pair to '' while asked for, then to the Unix ms of its last evidence: the owner answers. */
+    /** Hash: verdict id to its Pursuit as JSON. */
+    pursuits: `${tag}:pursuits`,
+    /** Sorted set: verdict id to the Unix ms at which its failover is looked at. */
+    due: `${tag}:due`,
+    /** Hash: SPI pair to '' while asked for, then to HELD, ALIVE or DEAD: the owner answers. */
     asked: `${tag}:asked`,
     /** Hash: verdict id to the failover that was given up, until an operator replays or drops it. */
     deadLetters: `${tag}:dead-letters`,

@@ -27,7 +27,7 @@ export type RedisTarget =
 const OPTIONS = {
   replyMapping: 'legacy' as const,
   lazyConnect: true,
-  enableOfflineQueue: false as boolean,
+  enableOfflineQueue: false,
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,
   commandTimeout: COMMAND_TIMEOUT_MS,
@@ -36,6 +36,17 @@ const OPTIONS = {
   sentinelRetryStrategy: retryAfter,
   // A master that was demoted while we were connected answers READONLY: the connection is to the wrong server.
   reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
+};
+
+const PATIENT = {
+  replyMapping: 'legacy' as const,
+  lazyConnect: false,
+  enableOfflineQueue: true,
+  maxRetriesPerRequest: null,
+  connectTimeout: CONNECT_TIMEOUT_MS,
+  retryStrategy: retryAfter,
+  sentinelRetryStrategy: retryAfter,
+  reconnectOnError: OPTIONS.reconnectOnError,
 };
 
 const LIST_URL = /^(rediss?)\+(sentinel|cluster):\/\/(?:(?:([^:@]*)(?::([^@]*))?)@)?([^/]+)(?:\/(.*))?$/;
@@ -64,12 +75,20 @@ export function parseRedisUrl(url: string): RedisTarget {
   return { kind: 'sentinel', name, servers, login: db ? { ...login, db: Number(db) } : login };
 }
 
-/** Where a library wants a connection of another kind. */
-type Overrides = { enableOfflineQueue?: boolean; maxRetriesPerRequest?: number | null };
+/**
+ * A connection for a library that waits for its own: commands queue while Redis is away, and begin by themselves.
+ * Not connected yet when returned.
+ */
+export function patientRedis(url: string): RedisClient {
+  const redis = makeClient(parseRedisUrl(url), PATIENT);
+  redis.on('error', () => {});
+  redis.on('node error', () => {});
+  return redis;
+}
 
 /** Connects; reconnects by itself for ever after. Rejects if Redis cannot be reached at first. */
-export async function connectRedis(url: string, overrides: Overrides = {}): Promise<RedisClient> {
-  const redis = makeClient(parseRedisUrl(url), { ...OPTIONS, ...overrides });
+export async function connectRedis(url: string): Promise<RedisClient> {
+  const redis = makeClient(parseRedisUrl(url), OPTIONS);
   // Without a listener every failed attempt to reconnect would be printed; commands carry the error anyway.
   redis.on('error', () => {});
   redis.on('node error', () => {});
@@ -77,7 +96,7 @@ export async function connectRedis(url: string, overrides: Overrides = {}): Prom
   return redis;
 }
 
-function makeClient(target: RedisTarget, options: Omit<typeof OPTIONS, keyof Overrides> & Overrides): RedisClient {
+function makeClient(target: RedisTarget, options: typeof OPTIONS | typeof PATIENT): RedisClient {
   switch (target.kind) {
     case 'socket':
       return new Redis({ ...options, path: target.path });
@@ -94,7 +113,7 @@ function makeClient(target: RedisTarget, options: Omit<typeof OPTIONS, keyof Ove
       });
     case 'cluster':
       return new Cluster([...target.servers], {
-        lazyConnect: true,
+        lazyConnect: options.lazyConnect,
         enableOfflineQueue: options.enableOfflineQueue,
         clusterRetryStrategy: retryAfter,
         slotsRefreshInterval: 2_000,

@@ -25,7 +25,13 @@ export type FencedScript =
   | 'append-verdicts'
   | 'revive-sas'
   | 'write-path';
-export type OpenScript = 'take-lease' | 'acknowledge' | 'beat' | 'advance-failover' | 'end-failover';
+export type OpenScript =
+  | 'take-lease'
+  | 'acknowledge'
+  | 'beat'
+  | 'advance-failover'
+  | 'end-failover'
+  | 'replay-failover';
 
 type Argument = string | number | Buffer;
 

@@ -195,13 +195,16 @@ export class ShardStore {
   }
 
   /** Appends verdicts to the log, once each however often it is called. */
-  async appendVerdicts(verdicts: readonly { spi: string; id: string; bytes: Uint8Array }[]): Promise<void> {
-    const { lease, verdicts: log, unacked, dead, failover } = this.#keys;
+  async appendVerdicts(
+    verdicts: readonly { spi: string; id: string; bytes: Uint8Array }[],
+    failoverDueUnix: number,
+  ): Promise<void> {
+    const { lease, verdicts: log, unacked, dead, failover, due } = this.#keys;
     const rows = verdicts.flatMap(({ spi, id, bytes }) => [spi, id, Buffer.from(bytes)]);
     await this.#write(
       'append-verdicts',
-      [lease, log, unacked, dead, failover],
-      [VERDICT_LOG_LENGTH, ...rows],
+      [lease, log, unacked, dead, failover, due],
+      [VERDICT_LOG_LENGTH, Math.round(failoverDueUnix), ...rows],
       this.#context.replicas,
     );
   }
@@ -226,19 +229,20 @@ export class ShardStore {
     return this.#context.redis.hvalsBuffer(this.#keys.unacked);
   }
 
-  /** SPI pairs whose evidence somebody asks for, and has not been told. */
+  /** SPI pairs of whose life somebody asks and does not know enough. */
   async readAsked(): Promise<string[]> {
     const asked = await this.#context.redis.hgetall(this.#keys.asked);
-    return Object.keys(asked).filter((spi) => asked[spi] === '');
+    return Object.keys(asked).filter((spi) => asked[spi] === '' || asked[spi] === 'HELD');
   }
 
-  /** Answers those who asked: last evidence by SPI pair, Unix ms. */
-  async tellEvidence(heardUnix: ReadonlyMap<string, number>): Promise<void> {
-    if (heardUnix.size > 0)
-      await this.#context.redis.hset(
-        this.#keys.asked,
-        Object.fromEntries(Array.from(heardUnix, ([spi, unix]) => [spi, String(Math.round(unix))])),
-      );
+  /** Answers those who asked, by SPI pair. */
+  async tell(answers: Readonly<Record<string, 'HELD' | 'ALIVE' | 'DEAD'>>): Promise<void> {
+    if (Object.keys(answers).length > 0) await this.#context.redis.hset(this.#keys.asked, answers);
+  }
+
+  /** Whether failovers are under way. */
+  async hasFailovers(): Promise<boolean> {
+    return (await this.#context.redis.zcard(this.#keys.due)) > 0;
   }
 
   async #write(
@@ -278,9 +282,9 @@ export async function acknowledgeVerdict(
   attempt: number,
   ack: StoredAck,
 ): Promise<boolean> {
-  const { unacked, failover, acks, attempts } = shardKeys(id);
+  const { unacked, failover, acks, attempts, due } = shardKeys(id);
   const args = [verdictId, attempt, JSON.stringify(ack)];
-  return (await runScript(redis, 'acknowledge', [unacked, failover, acks, attempts], args)) === 1;
+  return (await runScript(redis, 'acknowledge', [unacked, failover, acks, attempts, due], args)) === 1;
 }
 
 /** Reads a shard's lease. */

@@ -1,6 +1,6 @@
 /** A real node with its own Redis, simulated spokes that speak real IKEv2, and an agent between them. */
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
@@ -45,6 +45,8 @@ export type RigOptions = {
   /** The agent connects through this address instead of the node's. */
   readonly agentAddress?: (nodeAddress: string) => Promise<string>;
   readonly nodeEnv?: Record<string, string>;
+  /** Whether an endpoint comes up when the data plane tries it. */
+  readonly comesUp?: (sa: Sa, endpoint: number) => boolean;
   /** The node serves here instead of on a unix socket. */
   readonly address?: string;
 };
@@ -105,6 +107,13 @@ export class Rig {
     });
   }
 
+  /** The node's private Redis. */
+  get redisUrl(): string {
+    const pid = readFileSync(join(this.directory, 'data', 'redis.pid'), 'utf8').trim();
+    const [, path] = /unixsocket:([^\s\0]+)/.exec(readFileSync(`/proc/${pid}/cmdline`, 'utf8'))!;
+    return `unix:${path}`;
+  }
+
   sa(spoke: number, life = 0): Sa {
     return saOf(this.fleet, spoke, life, create(PolicySchema, { ...POLICY, ...this.#options.policy }));
   }
@@ -116,6 +125,7 @@ export class Rig {
       {
         sas: Array.from({ length: spokes }, (_, spoke) => this.sa(spoke)),
         failOver: (sa, endpoint) => {
+          if (this.#options.comesUp?.(sa, endpoint) === false) return undefined;
           const spoke = Number(sa.peerId.slice('spoke-'.length));
           this.responder.bring(spoke, endpoint);
           return this.sa(spoke, endpoint);

@@ -1,0 +1,31 @@
+/** `npm run failover`: a failover worker of its own, for nodes that run with --failover elsewhere. */
+
+import { systemClock } from '../clock.ts';
+import { createLogger } from '../log.ts';
+import { readSettings, runMain, SettingsError } from '../settings.ts';
+import { joinBus } from '../store/bus.ts';
+import { connectRedis } from '../store/redis.ts';
+import { Pursuer } from './pursuer.ts';
+import { FailoverWorker } from './queue.ts';
+import { FAILOVER_SETTINGS } from './settings.ts';
+
+await runMain(async () => {
+  const settings = readSettings('npm run failover -- [settings]: sees failovers through', FAILOVER_SETTINGS);
+  if (settings.redisUrl === undefined) throw new SettingsError('redis-url: must be the Redis that the nodes use');
+  const log = createLogger('failover');
+  const redis = await connectRedis(settings.redisUrl);
+  const bus = await joinBus(redis, settings.redisUrl, () => {});
+  const limits = { deadlineMs: settings.failoverDeadline };
+  const pursuer = new Pursuer({ redis, bus, clock: systemClock, log, limits });
+  const worker = new FailoverWorker(settings.redisUrl, pursuer, log);
+  log.info('working');
+  const stop = async (signal: string) => {
+    log.info({ signal }, 'stopping');
+    await worker.close();
+    bus.close();
+    redis.disconnect();
+    process.exit(0);
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+});

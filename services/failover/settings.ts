@@ -1,0 +1,13 @@
+/** Settings of failover workers; nodes, which have one inside, share the deadline. README's table is this one. */
+
+import { integer, optional } from '../settings.ts';
+
+export const FAILOVER_SETTINGS = {
+  redisUrl: { env: 'REDIS_URL', help: 'the Redis of the nodes', fallback: '', parse: optional },
+  failoverDeadline: {
+    env: 'DPD_FAILOVER_DEADLINE_MS',
+    help: 'a failover that has not succeeded after this is given up, ms',
+    fallback: '600000',
+    parse: integer(1_000, 86_400_000),
+  },
+} as const;

@@ -1,0 +1,141 @@
+/** Failovers under way, as Redis keeps them: written by any worker, each step once. */
+
+import { type ShardId, shardKeys } from './keys.ts';
+import type { RedisClient } from './redis.ts';
+import { runScript } from './scripts.ts';
+import { type StoredAck, VERDICT_LOG_LENGTH } from './shard-store.ts';
+
+/** Failovers given up that a shard keeps at most. */
+export const DEAD_LETTERS = 10_000;
+
+/** One failover as it stands. */
+export type StoredFailover = {
+  readonly id: string;
+  /** Verdict message as last delivered. */
+  readonly verdict: Buffer;
+  /** Pursuit as JSON, undefined if nobody has looked at it yet. */
+  readonly pursuit: string | undefined;
+  readonly ack: StoredAck | undefined;
+};
+
+/** A failover given up. */
+export type DeadLetter = {
+  readonly attempts: number;
+  readonly reason: string;
+  readonly givenUpUnix: number;
+  /** Verdict message in base64. */
+  readonly verdict: string;
+};
+
+export class FailoverStore {
+  readonly #redis: RedisClient;
+  readonly #keys: ReturnType<typeof shardKeys>;
+
+  constructor(redis: RedisClient, id: ShardId) {
+    this.#redis = redis;
+    this.#keys = shardKeys(id);
+  }
+
+  /** Failovers that are due, the longest overdue first. */
+  async readDue(nowUnix: number, most: number): Promise<StoredFailover[]> {
+    const { due, failover, pursuits, acks } = this.#keys;
+    const ids = await this.#redis.zrangebyscore(due, 0, Math.floor(nowUnix), 'LIMIT', 0, most);
+    if (ids.length === 0) return [];
+    const [verdicts, states, answers] = await Promise.all([
+      this.#redis.hmgetBuffer(failover, ...ids),
+      this.#redis.hmget(pursuits, ...ids),
+      this.#redis.hmget(acks, ...ids),
+    ]);
+    const orphans = ids.filter((_, n) => !verdicts[n]);
+    if (orphans.length > 0) await this.#redis.zrem(due, ...orphans);
+    return ids.flatMap((id, n) => {
+      const verdict = verdicts[n];
+      if (!verdict) return [];
+      const ack = answers[n];
+      return {
+        id,
+        verdict,
+        pursuit: states[n] ?? undefined,
+        ack: ack ? (JSON.parse(ack) as StoredAck) : undefined,
+      };
+    });
+  }
+
+  /** When the next failover is due, Unix ms; undefined if there is none. */
+  async nextDue(): Promise<number | undefined> {
+    const [, score] = await this.#redis.zrange(this.#keys.due, '0', '0', 'WITHSCORES');
+    return score === undefined ? undefined : Number(score);
+  }
+
+  /** Notes where a failover stands and when to look again. */
+  async wait(id: string, pursuit: string, dueUnix: number): Promise<void> {
+    await this.#redis.hset(this.#keys.pursuits, id, pursuit);
+    await this.#redis.zadd(this.#keys.due, 'XX', dueUnix, id);
+  }
+
+  /** Begins another attempt. False if somebody else did, or it has ended. */
+  async advance(
+    id: string,
+    present: number,
+    next: { attempt: number; verdict: Uint8Array; pursuit: string; dueUnix: number },
+  ): Promise<boolean> {
+    const { failover, attempts, acks, unacked, verdicts, pursuits, due } = this.#keys;
+    const reply = await runScript(
+      this.#redis,
+      'advance-failover',
+      [failover, attempts, acks, unacked, verdicts, pursuits, due],
+      [id, present, next.attempt, Buffer.from(next.verdict), next.pursuit, VERDICT_LOG_LENGTH, next.dueUnix],
+    );
+    return reply === 1;
+  }
+
+  /** Ends a failover. False if its letter found no room. */
+  async end(id: string, letter?: DeadLetter): Promise<boolean> {
+    const { failover, attempts, acks, pursuits, due, deadLetters } = this.#keys;
+    const reply = await runScript(
+      this.#redis,
+      'end-failover',
+      [failover, attempts, acks, pursuits, due, deadLetters],
+      [id, letter ? JSON.stringify(letter) : '', DEAD_LETTERS],
+    );
+    return reply === 1;
+  }
+
+  /** Failovers given up, by verdict id. */
+  async deadLetters(): Promise<Map<string, DeadLetter>> {
+    const letters = await this.#redis.hgetall(this.#keys.deadLetters);
+    return new Map(Object.entries(letters).map(([id, letter]) => [id, JSON.parse(letter) as DeadLetter]));
+  }
+
+  /** Takes a failover up again. False if it is not among those given up. */
+  async replay(id: string, attempt: number, verdict: Uint8Array, dueUnix: number): Promise<boolean> {
+    const { deadLetters, failover, attempts, unacked, verdicts, due } = this.#keys;
+    const reply = await runScript(
+      this.#redis,
+      'replay-failover',
+      [deadLetters, failover, attempts, unacked, verdicts, due],
+      [id, attempt, Buffer.from(verdict), VERDICT_LOG_LENGTH, dueUnix],
+    );
+    return reply === 1;
+  }
+
+  /** Forgets a failover that was given up. */
+  async drop(id: string): Promise<boolean> {
+    return (await this.#redis.hdel(this.#keys.deadLetters, id)) === 1;
+  }
+
+  /** Asks the shard's owner for life of an SA of its. */
+  async ask(spi: string): Promise<void> {
+    await this.#redis.hsetnx(this.#keys.asked, spi, '');
+  }
+
+  /** What the owner said of an SA, '' if nothing yet. */
+  async answer(spi: string): Promise<string> {
+    return (await this.#redis.hget(this.#keys.asked, spi)) ?? '';
+  }
+
+  /** The answer is not needed any more. */
+  async forget(spi: string): Promise<void> {
+    await this.#redis.hdel(this.#keys.asked, spi);
+  }
+}
