@@ -11,7 +11,7 @@ export const CANARY_LENGTH = 32;
 /** How often a canary is sent, ms. */
 export const CANARY_INTERVAL_MS = 500;
 /** How long a canary speaks for the path, from its sending, ms. */
-export const VOUCHER_MS = 2_000;
+export const VOUCHER_MS = 1_500;
 
 /** Canaries remembered; older vouchers are ignored. */
 const REMEMBERED = 256;

@@ -15,8 +15,8 @@ export type ShardSa = SessionInput & {
   readonly dead: boolean;
   /** After a takeover: message ids from nextMid on that may be the next one; 0 or 1 if it is known. */
   readonly candidates: number;
-  /** Never asked so far: its first probe comes early, at a time spread by handle. */
-  readonly fresh: boolean;
+  /** Wait before it is asked for the first time, ms, or SPREAD; undefined: as its policy says. See Machine.add. */
+  readonly firstAskMs: number | undefined;
 };
 
 /** How probes leave (see the Path message of the API). */
@@ -39,8 +39,8 @@ export type ToShard =
   /** Whether the headend's stream is up: delegated probes can be run. */
   | { readonly type: 'headend'; readonly present: boolean }
   | { readonly type: 'voucher'; readonly canary: number }
-  /** The shard is this node's until then, on the clock that all threads share. */
-  | { readonly type: 'lease'; readonly untilMs: number }
+  /** The shard is this node's alone from then until then, on the clock that all threads share. */
+  | { readonly type: 'lease'; readonly fromMs: number; readonly untilMs: number }
   /** Verdicts just given are held back: the peers are asked on. */
   | { readonly type: 'hold'; readonly handles: readonly number[] }
   /** Verdicts held back are given after all, or dropped: then the peers are suspected anew. */

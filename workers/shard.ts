@@ -57,7 +57,7 @@ export class Shard {
   #canaryAt = Number.NEGATIVE_INFINITY;
   #canaryWanted = false;
   #outcomesAt = Number.NEGATIVE_INFINITY;
-  #leaseUntil = Number.NEGATIVE_INFINITY;
+  #lease = { fromMs: Number.NEGATIVE_INFINITY, untilMs: Number.NEGATIVE_INFINITY };
   #parked = new Uint8Array(0);
   #headend = false;
   #verdicts: ShardVerdict[] = [];
@@ -170,8 +170,8 @@ export class Shard {
         this.#vouch(message.canary);
         break;
       case 'lease':
-        this.#leaseUntil = message.untilMs;
-        this.#machine.own(message.untilMs, this.#path?.open ?? false);
+        this.#lease = message;
+        this.#own();
         break;
       case 'hold':
         for (const handle of message.handles) this.#machine.hold(handle);
@@ -244,7 +244,7 @@ export class Shard {
     this.#machine.add(handle, sa.policy, this.#io.now() - sa.heardAgeMs, {
       gated,
       ready,
-      spreadFirst: sa.fresh,
+      firstAskMs: sa.firstAskMs,
       site: sa.site,
     });
     if (sa.dead) this.#machine.restoreDead(handle);
@@ -284,10 +284,14 @@ export class Shard {
     this.#count.evidenceSent += sent.length;
   }
 
+  #own(): void {
+    this.#machine.own(this.#lease.fromMs, this.#lease.untilMs, this.#path?.open ?? false);
+  }
+
   #setPath(path: ShardPath): void {
     const guardChanged = path.guarded !== (this.#path?.guarded ?? false);
     this.#path = path;
-    this.#machine.own(this.#leaseUntil, path.open);
+    this.#own();
     if (!path.ready) this.#machine.distrust();
     if (!guardChanged) return;
     for (let handle = 0; handle < this.#parked.length; handle++)

@@ -13,6 +13,7 @@ import { Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { toShardSa } from '../../services/concentrator/shard-sa.ts';
 import { readCanary } from '../../workers/canary.ts';
 import { SUITES } from '../../workers/ike/algorithms.ts';
+import { SPREAD } from '../../workers/liveness/machine.ts';
 import { Shard } from '../../workers/shard.ts';
 import { bindUdp, dotted } from '../../workers/udp.ts';
 import { type FleetShape, saOf } from '../spokes/fleet.ts';
@@ -70,7 +71,7 @@ async function probeMicros(): Promise<{ micros: number; answered: number }> {
     type: 'path',
     path: { canaryAddress: 0x7f000001, canaryPort: 9, guarded: false, ready: true, open: false },
   });
-  const known = { nextMid: 0, heardAgeMs: 0, dead: false, candidates: 0, site: 0, fresh: true };
+  const known = { nextMid: 0, heardAgeMs: 0, dead: false, candidates: 0, site: 0, firstAskMs: SPREAD };
   for (let n = 0; n < SPOKES; n++) {
     const { keys, ...sa } = saOf(fleet, n * SUITES.length + GCM_256, 0, policy);
     shard.handle({ type: 'upsert', sas: [toShardSa(n, sa, keys, known)] });

@@ -6,6 +6,7 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import type { UpsertSas } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { type Sa, SaKeysSchema, SaSchema, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
+import { SPREAD } from '../../workers/liveness/machine.ts';
 import { State } from '../../workers/liveness/peers.ts';
 import type { CheckpointChunk, PeerStatus, ShardCounters, ShardPath, ShardSa } from '../../workers/protocol.ts';
 import { NO_MID } from '../../workers/protocol.ts';
@@ -27,7 +28,7 @@ import type { StormGuard } from './storm-guard.ts';
 import { VerdictDesk } from './verdict-desk.ts';
 
 /** How often the lease is renewed and a checkpoint written, ms. */
-const HOUSEKEEPING_MS = 1_000;
+const HOUSEKEEPING_MS = 800;
 /** How often somebody's question for evidence is looked for without being told, in rounds of housekeeping. */
 const LOOK_ROUNDS = 5;
 const RESTART_MS = 500;
@@ -59,6 +60,8 @@ export type HostContext = {
   readonly hold: HoldSettings;
   /** The shard has failovers to be seen through. */
   readonly wakeFailover: (id: ShardId, shards: number) => void;
+  /** Until when a former owner may believe that the shard is its own, ms on the clock. */
+  readonly formerUntilMs: number;
   readonly probe: { readonly address: string; readonly port: number };
   /** The host is gone by itself: it lost the shard to another node. */
   readonly onLost: (host: ShardHost) => void;
@@ -82,6 +85,8 @@ export class ShardHost {
   #round = 0;
   #pendingChunks = new Map<number, Uint8Array>();
   #formerCheckpoints = true;
+  /** Nobody else can believe any more that the shard is his: ms on the clock. */
+  #ownFromMs = 0;
   /** Redis lost what this owner wrote, and has not been given all of it again. */
   #damaged = false;
   #stopped = false;
@@ -107,10 +112,11 @@ export class ShardHost {
 
   /** Takes the shard's lease, loads it from Redis and starts watching. */
   static async open(context: HostContext, id: ShardId, shards: number): Promise<ShardHost> {
+    const takenAt = context.clock.now();
     const store = await ShardStore.take(context.store, id);
     const host = new ShardHost(context, id, shards, store);
     try {
-      await host.#load();
+      await host.#load(takenAt);
     } catch (error) {
       await host.stop('not loaded');
       throw error;
@@ -178,7 +184,7 @@ export class ShardHost {
           heardAgeMs: 0,
           dead: false,
           candidates: 0,
-          fresh: true,
+          firstAskMs: SPREAD,
           site: this.#context.sites.number(sa.site),
         }),
       );
@@ -288,16 +294,18 @@ export class ShardHost {
     this.#context.onLost(this);
   }
 
-  async #load(): Promise<void> {
-    const { clock, sites } = this.#context;
+  /** @param takenAt when the lease was taken, or last renewed, ms on the clock */
+  async #load(takenAt: number): Promise<void> {
+    const { sites } = this.#context;
     this.records = new ShardRecords();
-    const leaseUntil = clock.now() + LEASE_MS;
     this.#task = this.#startTask();
     this.#probePort = await this.#task.ready;
     this.#path ??= await this.#store.readPath();
     if (this.#path) this.#task.send({ type: 'path', path: this.#path });
-    this.#task.send({ type: 'lease', untilMs: leaseUntil });
     const [checkpoint, dead] = await Promise.all([this.#store.readCheckpoint(), this.#store.readDead()]);
+    // A former owner that could not be asked believes for so long that the shard is still its own.
+    this.#ownFromMs = checkpoint && !checkpoint.final ? this.#context.formerUntilMs : takenAt;
+    this.#task.send({ type: 'lease', fromMs: this.#ownFromMs, untilMs: takenAt + LEASE_MS });
     for await (const page of this.#store.readSas()) {
       const sas = page.map((stored) => {
         const { sa, keys } = decodeStored(stored.sa, stored.keys);
@@ -344,7 +352,7 @@ export class ShardHost {
     this.#context.clock.after(RESTART_MS, async () => {
       if (this.#stopped) return;
       try {
-        await this.#load();
+        await this.#load(this.#context.clock.now() - LEASE_MS);
         // Handles are new: the headend must learn them.
         this.#stream?.end('shard restarted');
         this.#stream = undefined;
@@ -361,7 +369,7 @@ export class ShardHost {
     try {
       const until = clock.now() + LEASE_MS;
       await this.#renew();
-      this.#task.send({ type: 'lease', untilMs: until });
+      this.#task.send({ type: 'lease', fromMs: this.#ownFromMs, untilMs: until });
       if (this.#damaged) await this.#repair();
       if (++this.#round % LOOK_ROUNDS === 0) await this.look();
       this.#keep(await this.#task.ask('checkpoint'));

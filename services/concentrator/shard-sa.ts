@@ -6,15 +6,16 @@ import type { CheckpointRow } from '../../workers/checkpoint.ts';
 import { findSuite, SUITES } from '../../workers/ike/algorithms.ts';
 import { MAX_CANDIDATES } from '../../workers/ike/liveness.ts';
 import { keyMaterial, splitKeyMaterial } from '../../workers/ike/sessions.ts';
+import { SPREAD } from '../../workers/liveness/machine.ts';
 import { Mode, type Policy } from '../../workers/liveness/policy.ts';
 import type { ShardSa } from '../../workers/protocol.ts';
 import { spiWords } from '../spi.ts';
-import type { Checkpoint } from '../store/shard-store.ts';
+import { type Checkpoint, LEASE_MS } from '../store/shard-store.ts';
 
 /** IKE's port with NAT traversal (RFC 3948). */
 const NAT_T_PORT = 4500;
 
-type Known = Pick<ShardSa, 'nextMid' | 'heardAgeMs' | 'dead' | 'candidates' | 'site' | 'fresh'>;
+type Known = Pick<ShardSa, 'nextMid' | 'heardAgeMs' | 'dead' | 'candidates' | 'site' | 'firstAskMs'>;
 type Outside = Pick<ShardSa, 'dead' | 'site'>;
 type StoredForm = { readonly spi: string; readonly sa: Sa; readonly keys: SaKeys | undefined };
 
@@ -44,15 +45,17 @@ export function resume(
   const { sa, keys, spi } = stored;
   const row = checkpoint?.rows.get(spi);
   const candidates = row ? candidateIds(row, checkpoint!, toPolicy(sa.policy!)) : 1;
+  const ageMs = row ? Math.max(0, checkpoint!.atUnix - row.heardUnix) : 0;
   // Ids that cannot be found again would make a living peer look dead: better not watched than killed.
   const lost = keys !== undefined && candidates > MAX_CANDIDATES;
   const resumed = toShardSa(handle, sa, keys, {
     ...known,
     nextMid: row?.nextMid ?? sa.nextMessageId,
-    // Time in which nobody watched does not count against a peer.
-    heardAgeMs: row ? Math.max(0, checkpoint!.atUnix - row.heardUnix) : 0,
+    // Evidence may have come that no checkpoint tells of: unless the former owner had stopped, it counts as come now.
+    heardAgeMs: row && checkpoint!.final ? ageMs : 0,
     candidates: lost ? 0 : candidates,
-    fresh: row?.fresh ?? true,
+    // The peer is asked when it would have been, so that those taken over together are not asked together.
+    firstAskMs: !row || row.fresh ? SPREAD : checkpoint!.final ? undefined : Math.max(0, sa.policy!.intervalMs - ageMs),
   });
   return lost ? { ...resumed, policy: { ...resumed.policy, mode: Mode.DISABLED } } : resumed;
 }
@@ -64,10 +67,10 @@ export function resume(
 export function candidateIds(row: CheckpointRow, { ageMs, final, atUnix }: Checkpoint, policy: Policy): number {
   const spacingMs = policy.intervalMs * (1 - policy.jitterPercent / 100);
   if (!row.outstanding) {
-    const quiet = policy.mode !== Mode.PERIODIC && !row.fresh && atUnix + ageMs < row.heardUnix + spacingMs;
+    const quiet = policy.mode !== Mode.PERIODIC && !row.fresh && atUnix + ageMs + LEASE_MS < row.heardUnix + spacingMs;
     if (final || quiet) return 1;
   }
-  return 2 + (final || spacingMs === 0 ? 0 : Math.floor(ageMs / spacingMs));
+  return 2 + (final || spacingMs === 0 ? 0 : Math.floor((ageMs + LEASE_MS) / spacingMs));
 }
 
 /** Keys as a shard holds them, back in the API's form. */

@@ -3,6 +3,7 @@
  * node died while the headend is away, drained before the node stops.
  */
 
+import { VOUCHER_MS } from '../../workers/canary.ts';
 import type { Logger } from '../log.ts';
 import { rank } from '../rendezvous.ts';
 import type { Bus, Word } from '../store/bus.ts';
@@ -12,7 +13,7 @@ import { countSas, type Lease, readHeadends, readLease } from '../store/shard-st
 import { type HostContext, ShardHost } from './shard-host.ts';
 
 /** Longest wait for a former owner to write its checkpoint, ms. */
-const YIELD_MS = 500;
+const YIELD_MS = 400;
 const YIELD_POLL_MS = 10;
 /** A shard without an owner is left to its own headend's stream for so long, ms. */
 const ORPHAN_MS = 3_000;
@@ -21,7 +22,7 @@ const DRAIN_POLL_MS = 50;
 /** Long enough for a word to arrive, ms. */
 const WORD_MS = 100;
 
-export type ShardsContext = Omit<HostContext, 'probe' | 'onLost'> & {
+export type ShardsContext = Omit<HostContext, 'probe' | 'onLost' | 'formerUntilMs'> & {
   readonly bus: Bus;
   readonly probeAddress: string;
   /** UDP port of shard 0; 0: any. */
@@ -133,13 +134,14 @@ export class Shards {
 
   async #open(key: string, id: ShardId, shards: number): Promise<ShardHost> {
     if (this.#closing) throw new Error('this node is about to stop');
-    await this.#askForYield(id);
+    const formerUntilMs = await this.#askForYield(id);
     const port = this.#takePort(id.shard);
     try {
       const host: ShardHost = await ShardHost.open(
         {
           ...this.#context,
           probe: { address: this.#context.probeAddress, port },
+          formerUntilMs,
           onLost: (lost) => this.#gone(key, lost),
         },
         id,
@@ -154,19 +156,30 @@ export class Shards {
     }
   }
 
-  /** A former owner that lives writes its checkpoint first: then the new one knows the message ids exactly. */
-  async #askForYield(id: ShardId): Promise<void> {
+  /**
+   * A former owner that lives writes its checkpoint first: then the new one knows the message ids exactly. One that does
+   * not answer may live all the same.
+   * @returns until when it may believe that the shard is its own, ms on the clock
+   */
+  async #askForYield(id: ShardId): Promise<number> {
     const { store, bus, clock } = this.#context;
+    const begunAt = clock.now();
     const lease = await readLease(store.redis, id);
-    if (!lease?.valid || lease.node === store.node) return;
+    if (!lease || lease.released || lease.node === store.node) return begunAt;
+    // Its headend may have vouched for it until a moment ago.
+    let untilMs = begunAt + Math.max(VOUCHER_MS, lease.remainingMs);
+    if (!lease.valid) return untilMs;
     bus.say({ word: 'yield', ...id, epoch: String(lease.epoch), to: store.node });
     const deadline = clock.now() + YIELD_MS;
     while (clock.now() < deadline) {
       await clock.sleep(YIELD_POLL_MS);
       const now = await readLease(store.redis, id);
-      if (!now?.valid || now.epoch !== lease.epoch) return;
+      if (!now || now.released) return begunAt;
+      untilMs = Math.max(untilMs, clock.now() + now.remainingMs);
+      if (!now.valid || now.epoch !== lease.epoch) return untilMs;
     }
     this.#log.info({ ...id, from: lease.node }, 'former owner did not answer');
+    return untilMs;
   }
 
   async #adopt(): Promise<void> {
@@ -175,7 +188,9 @@ export class Shards {
     if (this.#adopting || this.#closing || !candidates.some(({ id }) => id === store.node)) return;
     this.#adopting = true;
     try {
-      for (const { id, shards, lease } of await this.#leases()) {
+      // A node looks only after those that would be its own.
+      const mine = (id: ShardId) => rank(name(id), candidates, (member) => member.id)[0]!.id === store.node;
+      for (const { id, shards, lease } of await this.#leases(mine)) {
         const key = name(id);
         if (!lease || lease.valid || this.#hosts.has(key)) {
           this.#orphans.delete(key);
@@ -184,7 +199,6 @@ export class Shards {
         const since = this.#orphans.get(key) ?? clock.now();
         this.#orphans.set(key, since);
         if (clock.now() - since < ORPHAN_MS) continue;
-        if (rank(key, candidates, (member) => member.id)[0]!.id !== store.node) continue;
         const sas = await countSas(store.redis, id);
         if (sas === 0 || this.peers + sas > maxPeers) continue;
         this.#log.warn({ ...id, from: lease.node, sas }, 'shard without an owner: adopted');
@@ -197,17 +211,15 @@ export class Shards {
     }
   }
 
-  /** Every shard there is, with its lease. */
-  async #leases(): Promise<{ id: ShardId; shards: number; lease: Lease | undefined }[]> {
+  /** Every shard there is, or those wanted, with its lease. */
+  async #leases(wanted = (_: ShardId) => true): Promise<{ id: ShardId; shards: number; lease: Lease | undefined }[]> {
     const { redis } = this.#context.store;
     const headends = await readHeadends(redis);
     return Promise.all(
       [...headends].flatMap(([headend, shards]) =>
-        Array.from({ length: shards }, async (_, shard) => ({
-          id: { headend, shard },
-          shards,
-          lease: await readLease(redis, { headend, shard }),
-        })),
+        Array.from({ length: shards }, (_, shard) => ({ headend, shard }))
+          .filter(wanted)
+          .map(async (id) => ({ id, shards, lease: await readLease(redis, id) })),
       ),
     );
   }

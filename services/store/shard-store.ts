@@ -8,7 +8,7 @@ import { type FencedScript, runFenced, runScript } from './scripts.ts';
 import type { Vault } from './vault.ts';
 
 /** How long a lease holds unless renewed, ms. */
-export const LEASE_MS = 5_000;
+export const LEASE_MS = 2_500;
 /** Verdicts kept in a shard's log, roughly. */
 export const VERDICT_LOG_LENGTH = 100_000;
 /** SAs read from Redis at a time. */
@@ -22,6 +22,8 @@ export type Lease = {
   readonly epoch: bigint;
   readonly node: string;
   readonly valid: boolean;
+  /** How long it still holds, ms. */
+  readonly remainingMs: number;
   /** Its holder gave it back. */
   readonly released: boolean;
 };
@@ -291,7 +293,13 @@ export async function acknowledgeVerdict(
 export async function readLease(redis: RedisClient, id: ShardId): Promise<Lease | undefined> {
   const [{ epoch, node, until }, now] = await Promise.all([redis.hgetall(shardKeys(id).lease), redisNow(redis)]);
   if (epoch === undefined || node === undefined) return undefined;
-  return { epoch: BigInt(epoch), node, valid: Number(until) > now, released: until === '0' };
+  return {
+    epoch: BigInt(epoch),
+    node,
+    valid: Number(until) > now,
+    remainingMs: Math.max(0, Number(until) - now),
+    released: until === '0',
+  };
 }
 
 /** Redis's clock, Unix ms. */

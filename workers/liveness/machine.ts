@@ -44,6 +44,8 @@ const LATE_SHARE = 0.25;
 const VOUCHER_RECHECK_MS = 10;
 /** How often a blocked peer is looked at again, ms. */
 const BLOCKED_RECHECK_MS = 250;
+/** First ask at a time spread by handle. */
+export const SPREAD = -1;
 /** How often a peer is asked whose verdict is held back, at least, ms. */
 const HELD_RECHECK_MS = 30_000;
 
@@ -60,6 +62,7 @@ export class Machine {
   /** Until when that canary speaks for the path, ms. */
   #vouchedUntil = Number.NEGATIVE_INFINITY;
   /** Until when ownership of the shard is known, ms; speaks for an open path. */
+  #leaseFrom = Number.NEGATIVE_INFINITY;
   #leaseUntil = Number.NEGATIVE_INFINITY;
   #pathOpen = false;
 
@@ -76,8 +79,9 @@ export class Machine {
    * @param heardAtMs last evidence; for a new SA the moment it was set up
    * @param gated probes need a vouched path
    * @param ready a gated peer may be probed
-   * @param spreadFirst ask once early, at a time spread over the first interval by handle, unless evidence comes
-   *   before: peers added together are not asked together, and keys and message id prove themselves early
+   * @param firstAskMs ask once early, after so long, unless evidence comes before: keys and message id prove themselves
+   *   early, and a suspicion proper begins only when the interval is over; {@link SPREAD}: at a time spread over the
+   *   first interval by handle, so that peers added together are not asked together
    * @param site its site label as a number
    */
   add(
@@ -87,9 +91,9 @@ export class Machine {
     {
       gated = false,
       ready = true,
-      spreadFirst = false,
+      firstAskMs,
       site = 0,
-    }: { gated?: boolean; ready?: boolean; spreadFirst?: boolean; site?: number } = {},
+    }: { gated?: boolean; ready?: boolean; firstAskMs?: number | undefined; site?: number } = {},
   ): void {
     if (handle >= this.peers.capacity) this.#grow(handle + 1);
     const { peers } = this;
@@ -101,10 +105,15 @@ export class Machine {
     peers.probeAt[handle] = Number.NEGATIVE_INFINITY;
     peers.cycleAt[handle] = heardAtMs;
     peers.attempt[handle] = 0;
-    peers.flags[handle] = (gated ? Flag.GATED : 0) | (ready ? Flag.READY : 0) | (spreadFirst ? Flag.FRESH : 0);
+    const early = firstAskMs !== undefined;
+    peers.flags[handle] = (gated ? Flag.GATED : 0) | (ready ? Flag.READY : 0) | (early ? Flag.FRESH : 0);
     this.#watch(handle, policy);
-    if (spreadFirst && peers.state[handle]! === State.ALIVE)
-      this.#wheel.schedule(handle, this.#now + spread(handle) * policy.intervalMs);
+    if (!early || peers.state[handle]! !== State.ALIVE) return;
+    const spreadMs = Math.floor(spread(handle) * policy.intervalMs);
+    this.#wheel.schedule(
+      handle,
+      this.#now + (firstAskMs === SPREAD ? spreadMs : Math.min(firstAskMs, policy.intervalMs)),
+    );
   }
 
   /** Changes policy and interlock of a peer in care, keeping what is known of its liveness. */
@@ -198,8 +207,12 @@ export class Machine {
     this.#vouchedUntil = untilMs;
   }
 
-  /** The shard is known to be ours until `untilMs`; `pathOpen`: that is all an open path needs. */
-  own(untilMs: number, pathOpen: boolean): void {
+  /**
+   * The shard is known to be ours, and nobody else's any more, from `fromMs` until `untilMs`: before, nothing gated is
+   * probed. `pathOpen`: that is all an open path needs.
+   */
+  own(fromMs: number, untilMs: number, pathOpen: boolean): void {
+    this.#leaseFrom = fromMs;
     this.#leaseUntil = untilMs;
     this.#pathOpen = pathOpen;
   }
@@ -361,7 +374,9 @@ export class Machine {
 
   /** Whether the interlock lets this peer be probed now. */
   #open(handle: number): boolean {
-    return !this.#gated(handle) || ((this.peers.flags[handle]! & Flag.READY) !== 0 && this.#now < this.#vouchedUntil);
+    const flags = this.peers.flags[handle]!;
+    if ((flags & Flag.GATED) !== 0 && this.#now < this.#leaseFrom) return false;
+    return !this.#gated(handle) || ((flags & Flag.READY) !== 0 && this.#now < this.#vouchedUntil);
   }
 
   /** Whether this peer's probes need a vouched path: not on an open one, while the shard is surely ours. */

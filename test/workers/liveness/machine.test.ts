@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { Machine } from '../../../workers/liveness/machine.ts';
+import { Machine, SPREAD } from '../../../workers/liveness/machine.ts';
 import { State } from '../../../workers/liveness/peers.ts';
 import { Mode, type Policy } from '../../../workers/liveness/policy.ts';
 
@@ -23,7 +23,7 @@ function rig(policy: Partial<Policy> = {}, { gated = false, ready = true, spread
     verdict: (_handle, earliest) => verdicts.push({ at: now, earliest }),
     recovered: (_handle, _first, attempts) => recoveries.push(attempts),
   });
-  machine.add(0, { ...POLICY, ...policy }, 0, { gated, ready, spreadFirst });
+  machine.add(0, { ...POLICY, ...policy }, 0, { gated, ready, firstAskMs: spreadFirst ? SPREAD : undefined });
   const run = (until: number, each: () => void = () => {}) => {
     while (now < until) {
       now += STEP_MS;
@@ -215,7 +215,7 @@ describe('a first probe that is spread', () => {
       recovered: () => {},
     });
     const answered: number[] = [];
-    for (let handle = 0; handle < count; handle++) machine.add(handle, POLICY, 0, { spreadFirst: true });
+    for (let handle = 0; handle < count; handle++) machine.add(handle, POLICY, 0, { firstAskMs: SPREAD });
     while (now < 9_990) {
       now += STEP_MS;
       machine.advance(now);
@@ -275,7 +275,7 @@ test('property: whatever happens, no verdict before last evidence + interval + r
           },
           recovered: () => {},
         });
-        machine.add(0, policy, 0, { gated, spreadFirst });
+        machine.add(0, policy, 0, { gated, firstAskMs: spreadFirst ? SPREAD : undefined });
         const ordered = [...events].sort((a, b) => a.at - b.at);
         const hear = (at: number) => {
           evidence = Math.max(evidence, at);
