@@ -1,7 +1,7 @@
 /**
  * Checkpoints of liveness: what a new owner needs to go on. Written in chunks of neighbouring handles, and only those
- * in which something changed. A row, 29 bytes, big-endian: SPIs (16), next message id (4), last evidence as Unix ms
- * (float64, 8), flags (1).
+ * in which something changed. A row, 30 bytes, big-endian: SPIs (16), next message id (4), last evidence as Unix ms
+ * (float64, 8), flags (1), and how far above that id the true one may be (1).
  */
 
 import type { SessionTable } from './ike/sessions.ts';
@@ -11,7 +11,7 @@ import type { CheckpointChunk } from './protocol.ts';
 
 const CHUNK_BITS = 9;
 const CHUNK = 1 << CHUNK_BITS;
-export const ROW_LENGTH = 29;
+export const ROW_LENGTH = 30;
 
 const RowFlag = { OUTSTANDING: 1, FRESH: 2 } as const;
 
@@ -24,6 +24,8 @@ export type CheckpointRow = {
   readonly outstanding: boolean;
   /** Not asked yet since it was added. */
   readonly fresh: boolean;
+  /** After a takeover, until the peer has answered: the next id is `nextMid` or up to so many above. */
+  readonly doubt: number;
 };
 
 /** Marks and collects the chunks that changed since they were last collected. */
@@ -39,6 +41,11 @@ export class CheckpointWriter {
       this.#dirty = wider;
     }
     this.#dirty[chunk] = 1;
+  }
+
+  /** Something about every handle counts as changed. */
+  touchAll(): void {
+    this.#dirty.fill(1);
   }
 
   /**
@@ -70,6 +77,7 @@ function encode(first: number, sessions: SessionTable, { heardAt, flags }: PeerT
     at = bytes.writeDoubleBE(heardAt[handle]! + epochUnix, at);
     const outstanding = sessions.is(handle, SessionFlag.OUTSTANDING) ? RowFlag.OUTSTANDING : 0;
     at = bytes.writeUInt8(outstanding | (flags[handle]! & Flag.FRESH ? RowFlag.FRESH : 0), at);
+    at = bytes.writeUInt8(Math.max(0, sessions.topMid[handle]! - sessions.nextMid[handle]!), at);
   }
   return Uint8Array.from(bytes.subarray(0, at));
 }
@@ -84,5 +92,6 @@ export function* decodeChunk(chunk: Uint8Array): Generator<CheckpointRow> {
       heardUnix: bytes.readDoubleBE(at + 20),
       outstanding: (bytes[at + 28]! & RowFlag.OUTSTANDING) !== 0,
       fresh: (bytes[at + 28]! & RowFlag.FRESH) !== 0,
+      doubt: bytes[at + 29]!,
     };
 }

@@ -48,6 +48,8 @@ export type ToShard =
   | { readonly type: 'query'; readonly request: number; readonly handles: readonly number[] }
   | { readonly type: 'counters'; readonly request: number }
   | { readonly type: 'checkpoint'; readonly request: number }
+  /** The same for every SA, changed or not. */
+  | { readonly type: 'wholeCheckpoint'; readonly request: number }
   /** Keys, to be sealed and stored again. */
   | { readonly type: 'keys'; readonly request: number; readonly handles: readonly number[] }
   | { readonly type: 'stop' };
@@ -122,6 +124,7 @@ export type Answer = {
   readonly query: readonly PeerStatus[];
   readonly counters: ShardCounters;
   readonly checkpoint: readonly CheckpointChunk[];
+  readonly wholeCheckpoint: readonly CheckpointChunk[];
   readonly keys: readonly (SessionInput['keys'] | undefined)[];
 };
 

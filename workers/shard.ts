@@ -179,6 +179,10 @@ export class Shard {
       case 'endHold':
         for (const handle of message.handles) this.#machine.endHold(handle, message.drop);
         break;
+      case 'wholeCheckpoint':
+        this.#checkpoint.touchAll();
+        this.#answer(message.request, this.lastCheckpoint());
+        break;
       case 'keys':
         this.#answer(
           message.request,

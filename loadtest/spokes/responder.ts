@@ -1,8 +1,7 @@
-/** What a spoke does with a liveness check: authenticates it, answers the next one, repeats its answer to the last. */
+/** Spokes by number, each with its lives: they answer until they are killed. */
 
-import { FLAG_INITIATOR, FLAG_RESPONSE, isInformational, MARKER_LENGTH, Offset } from '../../workers/ike/message.ts';
-import { open, seal, sealedLength } from '../../workers/ike/sealed.ts';
 import { keyMaterial, SessionTable } from '../../workers/ike/sessions.ts';
+import { answerRequest, findRequest } from './answer.ts';
 import { type Identity, identityOf, LIVES } from './fleet.ts';
 
 export class Responder {
@@ -48,31 +47,11 @@ export class Responder {
 
   /** The answer to a datagram, valid until the next call, or undefined for none. */
   answer(request: Buffer): Buffer | undefined {
-    if (!isInformational(request, false)) return this.#refuse();
-    const sessions = this.#sessions;
-    const life = sessions.find(
-      request.readUInt32BE(Offset.SPI_I),
-      request.readUInt32BE(Offset.SPI_I + 4),
-      request.readUInt32BE(Offset.SPI_R),
-      request.readUInt32BE(Offset.SPI_R + 4),
-    );
+    const life = findRequest(this.#sessions, request);
     if (life < 0) return this.#refuse();
     if (this.#dead[life] === 1) return undefined;
-    const mid = request.readUInt32BE(Offset.MESSAGE_ID);
-    const expected = sessions.nextMid[life]!;
-    if (mid !== expected && mid + 1 !== expected) return this.#refuse();
-    const suite = sessions.suite(life);
-    if (!open(suite, sessions.sendKeys(life), request)) return this.#refuse();
-    sessions.nextMid[life] = mid + 1;
-    const response = this.#out.subarray(0, sealedLength(suite, 0));
-    request.copy(response, 0, 0, Offset.BODY);
-    response[Offset.FLAGS] = FLAG_RESPONSE | FLAG_INITIATOR;
-    response.writeUInt32BE(response.length - MARKER_LENGTH, Offset.LENGTH);
-    response.writeUInt16BE(response.length - Offset.SK, Offset.SK_LENGTH);
-    // The IV is a function of the message, so that a repeated answer is bit for bit the same.
-    response.fill(0x5a, Offset.BODY, Offset.BODY + suite.ivLength);
-    response.writeUInt32BE(mid, Offset.BODY + 4);
-    seal(suite, sessions.receiveKeys(life), response, 0);
+    const response = answerRequest(this.#sessions, life, request, this.#out);
+    if (!response) return this.#refuse();
     this.answered++;
     this.lastAnswer[life] = Date.now();
     return response;

@@ -75,6 +75,10 @@ export class Agent implements AgentSide {
               dataPlane.connected(shard, probe, held);
             },
             held: (spis) => dataPlane.held(spis),
+            lost: (spis) => {
+              log.error({ shard, sas: spis.length }, 'the cluster has lost SAs that it held');
+              dataPlane.lost(spis);
+            },
             released: (spi, mid) => dataPlane.released(spi, mid),
             disconnected: () => dataPlane.disconnected(shard),
             verdicts: (verdicts) => {

@@ -48,6 +48,11 @@ export interface DataPlane {
   connected(shard: number, probe: ProbeSource, held: readonly HeldSa[]): void;
   /** The node holds these SAs, durably, as last told. SPI pairs in hex. */
   held(spis: readonly string[]): void;
+  /**
+   * The cluster held these SAs with their keys and has lost them: nobody knows their next message ids. Each must be
+   * replaced, as by rekeying; until then nobody watches it. SPI pairs in hex.
+   */
+  lost(spis: readonly string[]): void;
   /** The node has let an SA go that was removed; `nextMessageId` is the first id it never used, undefined without keys. */
   released(spi: string, nextMessageId: number | undefined): void;
   /** The stream of the shard broke. */

@@ -26,6 +26,8 @@ export class Registration {
   /** What the node holds, as far as it has said. */
   readonly #held = new Map<string, Held>();
   readonly #spiByHandle = new Map<number, string>();
+  /** SAs with keys that a node has ever held: it has used message ids of theirs that nobody else knows. */
+  readonly #used = new Set<string>();
   readonly #toUpsert = new Set<string>();
   readonly #toRemove = new Set<string>();
   #inventory: Map<string, Held> | undefined;
@@ -45,6 +47,7 @@ export class Registration {
   remove(id: SpiPair): void {
     const spi = spiHex(id);
     if (!this.#forget(spi)) return;
+    this.#used.delete(spi);
     this.#toUpsert.delete(spi);
     this.#toRemove.add(spi);
   }
@@ -77,20 +80,31 @@ export class Registration {
     return spi === undefined ? undefined : this.#wanted.get(spi);
   }
 
-  /** The node says what it holds, in batches. On the last one the difference becomes what is to be sent. */
-  takeInventory(batch: Inventory): void {
+  /**
+   * The node says what it holds, in batches. On the last one the difference becomes what is to be sent.
+   * @returns SAs that the cluster held and has lost, and with them their message ids: not to be registered again
+   */
+  takeInventory(batch: Inventory): string[] {
     this.#inventory ??= new Map();
     batch.handles.forEach((handle, n) => {
       const id = { initiatorSpi: batch.initiatorSpis[n]!, responderSpi: batch.responderSpis[n]! };
       this.#inventory!.set(spiHex(id), { handle, revision: batch.revisions[n]! });
     });
-    if (!batch.complete) return;
+    if (!batch.complete) return [];
     this.#held.clear();
     this.#spiByHandle.clear();
     for (const [spi, held] of this.#inventory) this.#hold(spi, held);
     this.#inventory = undefined;
-    for (const [spi, sa] of this.#wanted) if (this.#held.get(spi)?.revision !== sa.revision) this.#toUpsert.add(spi);
+    const lost: string[] = [];
+    for (const [spi, sa] of this.#wanted) {
+      const held = this.#held.get(spi);
+      if (!held && this.#used.has(spi)) {
+        this.#toUpsert.delete(spi);
+        lost.push(spi);
+      } else if (held?.revision !== sa.revision) this.#toUpsert.add(spi);
+    }
     if (this.#complete) this.#removeSurplus();
+    return lost;
   }
 
   /** All that is wanted has been told: from now on what the node holds beyond it is surplus. */
@@ -124,7 +138,11 @@ export class Registration {
   /** The node has done a batch. */
   done(batch: Batch, handles: readonly number[]): void {
     if (batch.kind === 'upsert')
-      batch.sas.forEach((sa, n) => this.#hold(spiHex(sa.id!), { handle: handles[n]!, revision: sa.revision }));
+      batch.sas.forEach((sa, n) => {
+        const spi = spiHex(sa.id!);
+        this.#hold(spi, { handle: handles[n]!, revision: sa.revision });
+        if (sa.keys && this.#wanted.has(spi)) this.#used.add(spi);
+      });
     else
       for (const id of batch.ids) {
         const spi = spiHex(id);

@@ -73,6 +73,15 @@ export class SimulatedDataPlane implements DataPlane {
 
   held(): void {}
 
+  lost(spis: readonly string[]): void {
+    // There is nothing here that could rekey: simulated SAs that are lost are gone.
+    for (const spi of spis) {
+      const sa = this.#sas.get(spi);
+      if (!this.#sas.delete(spi)) continue;
+      this.#agent.remove(sa!.id!);
+    }
+  }
+
   released(): void {}
 
   disconnected(): void {}

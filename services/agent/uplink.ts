@@ -53,6 +53,8 @@ export type UplinkEvents = {
   disconnected(): void;
   /** These SAs are durably in the node's care. */
   held(spis: readonly string[]): void;
+  /** The cluster held these SAs and has lost them, and their message ids with them. */
+  lost(spis: readonly string[]): void;
   /** An SA removed is out of the node's care. */
   released(spi: string, nextMessageId: number | undefined): void;
   verdicts(verdicts: readonly Verdict[]): void;
@@ -228,7 +230,8 @@ export class ShardUplink {
             nextMessageId: midOf(nextMessageIds[n]!),
           });
         });
-        this.registration.takeInventory(message.value);
+        const lost = this.registration.takeInventory(message.value);
+        if (lost.length > 0) this.#events.lost(lost);
         if (complete) this.#synchronized();
         break;
       }

@@ -12,7 +12,6 @@ import {
   SettleDeadLettersResponseSchema,
 } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { VerdictSchema } from '../../proto/gen/dpd/v1/types_pb.js';
-import { systemClock } from '../clock.ts';
 import { ApiError, rejectIfInvalid } from '../grpc/errors.ts';
 import { type DeadLetter, FailoverStore } from '../store/failover-store.ts';
 import type { ConcentratorNode } from './node.ts';
@@ -66,7 +65,7 @@ export async function settleDeadLetters(
     if (drop) settled += Number(await store.drop(id));
     else {
       const verdict = { ...verdictOf(letter), attempt: letter.attempts };
-      settled += Number(await store.replay(id, letter.attempts, toBinary(VerdictSchema, verdict), systemClock.wall()));
+      settled += Number(await store.replay(id, letter.attempts, toBinary(VerdictSchema, verdict)));
       shards.add(shard);
     }
   }

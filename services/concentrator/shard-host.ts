@@ -32,6 +32,8 @@ const HOUSEKEEPING_MS = 800;
 /** How often somebody's question for evidence is looked for without being told, in rounds of housekeeping. */
 const LOOK_ROUNDS = 5;
 const RESTART_MS = 500;
+/** Waits before a shard that Redis has forgotten is taken again, ms. */
+const RETAKE_MS = { attended: 3_000, alone: 10_000, longest: 60_000 };
 /** Longest wait for verdicts on their way into the log when the shard is given up, ms. */
 const VERDICTS_MS = 1_000;
 
@@ -87,6 +89,9 @@ export class ShardHost {
   #formerCheckpoints = true;
   /** Nobody else can believe any more that the shard is his: ms on the clock. */
   #ownFromMs = 0;
+  /** When the last renewal that Redis took was sent, and when it first said that it knows nothing, ms on the clock. */
+  #renewedAt = 0;
+  #forgottenAt: number | undefined;
   /** Redis lost what this owner wrote, and has not been given all of it again. */
   #damaged = false;
   #stopped = false;
@@ -116,6 +121,7 @@ export class ShardHost {
     const store = await ShardStore.take(context.store, id);
     const host = new ShardHost(context, id, shards, store);
     try {
+      host.#renewedAt = takenAt;
       await host.#load(takenAt);
     } catch (error) {
       await host.stop('not loaded');
@@ -382,9 +388,13 @@ export class ShardHost {
 
   async #renew(): Promise<void> {
     try {
+      const sentAt = this.#context.clock.now();
       await this.#store.renew();
+      this.#renewedAt = sentAt;
+      this.#forgottenAt = undefined;
     } catch (error) {
       if (!(error instanceof ForgottenError || error instanceof LostWritesError)) throw error;
+      if (error instanceof ForgottenError && !this.#mayRetake()) throw error;
       this.#log.error({ reason: error.message }, 'Redis lost what was written: it is written again');
       this.#damaged = true;
       if (error instanceof ForgottenError) await this.#store.retake();
@@ -392,6 +402,9 @@ export class ShardHost {
   }
 
   async #repair(): Promise<void> {
+    // Message ids first: an SA that the next owner finds without them would be asked with the wrong one.
+    this.#keep(await this.#task.ask('wholeCheckpoint'));
+    await this.#writeCheckpoint();
     await writeAgain({
       store: this.#store,
       shards: this.shards,
@@ -403,6 +416,20 @@ export class ShardHost {
     this.#formerCheckpoints = true;
     this.#damaged = false;
     this.#log.warn({ sas: this.records.set.count, epoch: this.epoch }, 'written again');
+  }
+
+  /**
+   * Redis has forgotten who owns the shard. Whoever has had it all the time takes it again at once; one that was cut off or
+   * suspended may have lost it unknowingly, and lets others go first: a headend's stream that stands speaks for it,
+   * and the less time it has missed.
+   */
+  #mayRetake(): boolean {
+    const now = this.#context.clock.now();
+    this.#forgottenAt ??= now;
+    const missedMs = now - this.#renewedAt;
+    if (missedMs < LEASE_MS) return true;
+    const waitMs = this.attended ? RETAKE_MS.attended : RETAKE_MS.alone + Math.min(missedMs, RETAKE_MS.longest);
+    return now - this.#forgottenAt >= waitMs;
   }
 
   /** Tells failover workers how the SAs fare that took over from dead ones. */

@@ -14,6 +14,7 @@ import { type Checkpoint, LEASE_MS } from '../store/shard-store.ts';
 
 /** IKE's port with NAT traversal (RFC 3948). */
 const NAT_T_PORT = 4500;
+const UNKNOWN_CANDIDATES = 4;
 
 type Known = Pick<ShardSa, 'nextMid' | 'heardAgeMs' | 'dead' | 'candidates' | 'site' | 'firstAskMs'>;
 type Outside = Pick<ShardSa, 'dead' | 'site'>;
@@ -44,7 +45,8 @@ export function resume(
 ): ShardSa {
   const { sa, keys, spi } = stored;
   const row = checkpoint?.rows.get(spi);
-  const candidates = row ? candidateIds(row, checkpoint!, toPolicy(sa.policy!)) : 1;
+  // Without a row it was registered a moment before the former owner died, and may have been asked already.
+  const candidates = row ? candidateIds(row, checkpoint!, toPolicy(sa.policy!)) : UNKNOWN_CANDIDATES;
   const ageMs = row ? Math.max(0, checkpoint!.atUnix - row.heardUnix) : 0;
   // Ids that cannot be found again would make a living peer look dead: better not watched than killed.
   const lost = keys !== undefined && candidates > MAX_CANDIDATES;
@@ -62,15 +64,15 @@ export function resume(
 
 /**
  * Message ids that may be the next one. The former owner may have gone on after its last checkpoint, for as long as that
- * is old; the request that was under way may have been answered.
+ * is old; the request that was under way may have been answered; and he may not have known it himself.
  */
 export function candidateIds(row: CheckpointRow, { ageMs, final, atUnix }: Checkpoint, policy: Policy): number {
   const spacingMs = policy.intervalMs * (1 - policy.jitterPercent / 100);
   if (!row.outstanding) {
     const quiet = policy.mode !== Mode.PERIODIC && !row.fresh && atUnix + ageMs + LEASE_MS < row.heardUnix + spacingMs;
-    if (final || quiet) return 1;
+    if (final || quiet) return 1 + row.doubt;
   }
-  return 2 + (final || spacingMs === 0 ? 0 : Math.floor((ageMs + LEASE_MS) / spacingMs));
+  return 2 + row.doubt + (final || spacingMs === 0 ? 0 : Math.floor((ageMs + LEASE_MS) / spacingMs));
 }
 
 /** Keys as a shard holds them, back in the API's form. */

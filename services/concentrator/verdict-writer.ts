@@ -187,7 +187,7 @@ export class VerdictWriter {
     await this.#chooseEndpoints(steps);
     await store.appendVerdicts(
       steps.map(({ spi, verdict }) => ({ spi, id: verdict.id, bytes: toBinary(VerdictSchema, verdict) })),
-      clock.wall() + FAILOVER_AFTER_MS,
+      FAILOVER_AFTER_MS,
     );
     // A hint for others; nothing depends on it.
     markDead(

@@ -14,6 +14,7 @@ import { knownDead } from '../store/dead-endpoints.ts';
 import { FailoverStore, type StoredFailover } from '../store/failover-store.ts';
 import type { ShardId } from '../store/keys.ts';
 import type { RedisClient } from '../store/redis.ts';
+import { redisNow } from '../store/shard-store.ts';
 import { begin, type FailoverLimits, LOOK_MS, type Pursuit, plan, type SuccessorState } from './plan.ts';
 
 /** Failovers looked at in one step. */
@@ -40,18 +41,21 @@ export class Pursuer {
   }
 
   /**
-   * Does what is due in a shard. Returns when to come again, Unix ms, or undefined if nothing is left.
+   * Does what is due in a shard. Returns after how long to come again, ms, or undefined if nothing is left. Times are
+   * Redis's: those of nodes may differ, and jump.
    * @param shards number of shards of the headend
    */
   async run(id: ShardId, shards: number): Promise<number | undefined> {
     const { clock, redis } = this.#context;
     const store = new FailoverStore(redis, id);
-    const deadline = clock.now() + RUN_MS;
-    while (clock.now() < deadline) {
-      const due = await store.readDue(clock.wall(), BATCH);
+    const began = clock.now();
+    const beganUnix = await redisNow(redis);
+    const now = () => Math.round(beganUnix + clock.now() - began);
+    while (clock.now() - began < RUN_MS) {
+      const due = await store.readDue(now(), BATCH);
       if (due.length === 0) {
         const next = await store.nextDue();
-        return next === undefined ? undefined : Math.min(next, clock.wall() + LOOK_MS);
+        return next === undefined ? undefined : Math.min(Math.max(0, next - now()), LOOK_MS);
       }
       const verdicts = due.map(({ verdict }) => fromBinary(VerdictSchema, verdict));
       const isDead = await knownDead(
@@ -61,10 +65,10 @@ export class Pursuer {
       );
       let deliver = false;
       for (const [n, failover] of due.entries())
-        deliver = (await this.#step(store, id, shards, failover, verdicts[n]!, isDead)) || deliver;
+        deliver = (await this.#step(store, id, shards, failover, verdicts[n]!, isDead, now())) || deliver;
       if (deliver) this.#context.bus.say({ word: 'look', ...id });
     }
-    return clock.wall();
+    return 0;
   }
 
   /** Returns true if the shard's owner has something to deliver. */
@@ -75,9 +79,9 @@ export class Pursuer {
     { id: verdictId, pursuit: stored, ack }: StoredFailover,
     verdict: Verdict,
     isDead: Awaited<ReturnType<typeof knownDead>>,
+    now: number,
   ): Promise<boolean> {
-    const { clock, log, limits } = this.#context;
-    const now = clock.wall();
+    const { log, limits } = this.#context;
     const pursuit = stored
       ? (JSON.parse(stored) as Pursuit)
       : { ...begin(now, verdict.nextEndpoint), attempt: verdict.attempt };

@@ -98,6 +98,6 @@ async function work(pursuer: Pursuer, job: Job<JobData>, token: string | undefin
   if (token === undefined) throw new UnrecoverableError('a job without a lock');
   const again = await pursuer.run({ headend, shard }, shards);
   if (again === undefined) return;
-  await job.moveToDelayed(again, token);
+  await job.moveToDelayed(Date.now() + again, token);
   throw new DelayedError();
 }

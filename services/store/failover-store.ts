@@ -108,13 +108,13 @@ export class FailoverStore {
   }
 
   /** Takes a failover up again. False if it is not among those given up. */
-  async replay(id: string, attempt: number, verdict: Uint8Array, dueUnix: number): Promise<boolean> {
+  async replay(id: string, attempt: number, verdict: Uint8Array): Promise<boolean> {
     const { deadLetters, failover, attempts, unacked, verdicts, due } = this.#keys;
     const reply = await runScript(
       this.#redis,
       'replay-failover',
       [deadLetters, failover, attempts, unacked, verdicts, due],
-      [id, attempt, Buffer.from(verdict), VERDICT_LOG_LENGTH, dueUnix],
+      [id, attempt, Buffer.from(verdict), VERDICT_LOG_LENGTH],
     );
     return reply === 1;
   }

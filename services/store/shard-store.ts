@@ -196,17 +196,20 @@ export class ShardStore {
     if (former.length > 0) await this.#context.redis.hdel(this.#keys.checkpoint, ...former);
   }
 
-  /** Appends verdicts to the log, once each however often it is called. */
+  /**
+   * Appends verdicts to the log, once each however often it is called.
+   * @param failoverAfterMs when their failovers are looked at for the first time, from now
+   */
   async appendVerdicts(
     verdicts: readonly { spi: string; id: string; bytes: Uint8Array }[],
-    failoverDueUnix: number,
+    failoverAfterMs: number,
   ): Promise<void> {
     const { lease, verdicts: log, unacked, dead, failover, due } = this.#keys;
     const rows = verdicts.flatMap(({ spi, id, bytes }) => [spi, id, Buffer.from(bytes)]);
     await this.#write(
       'append-verdicts',
       [lease, log, unacked, dead, failover, due],
-      [VERDICT_LOG_LENGTH, Math.round(failoverDueUnix), ...rows],
+      [VERDICT_LOG_LENGTH, failoverAfterMs, ...rows],
       this.#context.replicas,
     );
   }
@@ -303,7 +306,7 @@ export async function readLease(redis: RedisClient, id: ShardId): Promise<Lease 
 }
 
 /** Redis's clock, Unix ms. */
-async function redisNow(redis: RedisClient): Promise<number> {
+export async function redisNow(redis: RedisClient): Promise<number> {
   const [seconds, micros] = await redis.time();
   return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
 }

@@ -168,6 +168,14 @@ export class StrongSwanDataPlane implements DataPlane {
     }
   }
 
+  lost(spis: readonly string[]): void {
+    // Out of the book, vici's list will show them as unknown, and they are rekeyed to learn their successors' keys.
+    for (const spi of spis) {
+      const record = this.#book.get(spi);
+      if (record) this.#book.drop(record);
+    }
+  }
+
   released(spi: string, nextMessageId: number | undefined): void {
     if (this.#stopping) this.#released.set(spi, nextMessageId);
   }

@@ -19,8 +19,13 @@ export async function applyVerdict(
   log: Logger,
 ): Promise<Applied> {
   const spi = spiHex(verdict.sa!);
-  const sa = (await listSas(vici)).find((listed) => listed.spi === spi);
-  if (!sa && verdict.attempt === 0) return { outcome: Outcome.SA_GONE, detail: `no SA ${spi}` };
+  const listed = await listSas(vici);
+  const sa = listed.find((other) => other.spi === spi);
+  // Gone, but with no other way up: whoever deleted it did not get any further.
+  const connections = new Set(verdict.endpoints.map(({ connection }) => connection));
+  const replaced = listed.some((other) => other.established && connections.has(other.connection));
+  if (!sa && verdict.attempt === 0 && (replaced || verdict.action !== Action.FAILOVER))
+    return { outcome: Outcome.SA_GONE, detail: `no SA ${spi}` };
   // By charon's own number, which names exactly this SA and is never given to another.
   if (sa) await vici.request('terminate', { 'ike-id': sa.uniqueId, force: 'yes' });
   if (verdict.action !== Action.FAILOVER || verdict.endpoints.length < 2)
@@ -35,7 +40,7 @@ export async function applyVerdict(
     log.warn({ peer: verdict.peerId, connection, reason }, 'endpoint did not come up');
     return { outcome: Outcome.FAILOVER_FAILED, detail: `${connection}: ${reason}`.slice(0, 400) };
   }
-  const up = (await listSas(vici)).find((listed) => listed.connection === connection && listed.established);
+  const up = (await listSas(vici)).find((other) => other.connection === connection && other.established);
   return {
     outcome: Outcome.FAILED_OVER,
     detail: `${connection} up to ${address}`,

@@ -1,0 +1,41 @@
+/** A spoke's answer to a liveness check: authenticates it, answers the next id, repeats its answer to the last. */
+
+import { FLAG_INITIATOR, FLAG_RESPONSE, isInformational, MARKER_LENGTH, Offset } from '../../workers/ike/message.ts';
+import { open, seal, sealedLength } from '../../workers/ike/sealed.ts';
+import type { SessionTable } from '../../workers/ike/sessions.ts';
+
+/** Handle of the SA that a request names, or -1 if it is no liveness check of an SA held here. */
+export function findRequest(sessions: SessionTable, request: Buffer): number {
+  if (!isInformational(request, false)) return -1;
+  return sessions.find(
+    request.readUInt32BE(Offset.SPI_I),
+    request.readUInt32BE(Offset.SPI_I + 4),
+    request.readUInt32BE(Offset.SPI_R),
+    request.readUInt32BE(Offset.SPI_R + 4),
+  );
+}
+
+/** Writes the answer into `out`, or returns undefined where a spoke stays silent. `nextMid` is the spoke's expectation. */
+export function answerRequest(
+  sessions: SessionTable,
+  handle: number,
+  request: Buffer,
+  out: Buffer,
+): Buffer | undefined {
+  const mid = request.readUInt32BE(Offset.MESSAGE_ID);
+  const expected = sessions.nextMid[handle]!;
+  if (mid !== expected && mid + 1 !== expected) return undefined;
+  const suite = sessions.suite(handle);
+  if (!open(suite, sessions.sendKeys(handle), request)) return undefined;
+  sessions.nextMid[handle] = mid + 1;
+  const response = out.subarray(0, sealedLength(suite, 0));
+  request.copy(response, 0, 0, Offset.BODY);
+  response[Offset.FLAGS] = FLAG_RESPONSE | FLAG_INITIATOR;
+  response.writeUInt32BE(response.length - MARKER_LENGTH, Offset.LENGTH);
+  response.writeUInt16BE(response.length - Offset.SK, Offset.SK_LENGTH);
+  // The IV is a function of the message, so that a repeated answer is bit for bit the same.
+  response.fill(0x5a, Offset.BODY, Offset.BODY + suite.ivLength);
+  response.writeUInt32BE(mid, Offset.BODY + 4);
+  seal(suite, sessions.receiveKeys(handle), response, 0);
+  return response;
+}

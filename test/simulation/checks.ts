@@ -1,0 +1,105 @@
+/** What must hold at every step, whatever happens. The truth is the simulation's own; the cluster never sees it. */
+
+import type { Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
+import { VOUCHER_MS } from '../../workers/canary.ts';
+import type { SimTask } from './sim-task.ts';
+import type { TrueSa } from './spokes.ts';
+import type { VirtualTime } from './virtual-time.ts';
+
+/** A timer fires at most a tick late, and evidence is stamped a moment after it came, ms. */
+const TOLERANCE_MS = 10;
+
+export class Violation extends Error {
+  override name = 'Violation';
+}
+
+export function detectionMs({
+  intervalMs,
+  retries,
+  retryIntervalMs,
+}: {
+  intervalMs: number;
+  retries: number;
+  retryIntervalMs: number;
+}): number {
+  return intervalMs + retries * retryIntervalMs;
+}
+
+export class Checks {
+  readonly #time: VirtualTime;
+  /** The newest task that has probed, by shard. */
+  readonly #probing = new Map<string, SimTask>();
+  /** When each SA's verdict was decided last, ms. */
+  readonly #decided = new Map<string, number>();
+  readonly #tornDown = new Set<string>();
+  verdicts = 0;
+  probes = 0;
+  tornDownTotal = 0;
+
+  constructor(time: VirtualTime) {
+    this.#time = time;
+  }
+
+  /** No verdict while evidence is within bounds. */
+  decided(truth: TrueSa): void {
+    this.verdicts++;
+    this.#decided.set(truth.spi, this.#time.now);
+    const earliest = truth.heardMs + detectionMs(truth.site.policy);
+    if (this.#time.now < earliest - TOLERANCE_MS)
+      this.#fail('verdict while evidence is within bounds', `${name(truth)}: ${earliest - this.#time.now} ms early`);
+  }
+
+  /** Each SA is torn down at most once, and only if it was dead. */
+  tornDown(truth: TrueSa, verdict: Verdict): void {
+    this.tornDownTotal++;
+    if (this.#tornDown.has(truth.spi)) this.#fail('torn down twice', name(truth));
+    this.#tornDown.add(truth.spi);
+    const decided = this.#decided.get(truth.spi);
+    if (decided === undefined) this.#fail('torn down without a verdict', `${name(truth)} by ${verdict.id}`);
+    // It lived, and every question could have been answered.
+    const window = decided! - detectionMs(truth.site.policy);
+    const lived = truth.deadMs === undefined || truth.deadMs > decided!;
+    if (lived && truth.bornMs < window && truth.lossMs < window && truth.revivedMs < window)
+      this.#fail('torn down alive', `${name(truth)} by ${verdict.id}, decided at ${decided}, ${history(truth)}`);
+  }
+
+  /** No probe of a former owner, and none without a voucher where one is needed. */
+  probed(shard: string, task: SimTask, vouchedAt: number | undefined, needsVoucher: boolean): void {
+    this.probes++;
+    const newest = this.#probing.get(shard);
+    if (newest && newest.order > task.order)
+      this.#fail('probe of a former owner', `${shard} by ${task.process.name}, is ${newest.process.name}'s`);
+    this.#probing.set(shard, task);
+    if (needsVoucher && !(vouchedAt !== undefined && this.#time.now < vouchedAt + VOUCHER_MS))
+      this.#fail('probe without a voucher', `${shard} by ${task.process.name}`);
+  }
+
+  /** No effect of a stale epoch: whoever writes is the owner. */
+  wrote(lease: string, writer: string, owner: string): void {
+    if (writer !== owner) this.#fail('effect of a stale epoch', `${lease}: ${writer} wrote, ${owner} owns`);
+  }
+
+  /** Everything is well when faults have long stopped. */
+  converged(problems: readonly string[]): void {
+    if (problems.length > 0) this.#fail('not converged', problems.join('; '));
+  }
+
+  /** The SA is gone: nothing more will be asked about it. */
+  forget(truth: TrueSa): void {
+    this.#decided.delete(truth.spi);
+  }
+
+  #fail(what: string, detail: string): never {
+    // Whoever catches errors must not swallow this one.
+    this.#time.failure ??= new Violation(`${what} at ${(this.#time.now / 1_000).toFixed(3)} s: ${detail}`);
+    throw this.#time.failure;
+  }
+}
+
+function history({ bornMs, heardMs, lossMs, revivedMs, deadMs }: TrueSa): string {
+  return `born ${bornMs}, heard ${heardMs}, loss ${lossMs}, revived ${revivedMs}, dead ${deadMs}`;
+}
+
+function name({ spi, site, endpoint }: TrueSa): string {
+  return `${site.name} endpoint ${endpoint} SA ${spi}`;
+}

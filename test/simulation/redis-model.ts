@@ -1,0 +1,271 @@
+/**
+ * Redis as far as the store uses it, in memory: hashes, sorted sets, streams, and the scripts by their contracts.
+ * redis-model.test.ts holds it against the real scripts on a real Redis. It can take back its last writes, as a replica
+ * does that is promoted before it has seen them.
+ */
+
+type Value = string | Buffer;
+type Hash = Map<string, Value>;
+type Undo = { readonly at: number; readonly run: () => void };
+type Script = (db: RedisModel, keys: readonly string[], args: readonly Value[]) => unknown;
+
+/** Writes older than this are never taken back, ms. */
+const UNDO_MS = 5_000;
+
+export class RedisModel {
+  #hashes = new Map<string, Hash>();
+  #sets = new Map<string, Map<string, number>>();
+  #streams = new Map<string, Value[]>();
+  readonly #undo: Undo[] = [];
+  /** Unix ms. */
+  readonly now: () => number;
+  /** Writes fail. */
+  full = false;
+
+  constructor(now: () => number) {
+    this.now = now;
+  }
+
+  /** Forgets everything, as a server does that is restarted without its file. */
+  flush(): void {
+    this.#hashes = new Map();
+    this.#sets = new Map();
+    this.#streams = new Map();
+    this.#undo.length = 0;
+  }
+
+  /** Takes back what was written in the last `ms`. */
+  loseLast(ms: number): void {
+    const since = this.now() - ms;
+    for (let last = this.#undo.at(-1); last && last.at >= since; last = this.#undo.at(-1)) {
+      this.#undo.pop();
+      last.run();
+    }
+  }
+
+  /** Everything, for comparison. */
+  dump(): unknown {
+    const plain = <T>(map: Map<string, T>, value: (item: T) => unknown) =>
+      Object.fromEntries([...map].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, item]) => [key, value(item)]));
+    return {
+      hashes: plain(this.#hashes, (hash) => plain(hash, String)),
+      sets: plain(this.#sets, (set) => plain(set, Number)),
+      streams: plain(this.#streams, (stream) => stream.map(String)),
+    };
+  }
+
+  hget(key: string, field: string): Value | null {
+    return this.#hashes.get(key)?.get(field) ?? null;
+  }
+
+  hash(key: string): ReadonlyMap<string, Value> {
+    return this.#hashes.get(key) ?? new Map();
+  }
+
+  hset(key: string, field: string, value: Value): void {
+    this.#writable();
+    let hash = this.#hashes.get(key);
+    if (!hash) {
+      hash = new Map();
+      this.#hashes.set(key, hash);
+    }
+    const old = hash.get(field);
+    hash.set(field, value);
+    this.#log(() => (old === undefined ? this.#hdel(key, field) : this.#hashes.get(key)!.set(field, old)));
+  }
+
+  hsetnx(key: string, field: string, value: Value): number {
+    if (this.hget(key, field) !== null) return 0;
+    this.hset(key, field, value);
+    return 1;
+  }
+
+  hdel(key: string, field: string): number {
+    const old = this.#hashes.get(key)?.get(field);
+    if (old === undefined) return 0;
+    this.#hdel(key, field);
+    this.#log(() => {
+      const hash = this.#hashes.get(key) ?? new Map<string, Value>();
+      this.#hashes.set(key, hash.set(field, old));
+    });
+    return 1;
+  }
+
+  set(key: string): ReadonlyMap<string, number> {
+    return this.#sets.get(key) ?? new Map();
+  }
+
+  zadd(key: string, score: number, member: string, onlyExisting = false): void {
+    this.#writable();
+    const set = this.#sets.get(key) ?? new Map<string, number>();
+    const old = set.get(member);
+    if (onlyExisting && old === undefined) return;
+    this.#sets.set(key, set.set(member, score));
+    this.#log(() => (old === undefined ? this.#zrem(key, member) : this.#sets.get(key)!.set(member, old)));
+  }
+
+  zrem(key: string, member: string): void {
+    const old = this.#sets.get(key)?.get(member);
+    if (old === undefined) return;
+    this.#zrem(key, member);
+    this.#log(() => {
+      const set = this.#sets.get(key) ?? new Map<string, number>();
+      this.#sets.set(key, set.set(member, old));
+    });
+  }
+
+  xadd(key: string, value: Value): void {
+    this.#writable();
+    const stream = this.#streams.get(key) ?? [];
+    stream.push(value);
+    this.#streams.set(key, stream);
+    this.#log(() => {
+      stream.pop();
+      if (stream.length === 0) this.#streams.delete(key);
+    });
+  }
+
+  stream(key: string): readonly Value[] {
+    return this.#streams.get(key) ?? [];
+  }
+
+  #hdel(key: string, field: string): void {
+    const hash = this.#hashes.get(key)!;
+    hash.delete(field);
+    if (hash.size === 0) this.#hashes.delete(key);
+  }
+
+  #zrem(key: string, member: string): void {
+    const set = this.#sets.get(key)!;
+    set.delete(member);
+    if (set.size === 0) this.#sets.delete(key);
+  }
+
+  #writable(): void {
+    if (this.full) throw new Error("OOM command not allowed when used memory > 'maxmemory'.");
+  }
+
+  #log(run: () => void): void {
+    const now = this.now();
+    this.#undo.push({ at: now, run });
+    if (this.#undo.length > 4_096 && this.#undo[2_048]!.at < now - UNDO_MS) this.#undo.splice(0, 2_048);
+  }
+}
+
+/** The scripts of services/store/scripts, by name. Those behind the fence are wrapped by {@link fenced}. */
+export const SCRIPTS: Readonly<Record<string, Script>> = {
+  'take-lease'(db, [lease], [node, ttl]) {
+    const now = db.now();
+    const epoch = Math.max(Number(db.hget(lease!, 'epoch') ?? 0) + 1, now);
+    db.hset(lease!, 'epoch', String(epoch));
+    db.hset(lease!, 'node', node!);
+    db.hset(lease!, 'written', '0');
+    db.hset(lease!, 'until', String(now + Number(ttl)));
+    return epoch;
+  },
+  'renew-lease'(db, [lease], [, , ttl]) {
+    db.hset(lease!, 'until', Number(ttl) === 0 ? '0' : String(db.now() + Number(ttl)));
+    return Number(db.hget(lease!, 'written') ?? 0);
+  },
+  'write-sas'(db, [, sas, keys, dead], [, , count, ...rest]) {
+    const written = Number(count) * 3;
+    for (let n = 0; n < written; n += 3) {
+      db.hset(sas!, String(rest[n]), rest[n + 1]!);
+      if (String(rest[n + 2]) !== '') db.hset(keys!, String(rest[n]), rest[n + 2]!);
+    }
+    for (const spi of rest.slice(written)) for (const key of [sas!, keys!, dead!]) db.hdel(key, String(spi));
+    return 1;
+  },
+  'write-checkpoint'(db, [, checkpoint], [, , at, final, ...chunks]) {
+    db.hset(checkpoint!, 'at', at!);
+    db.hset(checkpoint!, 'stored', String(db.now()));
+    db.hset(checkpoint!, 'final', final!);
+    for (let n = 0; n < chunks.length; n += 2) db.hset(checkpoint!, String(chunks[n]), chunks[n + 1]!);
+    return 1;
+  },
+  'append-verdicts'(db, [, log, unacked, dead, failover, due], [, , , delay, ...rows]) {
+    for (let n = 0; n < rows.length; n += 3) {
+      const id = String(rows[n + 1]);
+      const verdict = rows[n + 2]!;
+      if (db.hsetnx(dead!, String(rows[n]), id) === 0) continue;
+      db.xadd(log!, verdict);
+      db.hset(unacked!, id, verdict);
+      db.hset(failover!, id, verdict);
+      db.zadd(due!, db.now() + Number(delay), id);
+    }
+    return 1;
+  },
+  'revive-sas'(db, [, dead], [, , ...spis]) {
+    for (const spi of spis) db.hdel(dead!, String(spi));
+    return 1;
+  },
+  'write-path'(db, [lease], [, , path]) {
+    db.hset(lease!, 'path', path!);
+    return 1;
+  },
+  acknowledge(db, [unacked, failover, acks, attempts, due], [id, attempt, ack]) {
+    const verdict = String(id);
+    if (String(attempt) !== String(db.hget(attempts!, verdict) ?? '0')) return 0;
+    if (db.hdel(unacked!, verdict) === 0) return 0;
+    if (db.hget(failover!, verdict) === null) return 1;
+    db.hset(acks!, verdict, ack!);
+    db.zadd(due!, 0, verdict, true);
+    return 1;
+  },
+  'advance-failover'(db, [failover, attempts, acks, unacked, log, pursuits, due], args) {
+    const [id, present, next, verdict, pursuit, , dueAt] = args;
+    const name = String(id);
+    if (db.hget(failover!, name) === null) return 0;
+    if (String(db.hget(attempts!, name) ?? '0') !== String(present)) return 0;
+    db.hset(attempts!, name, String(next));
+    db.hdel(acks!, name);
+    db.hset(failover!, name, verdict!);
+    db.hset(unacked!, name, verdict!);
+    db.xadd(log!, verdict!);
+    db.hset(pursuits!, name, pursuit!);
+    db.zadd(due!, Number(dueAt), name);
+    return 1;
+  },
+  'end-failover'(db, [failover, attempts, acks, pursuits, due, letters], [id, letter, most]) {
+    const name = String(id);
+    for (const key of [failover!, attempts!, acks!, pursuits!]) db.hdel(key, name);
+    db.zrem(due!, name);
+    if (String(letter) === '') return 1;
+    if (db.hash(letters!).size >= Number(most)) return 2;
+    db.hset(letters!, name, letter!);
+    return 1;
+  },
+  'replay-failover'(db, [letters, failover, attempts, unacked, log, due], [id, attempt, verdict]) {
+    const name = String(id);
+    if (db.hdel(letters!, name) === 0) return 0;
+    db.hset(failover!, name, verdict!);
+    db.hset(attempts!, name, String(attempt));
+    db.hset(unacked!, name, verdict!);
+    db.xadd(log!, verdict!);
+    db.zadd(due!, 0, name);
+    return 1;
+  },
+  beat(db, [nodes], [node, description, ttl, forget]) {
+    const now = db.now();
+    if (String(ttl) === '0') db.hdel(nodes!, String(node));
+    else db.hset(nodes!, String(node), `${now + Number(ttl)} ${description}`);
+    const live: string[] = [];
+    for (const [name, text] of db.hash(nodes!)) {
+      const [until, ...rest] = String(text).split(' ');
+      if (Number(until) > now) live.push(name, rest.join(' '));
+      else if (Number(until) + Number(forget) < now) db.hdel(nodes!, name);
+    }
+    return live;
+  },
+};
+
+/** A script behind the fence: see fence.lua. */
+export function fenced(script: Script): Script {
+  return (db, keys, args) => {
+    const held = db.hget(keys[0]!, 'epoch');
+    if (held === null) return -2;
+    if (String(held) !== String(args[0])) return -1;
+    if (String(args[1]) !== '') db.hset(keys[0]!, 'written', String(args[1]));
+    return script(db, keys, args);
+  };
+}

@@ -1,0 +1,184 @@
+/** A shard's task in the simulation: the real shard, run at its own next moment instead of every 5 ms. */
+
+import { type ShardEvent, type ShardTaskHandle, ThreadTimeoutError } from '../../services/concentrator/shard-thread.ts';
+import { readCanary } from '../../workers/canary.ts';
+import type { Answer, CheckpointChunk, FromShard, ToShard } from '../../workers/protocol.ts';
+import { Shard, type ShardIo } from '../../workers/shard.ts';
+import { EPOCH_UNIX, type Process, type VirtualTime } from './virtual-time.ts';
+
+const TICK_MS = 5;
+/** Bind and start of a task, ms. */
+const START_MS = 5;
+/** As for a real thread, ms. */
+const ANSWER_MS = 5_000;
+
+type Question = Extract<ToShard, { request: number }>;
+
+/** What a task asks of the simulated world. */
+export type TaskWorld = {
+  readonly time: VirtualTime;
+  readonly fillRandom: ShardIo['fillRandom'];
+  send(task: SimTask, datagram: Buffer, address: number, port: number): void;
+  verdicts(task: SimTask, handles: readonly number[]): void;
+  evidence(task: SimTask, handle: number, atMs: number): void;
+};
+
+let tasks = 0;
+
+export class SimTask implements ShardTaskHandle {
+  /** Order of creation. */
+  readonly order = tasks++;
+  readonly process: Process;
+  readonly ready: Promise<number>;
+  readonly done: Promise<readonly CheckpointChunk[]>;
+  /** SPI pair by handle. */
+  readonly spis = new Map<number, string>();
+  running = true;
+  /** The thread does nothing before, ms. */
+  blockedUntil = 0;
+  /** When the newest canary that the headend vouched for was sent, ms. */
+  vouchedAt: number | undefined;
+  readonly #canaries = new Map<number, number>();
+  readonly #world: TaskWorld;
+  readonly #shard: Shard;
+  readonly #waiting = new Map<number, (body: Answer[keyof Answer]) => void>();
+  readonly #finish: (chunks: readonly CheckpointChunk[]) => void;
+  readonly #fail: (error: Error) => void;
+  #request = 0;
+  #nextAt = Number.POSITIVE_INFINITY;
+  #cancelTick: () => void = () => {};
+
+  constructor(world: TaskWorld, process: Process, port: number, onEvent: (event: ShardEvent) => void) {
+    this.#world = world;
+    this.process = process;
+    const { time } = world;
+    const done = Promise.withResolvers<readonly CheckpointChunk[]>();
+    this.done = done.promise;
+    this.#finish = done.resolve;
+    this.#fail = done.reject;
+    this.done.catch(() => {});
+    this.#shard = new Shard({
+      now: () => time.now,
+      wall: () => EPOCH_UNIX + time.now + process.skewMs,
+      fillRandom: world.fillRandom,
+      send: (message, length, address, toPort) => {
+        const canary = readCanary(message.subarray(0, length));
+        if (canary !== undefined) this.#canaries.set(canary, time.now);
+        world.send(this, Buffer.from(message.subarray(0, length)), address, toPort);
+        return true;
+      },
+      post: (message: FromShard) => {
+        time.settled();
+        if (message.type === 'answer') {
+          this.#waiting.get(message.request)?.(message.body);
+          this.#waiting.delete(message.request);
+        } else if (message.type !== 'ready') {
+          if (message.type === 'verdicts')
+            world.verdicts(
+              this,
+              message.verdicts.map(({ handle }) => handle),
+            );
+          onEvent(message);
+        }
+      },
+    });
+    const ready = Promise.withResolvers<number>();
+    this.ready = ready.promise;
+    time.at(time.now + START_MS, process, () => {
+      time.settled();
+      ready.resolve(port);
+    });
+  }
+
+  send(message: Exclude<ToShard, Question>): void {
+    this.#whenAwake(() => {
+      if (message.type === 'upsert') for (const { handle, spi } of message.sas) this.spis.set(handle, hex(spi));
+      if (message.type === 'evidence')
+        for (const handle of message.heard) this.#world.evidence(this, handle, this.#world.time.now - message.ageMs);
+      if (message.type === 'voucher' && this.#canaries.has(message.canary)) {
+        this.vouchedAt = Math.max(this.vouchedAt ?? 0, this.#canaries.get(message.canary)!);
+        for (const [canary, at] of this.#canaries) if (at < this.vouchedAt) this.#canaries.delete(canary);
+      }
+      this.#shard.handle(message);
+      this.#tickBy(this.#shard.idleUntilMs);
+    });
+  }
+
+  ask<T extends Question['type']>(type: T, handles: readonly number[] = []): Promise<Answer[T]> {
+    const request = ++this.#request;
+    const { promise, resolve, reject } = Promise.withResolvers<Answer[T]>();
+    const { time } = this.#world;
+    const cancel = time.at(time.now + ANSWER_MS, this.process, () => {
+      this.#waiting.delete(request);
+      time.settled();
+      reject(new ThreadTimeoutError(`no answer to ${type}`));
+    });
+    this.#waiting.set(request, (body) => {
+      cancel();
+      time.settled();
+      resolve(body as Answer[T]);
+    });
+    this.#whenAwake(() => {
+      this.#shard.handle({ type, request, handles });
+      this.#tickBy(this.#world.time.now + TICK_MS);
+    });
+    return promise;
+  }
+
+  async stop(): Promise<readonly CheckpointChunk[]> {
+    if (!this.running) return [];
+    const chunks = this.#shard.lastCheckpoint();
+    this.#end();
+    this.#finish(chunks);
+    return chunks;
+  }
+
+  /** The thread dies. */
+  crash(): void {
+    if (!this.running) return;
+    this.#end();
+    this.#world.time.settled();
+    this.#fail(new Error('thread crashed'));
+  }
+
+  /** A datagram arrived. Returns whether it proved life. */
+  receive(datagram: Buffer): boolean {
+    const before = this.#shard.counters().probesAnswered;
+    this.#shard.receive(datagram);
+    this.#tickBy(this.#world.time.now + TICK_MS);
+    return this.#shard.counters().probesAnswered > before;
+  }
+
+  /** Runs now, or when the thread goes on. */
+  #whenAwake(work: () => void): void {
+    const { time } = this.#world;
+    if (time.now >= this.blockedUntil) {
+      if (this.running) work();
+    } else time.at(this.blockedUntil, this.process, () => this.#whenAwake(work));
+  }
+
+  #tickBy(at: number): void {
+    const { time } = this.#world;
+    const due = Math.max(Math.ceil(at / TICK_MS) * TICK_MS, time.now);
+    if (due >= this.#nextAt || !this.running) return;
+    this.#cancelTick();
+    if (due === Number.POSITIVE_INFINITY) return;
+    this.#nextAt = due;
+    this.#cancelTick = time.at(due, this.process, () => {
+      this.#nextAt = Number.POSITIVE_INFINITY;
+      if (!this.running) return;
+      if (time.now < this.blockedUntil) return this.#tickBy(this.blockedUntil);
+      this.#shard.tick();
+      this.#tickBy(Math.max(this.#shard.idleUntilMs, time.now + TICK_MS));
+    });
+  }
+
+  #end(): void {
+    this.running = false;
+    this.#cancelTick();
+  }
+}
+
+function hex(words: readonly number[]): string {
+  return words.map((word) => word.toString(16).padStart(8, '0')).join('');
+}

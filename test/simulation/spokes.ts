@@ -1,0 +1,159 @@
+/** Spokes of the simulation: sites with several endpoints, each SA with keys of its own, answering real IKEv2. */
+
+import { create } from '@bufbuild/protobuf';
+import { answerRequest, findRequest } from '../../loadtest/spokes/answer.ts';
+import { type Policy, type Sa, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { spiHex } from '../../services/spi.ts';
+import { SUITES } from '../../workers/ike/algorithms.ts';
+import { keyMaterial, SessionTable } from '../../workers/ike/sessions.ts';
+import type { Random } from './random.ts';
+
+/** One SA as it is in truth, whatever the cluster believes. */
+export type TrueSa = {
+  readonly spi: string;
+  readonly handle: number;
+  readonly site: Site;
+  endpoint: number;
+  sa: Sa;
+  /** The cluster has held it. */
+  registered: boolean;
+  readonly bornMs: number;
+  /** Last evidence that the shard's rightful owner took, ms. */
+  heardMs: number;
+  /** Last time a probe or an answer of it was lost, ms. */
+  lossMs: number;
+  /** When it could last be reached again after it could not, ms. */
+  revivedMs: number;
+  /** When it became unreachable, or undefined while it can be reached. */
+  deadMs: number | undefined;
+};
+
+export type Site = {
+  readonly name: string;
+  readonly headend: string;
+  readonly policy: Policy;
+  readonly label: string;
+  readonly busy: boolean;
+  /** Whether each endpoint can be reached. */
+  readonly up: boolean[];
+  /** UDP port that each endpoint shows to the world; changes when it roams. */
+  readonly ports: number[];
+  /** The SA that stands at the headend, if any. */
+  sa: TrueSa | undefined;
+};
+
+/** Octet of an endpoint's address, so that a datagram's target names site and endpoint. */
+export function addressOf(site: number, endpoint: number): string {
+  return `10.${endpoint}.${site >> 8}.${site & 255}`;
+}
+
+export class Spokes {
+  readonly sites: Site[] = [];
+  readonly bySpi = new Map<string, TrueSa>();
+  readonly #sessions = new SessionTable();
+  readonly #byHandle: (TrueSa | undefined)[] = [];
+  readonly #random: Random;
+  readonly #out = Buffer.alloc(256);
+
+  constructor(random: Random) {
+    this.#random = random;
+  }
+
+  add(headend: string, policy: Policy, endpoints: number, label: string, busy: boolean): Site {
+    const site: Site = {
+      name: `site-${this.sites.length}`,
+      headend,
+      policy,
+      label,
+      busy,
+      up: new Array<boolean>(endpoints).fill(true),
+      ports: new Array<number>(endpoints).fill(4500),
+      sa: undefined,
+    };
+    this.sites.push(site);
+    return site;
+  }
+
+  /** Sets up a new SA with a site on one endpoint, as IKE does. */
+  establish(site: Site, endpoint: number, nowMs: number, revision: number): TrueSa {
+    const random = this.#random;
+    const suite = random.pick(SUITES);
+    const key = (length: number) => {
+      const bytes = new Uint8Array(length);
+      random.fill(bytes);
+      return bytes;
+    };
+    const ske = suite.keyLength + suite.saltLength;
+    const keys = {
+      skEi: key(ske),
+      skEr: key(ske),
+      skAi: key(suite.integrityKeyLength),
+      skAr: key(suite.integrityKeyLength),
+    };
+    const words = [random.uint32(), random.uint32() | 1, random.uint32(), random.uint32() | 1] as const;
+    const spi = words.map((word) => word >>> 0) as unknown as readonly [number, number, number, number];
+    const index = this.sites.indexOf(site);
+    const sa = create(SaSchema, {
+      id: {
+        initiatorSpi: (BigInt(spi[0]) << 32n) | BigInt(spi[1]),
+        responderSpi: (BigInt(spi[2]) << 32n) | BigInt(random.uint32() || 1),
+      },
+      peerId: site.name,
+      ikeVersion: 2,
+      endpoints: site.ports.map((port, n) => ({ address: addressOf(index, n), port, connection: '' })),
+      activeEndpoint: endpoint,
+      policy: site.policy,
+      keys: { encryption: suite.encryption, integrity: suite.integrity, ...keys },
+      nextMessageId: 0,
+      revision,
+      parked: true,
+      site: site.label,
+    });
+    const handle = this.#byHandle.length;
+    const responder = sa.id!.responderSpi;
+    this.#sessions.add({
+      handle,
+      spi: [spi[0], spi[1], Number(responder >> 32n), Number(responder & 0xffffffffn)],
+      headendIsInitiator: false,
+      address: 0,
+      port: 0,
+      nextMid: 0,
+      keys: { suite: suite.index, material: keyMaterial(suite, false, keys) },
+    });
+    const truth: TrueSa = {
+      spi: spiHex(sa.id!),
+      handle,
+      site,
+      endpoint,
+      sa,
+      registered: false,
+      bornMs: nowMs,
+      heardMs: nowMs,
+      lossMs: Number.NEGATIVE_INFINITY,
+      revivedMs: Number.NEGATIVE_INFINITY,
+      deadMs: site.up[endpoint] ? undefined : nowMs,
+    };
+    this.#byHandle[handle] = truth;
+    this.bySpi.set(truth.spi, truth);
+    site.sa = truth;
+    return truth;
+  }
+
+  /** The SA is gone at the headend: nobody speaks on it any more. */
+  forget(truth: TrueSa): void {
+    if (truth.site.sa === truth) truth.site.sa = undefined;
+    this.#sessions.remove(truth.handle);
+    this.#byHandle[truth.handle] = undefined;
+  }
+
+  /** Whose SA a probe is about. */
+  find(request: Buffer): TrueSa | undefined {
+    const handle = findRequest(this.#sessions, request);
+    return handle < 0 ? undefined : this.#byHandle[handle];
+  }
+
+  answer(truth: TrueSa, request: Buffer): Buffer | undefined {
+    const answer = answerRequest(this.#sessions, truth.handle, request, this.#out);
+    return answer && Buffer.from(answer);
+  }
+}
