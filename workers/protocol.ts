@@ -30,6 +30,16 @@ export type ShardPath = {
   readonly open: boolean;
 };
 
+/** How long the shard is this node's, on the clock that all threads share. */
+export type Ownership = {
+  /** Before, a former owner may still believe that it is his: nothing gated is probed. */
+  readonly fromMs: number;
+  /** Until then the lease holds, which is all that an open path needs. */
+  readonly untilMs: number;
+  /** Until then a headend's voucher is enough, should Redis be away. */
+  readonly vouchedUntilMs: number;
+};
+
 export type ToShard =
   | { readonly type: 'upsert'; readonly sas: readonly ShardSa[] }
   | { readonly type: 'remove'; readonly request: number; readonly handles: readonly number[] }
@@ -39,8 +49,7 @@ export type ToShard =
   /** Whether the headend's stream is up: delegated probes can be run. */
   | { readonly type: 'headend'; readonly present: boolean }
   | { readonly type: 'voucher'; readonly canary: number }
-  /** The shard is this node's alone from then until then, on the clock that all threads share. */
-  | { readonly type: 'lease'; readonly fromMs: number; readonly untilMs: number }
+  | ({ readonly type: 'lease' } & Ownership)
   /** Verdicts just given are held back: the peers are asked on. */
   | { readonly type: 'hold'; readonly handles: readonly number[] }
   /** Verdicts held back are given after all, or dropped: then the peers are suspected anew. */

@@ -13,6 +13,7 @@ import {
   type CheckpointChunk,
   type FromShard,
   NO_MID,
+  type Ownership,
   type PeerStatus,
   type Recovery,
   type ShardCounters,
@@ -57,7 +58,7 @@ export class Shard {
   #canaryAt = Number.NEGATIVE_INFINITY;
   #canaryWanted = false;
   #outcomesAt = Number.NEGATIVE_INFINITY;
-  #lease = { fromMs: Number.NEGATIVE_INFINITY, untilMs: Number.NEGATIVE_INFINITY };
+  #ownership: Ownership | undefined;
   #parked = new Uint8Array(0);
   #headend = false;
   #verdicts: ShardVerdict[] = [];
@@ -170,7 +171,7 @@ export class Shard {
         this.#vouch(message.canary);
         break;
       case 'lease':
-        this.#lease = message;
+        this.#ownership = message;
         this.#own();
         break;
       case 'hold':
@@ -289,7 +290,7 @@ export class Shard {
   }
 
   #own(): void {
-    this.#machine.own(this.#lease.fromMs, this.#lease.untilMs, this.#path?.open ?? false);
+    if (this.#ownership) this.#machine.own(this.#ownership, this.#path?.open ?? false);
   }
 
   #setPath(path: ShardPath): void {

@@ -91,7 +91,7 @@ export class Concentrator {
           `hello.shards: ${shards}, but headend "${headend}" is registered with ${registered}`,
         );
       const host = await this.shards.open({ headend, shard }, shards);
-      host.attach(stream);
+      await host.attach(stream);
       return host;
     } catch (error) {
       if (error instanceof ApiError) throw error;

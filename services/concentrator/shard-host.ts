@@ -16,7 +16,7 @@ import { type SpiPair, spiHex } from '../spi.ts';
 import { markAlive } from '../store/dead-endpoints.ts';
 import type { ShardId } from '../store/keys.ts';
 import { FencedError, ForgottenError } from '../store/scripts.ts';
-import { LEASE_MS, LostWritesError, ShardStore, type StoreContext } from '../store/shard-store.ts';
+import { LEASE_MS, LEASELESS_MS, LostWritesError, ShardStore, type StoreContext } from '../store/shard-store.ts';
 import type { SuspicionTraces } from '../telemetry/traces.ts';
 import type { HoldSettings } from './held-verdicts.ts';
 import { ShardRecords } from './records.ts';
@@ -149,8 +149,12 @@ export class ShardHost {
     return this.#stream !== undefined;
   }
 
-  /** Joins the headend's stream, ending an older one. */
-  attach(stream: ShardStream): void {
+  /**
+   * Joins the headend's stream, ending an older one. Rejects if Redis cannot be told: others must know that the shard has
+   * its headend before it is probed on that headend's word.
+   */
+  async attach(stream: ShardStream): Promise<void> {
+    if (!this.#stopped) await this.#store.renew(true);
     if (this.#stopped) throw new Error('the shard has just moved');
     this.#stream?.end('a newer stream for this shard took over');
     this.#stream = stream;
@@ -311,7 +315,7 @@ export class ShardHost {
     const [checkpoint, dead] = await Promise.all([this.#store.readCheckpoint(), this.#store.readDead()]);
     // A former owner that could not be asked believes for so long that the shard is still its own.
     this.#ownFromMs = checkpoint && !checkpoint.final ? this.#context.formerUntilMs : takenAt;
-    this.#task.send({ type: 'lease', fromMs: this.#ownFromMs, untilMs: takenAt + LEASE_MS });
+    this.#tellLease(takenAt);
     for await (const page of this.#store.readSas()) {
       const sas = page.map((stored) => {
         const { sa, keys } = decodeStored(stored.sa, stored.keys);
@@ -373,9 +377,9 @@ export class ShardHost {
     const { clock } = this.#context;
     this.verdicts.settleHeld();
     try {
-      const until = clock.now() + LEASE_MS;
+      const sentAt = clock.now();
       await this.#renew();
-      this.#task.send({ type: 'lease', fromMs: this.#ownFromMs, untilMs: until });
+      this.#tellLease(sentAt);
       if (this.#damaged) await this.#repair();
       if (++this.#round % LOOK_ROUNDS === 0) await this.look();
       this.#keep(await this.#task.ask('checkpoint'));
@@ -389,7 +393,7 @@ export class ShardHost {
   async #renew(): Promise<void> {
     try {
       const sentAt = this.#context.clock.now();
-      await this.#store.renew();
+      await this.#store.renew(this.attended);
       this.#renewedAt = sentAt;
       this.#forgottenAt = undefined;
     } catch (error) {
@@ -445,6 +449,12 @@ export class ShardHost {
         }),
       ),
     );
+  }
+
+  /** @param sentAt when the renewal that Redis took was sent, ms on the clock */
+  #tellLease(sentAt: number): void {
+    const fromMs = this.#ownFromMs;
+    this.#task.send({ type: 'lease', fromMs, untilMs: sentAt + LEASE_MS, vouchedUntilMs: sentAt + LEASELESS_MS });
   }
 
   #keep(chunks: readonly CheckpointChunk[]): void {

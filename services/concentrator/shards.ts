@@ -9,7 +9,7 @@ import { rank } from '../rendezvous.ts';
 import type { Bus, Word } from '../store/bus.ts';
 import type { ShardId } from '../store/keys.ts';
 import type { Member } from '../store/members.ts';
-import { countSas, type Lease, readHeadends, readLease } from '../store/shard-store.ts';
+import { ADOPT_ATTENDED_MS, countSas, type Lease, readHeadends, readLease } from '../store/shard-store.ts';
 import { type HostContext, ShardHost } from './shard-host.ts';
 
 /** Longest wait for a former owner to write its checkpoint, ms. */
@@ -199,6 +199,8 @@ export class Shards {
         const since = this.#orphans.get(key) ?? clock.now();
         this.#orphans.set(key, since);
         if (clock.now() - since < ORPHAN_MS) continue;
+        // Its headend was connected: if it lives it comes by itself, and its owner may live without Redis.
+        if (lease.attended && !lease.released && lease.expiredMs < ADOPT_ATTENDED_MS) continue;
         const sas = await countSas(store.redis, id);
         if (sas === 0 || this.peers + sas > maxPeers) continue;
         this.#log.warn({ ...id, from: lease.node, sas }, 'shard without an owner: adopted');

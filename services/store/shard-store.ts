@@ -9,6 +9,12 @@ import type { Vault } from './vault.ts';
 
 /** How long a lease holds unless renewed, ms. */
 export const LEASE_MS = 2_500;
+/**
+ * How long an owner whose headend is connected may go on without Redis, ms; and when others may adopt its shard, ms. Redis
+ * may be away for all, or for that owner alone: he cannot tell.
+ */
+export const LEASELESS_MS = 540_000;
+export const ADOPT_ATTENDED_MS = 600_000;
 /** Verdicts kept in a shard's log, roughly. */
 export const VERDICT_LOG_LENGTH = 100_000;
 /** SAs read from Redis at a time. */
@@ -24,6 +30,10 @@ export type Lease = {
   readonly valid: boolean;
   /** How long it still holds, ms. */
   readonly remainingMs: number;
+  /** How long ago it ran out, ms. */
+  readonly expiredMs: number;
+  /** Its headend was connected when it was last renewed. */
+  readonly attended: boolean;
   /** Its holder gave it back. */
   readonly released: boolean;
 };
@@ -87,16 +97,20 @@ export class ShardStore {
     this.#acknowledged = 0;
   }
 
-  /** Prolongs the lease. Throws LostWritesError, or what {@link runFenced} throws. */
-  async renew(): Promise<void> {
+  /**
+   * Prolongs the lease. Throws LostWritesError, or what {@link runFenced} throws.
+   * @param attended the headend is connected: others leave the shard to it
+   */
+  async renew(attended: boolean): Promise<void> {
     const expected = this.#acknowledged;
-    const known = await runFenced(this.#context.redis, 'renew-lease', [this.#keys.lease], [this.#epoch, '', LEASE_MS]);
+    const args = [this.#epoch, '', LEASE_MS, attended ? '1' : '0'];
+    const known = await runFenced(this.#context.redis, 'renew-lease', [this.#keys.lease], args);
     if (known < expected) throw new LostWritesError(`write ${known} is the last of ${expected} that Redis knows`);
   }
 
   /** Ends the lease, so that others see at once that the shard has no owner. */
   async release(): Promise<void> {
-    await runFenced(this.#context.redis, 'renew-lease', [this.#keys.lease], [this.#epoch, '', 0]);
+    await runFenced(this.#context.redis, 'renew-lease', [this.#keys.lease], [this.#epoch, '', 0, '0']);
   }
 
   /** Writes and removes SAs in one step; on return they are in Redis. */
@@ -294,13 +308,18 @@ export async function acknowledgeVerdict(
 
 /** Reads a shard's lease. */
 export async function readLease(redis: RedisClient, id: ShardId): Promise<Lease | undefined> {
-  const [{ epoch, node, until }, now] = await Promise.all([redis.hgetall(shardKeys(id).lease), redisNow(redis)]);
+  const [{ epoch, node, until, attended }, now] = await Promise.all([
+    redis.hgetall(shardKeys(id).lease),
+    redisNow(redis),
+  ]);
   if (epoch === undefined || node === undefined) return undefined;
   return {
     epoch: BigInt(epoch),
     node,
     valid: Number(until) > now,
     remainingMs: Math.max(0, Number(until) - now),
+    expiredMs: Math.max(0, now - Number(until)),
+    attended: attended === '1',
     released: until === '0',
   };
 }

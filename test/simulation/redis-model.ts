@@ -160,11 +160,13 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     db.hset(lease!, 'epoch', String(epoch));
     db.hset(lease!, 'node', node!);
     db.hset(lease!, 'written', '0');
+    db.hset(lease!, 'attended', '0');
     db.hset(lease!, 'until', String(now + Number(ttl)));
     return epoch;
   },
-  'renew-lease'(db, [lease], [, , ttl]) {
+  'renew-lease'(db, [lease], [, , ttl, attended]) {
     db.hset(lease!, 'until', Number(ttl) === 0 ? '0' : String(db.now() + Number(ttl)));
+    db.hset(lease!, 'attended', attended!);
     return Number(db.hget(lease!, 'written') ?? 0);
   },
   'write-sas'(db, [, sas, keys, dead], [, , count, ...rest]) {

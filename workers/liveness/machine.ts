@@ -61,9 +61,12 @@ export class Machine {
   #vouchedAt = Number.NEGATIVE_INFINITY;
   /** Until when that canary speaks for the path, ms. */
   #vouchedUntil = Number.NEGATIVE_INFINITY;
-  /** Until when ownership of the shard is known, ms; speaks for an open path. */
-  #leaseFrom = Number.NEGATIVE_INFINITY;
-  #leaseUntil = Number.NEGATIVE_INFINITY;
+  /** A machine that nobody else could have is ours for ever. */
+  #own = {
+    fromMs: Number.NEGATIVE_INFINITY,
+    untilMs: Number.POSITIVE_INFINITY,
+    vouchedUntilMs: Number.POSITIVE_INFINITY,
+  };
   #pathOpen = false;
 
   constructor(nowMs: number, capacity: number, effects: Effects) {
@@ -207,13 +210,9 @@ export class Machine {
     this.#vouchedUntil = untilMs;
   }
 
-  /**
-   * The shard is known to be ours, and nobody else's any more, from `fromMs` until `untilMs`: before, nothing gated is
-   * probed. `pathOpen`: that is all an open path needs.
-   */
-  own(fromMs: number, untilMs: number, pathOpen: boolean): void {
-    this.#leaseFrom = fromMs;
-    this.#leaseUntil = untilMs;
+  /** How long the shard is ours; see Ownership. `pathOpen`: the lease is all that gated peers need. */
+  own(ownership: { fromMs: number; untilMs: number; vouchedUntilMs: number }, pathOpen: boolean): void {
+    this.#own = ownership;
     this.#pathOpen = pathOpen;
   }
 
@@ -224,7 +223,7 @@ export class Machine {
 
   /** Whether the path is vouched for at this moment. */
   get vouched(): boolean {
-    return this.#now < this.#vouchedUntil;
+    return this.#now < Math.min(this.#vouchedUntil, this.#own.vouchedUntilMs);
   }
 
   /** Nothing is due before this moment, ms. */
@@ -375,13 +374,13 @@ export class Machine {
   /** Whether the interlock lets this peer be probed now. */
   #open(handle: number): boolean {
     const flags = this.peers.flags[handle]!;
-    if ((flags & Flag.GATED) !== 0 && this.#now < this.#leaseFrom) return false;
-    return !this.#gated(handle) || ((flags & Flag.READY) !== 0 && this.#now < this.#vouchedUntil);
+    if ((flags & Flag.GATED) !== 0 && this.#now < this.#own.fromMs) return false;
+    return !this.#gated(handle) || ((flags & Flag.READY) !== 0 && this.vouched);
   }
 
   /** Whether this peer's probes need a vouched path: not on an open one, while the shard is surely ours. */
   #gated(handle: number): boolean {
-    return (this.peers.flags[handle]! & Flag.GATED) !== 0 && !(this.#pathOpen && this.#now < this.#leaseUntil);
+    return (this.peers.flags[handle]! & Flag.GATED) !== 0 && !(this.#pathOpen && this.#now < this.#own.untilMs);
   }
 
   /** Time in which nobody could see the peer's answers does not count against it. */

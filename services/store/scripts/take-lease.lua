@@ -5,6 +5,6 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local held = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
 local epoch = math.max(held + 1, now)
-redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch), 'node', ARGV[1], 'written', '0',
+redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch), 'node', ARGV[1], 'written', '0', 'attended', '0',
   'until', string.format('%.0f', now + tonumber(ARGV[2])))
 return epoch
