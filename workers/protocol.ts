@@ -50,6 +50,8 @@ export type ToShard =
   | { readonly type: 'headend'; readonly present: boolean }
   | { readonly type: 'voucher'; readonly canary: number }
   | ({ readonly type: 'lease' } & Ownership)
+  /** The shard may have been another's for so long: what is known of its SAs may be outdated by that. */
+  | { readonly type: 'doubt'; readonly missedMs: number }
   /** Verdicts just given are held back: the peers are asked on. */
   | { readonly type: 'hold'; readonly handles: readonly number[] }
   /** Verdicts held back are given after all, or dropped: then the peers are suspected anew. */
@@ -155,4 +157,6 @@ export type ShardTask = {
   readonly probeAddress: string;
   /** UDP port to bind, or 0 for any. */
   readonly probePort: number;
+  /** Unix ms at which the monotonic clock was 0: the same for all threads of a process, and for good. */
+  readonly zeroUnix: number;
 };

@@ -11,11 +11,16 @@ import { bindUdp, dotted } from './udp.ts';
 const TICK_INTERVAL_MS = 5;
 const RANDOM_POOL_BYTES = 16 * 1024;
 
-export default async function runShard({ port, probeAddress, probePort }: ShardTask): Promise<CheckpointChunk[]> {
+export default async function runShard({
+  port,
+  probeAddress,
+  probePort,
+  zeroUnix,
+}: ShardTask): Promise<CheckpointChunk[]> {
   const socket = await bindUdp(probeAddress, probePort);
   const shard: Shard = new Shard({
     now: monotonicMs,
-    wall: () => Date.now(),
+    wall: () => zeroUnix + monotonicMs(),
     fillRandom: pooledRandom(),
     send(message, length, address, toPort, handle) {
       socket.send(message, 0, length, toPort, dotted(address), (error) => {

@@ -5,10 +5,11 @@
 
 import { CANARY_INTERVAL_MS, CANARY_LENGTH, CanaryLog, VOUCHER_MS } from './canary.ts';
 import { CheckpointWriter } from './checkpoint.ts';
-import { type FillRandom, Liveness, Reply } from './ike/liveness.ts';
+import { type FillRandom, Liveness, MAX_CANDIDATES, Reply } from './ike/liveness.ts';
 import { SessionFlag, SessionTable } from './ike/sessions.ts';
 import { Machine } from './liveness/machine.ts';
-import { State } from './liveness/peers.ts';
+import { Flag, State } from './liveness/peers.ts';
+import { Mode } from './liveness/policy.ts';
 import {
   type CheckpointChunk,
   type FromShard,
@@ -128,7 +129,7 @@ export class Shard {
     } else if (reply === Reply.CANDIDATE) {
       this.#checkpoint.touch(handle);
       // The peer drops a candidate that overtakes the one before it: offer the next one again.
-      this.#send(handle, 0);
+      if (this.#machine.mayProbe(handle, this.#io.now())) this.#send(handle, 0);
     } else if (reply === Reply.MALFORMED) this.#count.repliesMalformed++;
     else if (reply === Reply.UNKNOWN_SA) this.#count.repliesUnknownSa++;
     else if (reply === Reply.FORGED) this.#count.repliesForged++;
@@ -173,6 +174,9 @@ export class Shard {
       case 'lease':
         this.#ownership = message;
         this.#own();
+        break;
+      case 'doubt':
+        this.#doubt(message.missedMs);
         break;
       case 'hold':
         for (const handle of message.handles) this.#machine.hold(handle);
@@ -287,6 +291,25 @@ export class Shard {
     }
     this.#count.evidenceHeard += heard.length;
     this.#count.evidenceSent += sent.length;
+  }
+
+  /** Another owner may have spoken with the peers meanwhile: their ids may be higher, and their evidence newer. */
+  #doubt(missedMs: number): void {
+    const { peers, policies } = this.#machine;
+    for (let handle = 0; handle < this.#parked.length; handle++) {
+      if (!this.#machine.has(handle)) continue;
+      const policy = policies.at(peers.policy[handle]!);
+      this.#machine.heard(handle, this.#io.now());
+      this.#checkpoint.touch(handle);
+      if (!this.#sessions.is(handle, SessionFlag.KEYED) || policy.intervalMs === 0) continue;
+      const exchanges = 1 + Math.floor(missedMs / (policy.intervalMs * (1 - policy.jitterPercent / 100)));
+      const candidates = this.#liveness.burst(handle) + exchanges;
+      if (candidates <= MAX_CANDIDATES) this.#liveness.resync(handle, candidates);
+      else {
+        const ready = (peers.flags[handle]! & Flag.READY) !== 0;
+        this.#machine.update(handle, { ...policy, mode: Mode.DISABLED }, true, ready);
+      }
+    }
   }
 
   #own(): void {

@@ -154,7 +154,14 @@ export class ShardHost {
    * its headend before it is probed on that headend's word.
    */
   async attach(stream: ShardStream): Promise<void> {
-    if (!this.#stopped) await this.#store.renew(true);
+    try {
+      if (!this.#stopped) await this.#store.renew(true);
+    } catch (error) {
+      // A headend that comes says whose the shard is.
+      if (!(error instanceof ForgottenError)) throw error;
+      await this.#retake();
+      await this.#store.renew(true);
+    }
     if (this.#stopped) throw new Error('the shard has just moved');
     this.#stream?.end('a newer stream for this shard took over');
     this.#stream = stream;
@@ -401,8 +408,19 @@ export class ShardHost {
       if (error instanceof ForgottenError && !this.#mayRetake()) throw error;
       this.#log.error({ reason: error.message }, 'Redis lost what was written: it is written again');
       this.#damaged = true;
-      if (error instanceof ForgottenError) await this.#store.retake();
+      if (error instanceof ForgottenError) await this.#retake();
     }
+  }
+
+  /** Takes the shard that Redis has forgotten; whatever others did with it meanwhile is not known. */
+  async #retake(): Promise<void> {
+    const { clock } = this.#context;
+    const missedMs = clock.now() - this.#renewedAt;
+    await this.#store.retake();
+    this.#damaged = true;
+    this.#renewedAt = clock.now();
+    this.#forgottenAt = undefined;
+    if (missedMs >= LEASE_MS) this.#task.send({ type: 'doubt', missedMs });
   }
 
   async #repair(): Promise<void> {

@@ -3,6 +3,7 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
 import type { Answer, CheckpointChunk, FromShard, ShardTask, ToShard } from '../../workers/protocol.ts';
+import { MONOTONIC_ZERO_UNIX } from '../clock.ts';
 
 /** Longest wait for a thread's answer, ms. */
 const ANSWER_MS = 5_000;
@@ -36,7 +37,12 @@ export class ShardThread {
   constructor(pool: Piscina, probe: { address: string; port: number }, onEvent: (event: ShardEvent) => void) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
-    const task: ShardTask = { port: port2, probeAddress: probe.address, probePort: probe.port };
+    const task: ShardTask = {
+      port: port2,
+      probeAddress: probe.address,
+      probePort: probe.port,
+      zeroUnix: MONOTONIC_ZERO_UNIX,
+    };
     // Piscina 5.3's type of a transfer list resolves to another overload's options under Node 26's types.
     this.done = pool.run(task, { transferList: [port2] as never });
     const ready = Promise.withResolvers<number>();

@@ -70,15 +70,18 @@ export class ShardStore {
   readonly #id: ShardId;
   readonly #keys: ReturnType<typeof shardKeys>;
   #epoch: number;
+  /** The former owner had stopped when it wrote its last checkpoint; true only for the first look at it. */
+  #formerStopped: boolean;
   /** Writes are numbered, so that one which Redis forgets is missed. */
   #writes = 0;
   #acknowledged = 0;
 
-  private constructor(context: StoreContext, id: ShardId, epoch: number) {
+  private constructor(context: StoreContext, id: ShardId, epoch: number, formerStopped: boolean) {
     this.#context = context;
     this.#id = id;
     this.#keys = shardKeys(id);
     this.#epoch = epoch;
+    this.#formerStopped = formerStopped;
   }
 
   get epoch(): number {
@@ -87,12 +90,13 @@ export class ShardStore {
 
   /** Takes the shard's lease with a new epoch, which fences off every former owner. */
   static async take(context: StoreContext, id: ShardId): Promise<ShardStore> {
-    return new ShardStore(context, id, await takeLease(context, id));
+    const { epoch, final } = await takeLease(context, id);
+    return new ShardStore(context, id, epoch, final);
   }
 
   /** Takes the lease anew after Redis forgot what this owner wrote. */
   async retake(): Promise<void> {
-    this.#epoch = await takeLease(this.#context, this.#id);
+    this.#epoch = (await takeLease(this.#context, this.#id)).epoch;
     this.#writes = 0;
     this.#acknowledged = 0;
   }
@@ -181,23 +185,28 @@ export class ShardStore {
   /** What former owners left, or undefined if they left nothing. */
   async readCheckpoint(): Promise<Checkpoint | undefined> {
     const { redis } = this.#context;
-    const [{ at, stored, final, ...chunks }, nowUnix] = await Promise.all([
+    const final = this.#formerStopped;
+    const [{ at, stored, final: _, ...chunks }, nowUnix] = await Promise.all([
       redis.hgetallBuffer(this.#keys.checkpoint),
       redisNow(redis),
     ]);
+    this.#formerStopped = false;
     if (!at) return undefined;
-    const rows = new Map<string, CheckpointRow>();
-    for (const chunk of Object.values(chunks))
+    const rows = new Map<string, { epoch: number; row: CheckpointRow }>();
+    const epochOf = (field: string) => Number(field.slice(0, field.indexOf(':')));
+    const inOrder = Object.entries(chunks).sort(([a], [b]) => epochOf(a) - epochOf(b));
+    for (const [field, chunk] of inOrder)
       for (const row of decodeChunk(chunk)) {
-        // Message ids only grow, so the higher one is the newer row.
+        // A later owner knows better, by a clock of his own; of one owner's rows the higher message id is the newer.
         const other = rows.get(row.sa);
-        if (!other || other.nextMid < row.nextMid || other.heardUnix < row.heardUnix) rows.set(row.sa, row);
+        if (!other || other.epoch < epochOf(field) || other.row.nextMid <= row.nextMid)
+          rows.set(row.sa, { epoch: epochOf(field), row });
       }
     return {
       atUnix: Number(at),
       ageMs: Math.max(0, nowUnix - Number(stored)),
-      final: String(final) === '1',
-      rows,
+      final,
+      rows: new Map(Array.from(rows, ([spi, { row }]) => [spi, row])),
     };
   }
 
@@ -280,8 +289,10 @@ export class ShardStore {
   }
 }
 
-async function takeLease({ redis, node }: StoreContext, id: ShardId): Promise<number> {
-  return Number(await runScript(redis, 'take-lease', [shardKeys(id).lease], [node, LEASE_MS]));
+async function takeLease({ redis, node }: StoreContext, id: ShardId): Promise<{ epoch: number; final: boolean }> {
+  const { lease, checkpoint } = shardKeys(id);
+  const [epoch, final] = (await runScript(redis, 'take-lease', [lease, checkpoint], [node, LEASE_MS])) as number[];
+  return { epoch: Number(epoch), final: final === 1 };
 }
 
 /** A data plane's answer to a verdict, as stored. */

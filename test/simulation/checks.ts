@@ -40,13 +40,16 @@ export class Checks {
     this.#time = time;
   }
 
-  /** No verdict while evidence is within bounds. */
-  decided(truth: TrueSa): void {
+  /** No verdict while evidence is within bounds. What others decide than the owner has no effect. */
+  decided(truth: TrueSa, rightful: boolean): void {
     this.verdicts++;
     this.#decided.set(truth.spi, this.#time.now);
     const earliest = truth.heardMs + detectionMs(truth.site.policy);
-    if (this.#time.now < earliest - TOLERANCE_MS)
-      this.#fail('verdict while evidence is within bounds', `${name(truth)}: ${earliest - this.#time.now} ms early`);
+    if (rightful && this.#time.now < earliest - TOLERANCE_MS)
+      this.#fail(
+        'verdict while evidence is within bounds',
+        `${name(truth)}: ${earliest - this.#time.now} ms early, ${history(truth)}`,
+      );
   }
 
   /** Each SA is torn down at most once, and only if it was dead. */

@@ -154,7 +154,7 @@ export class RedisModel {
 
 /** The scripts of services/store/scripts, by name. Those behind the fence are wrapped by {@link fenced}. */
 export const SCRIPTS: Readonly<Record<string, Script>> = {
-  'take-lease'(db, [lease], [node, ttl]) {
+  'take-lease'(db, [lease, checkpoint], [node, ttl]) {
     const now = db.now();
     const epoch = Math.max(Number(db.hget(lease!, 'epoch') ?? 0) + 1, now);
     db.hset(lease!, 'epoch', String(epoch));
@@ -162,7 +162,9 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     db.hset(lease!, 'written', '0');
     db.hset(lease!, 'attended', '0');
     db.hset(lease!, 'until', String(now + Number(ttl)));
-    return epoch;
+    const final = String(db.hget(checkpoint!, 'final')) === '1' ? 1 : 0;
+    if (final === 1) db.hset(checkpoint!, 'final', '0');
+    return [epoch, final];
   },
   'renew-lease'(db, [lease], [, , ttl, attended]) {
     db.hset(lease!, 'until', Number(ttl) === 0 ? '0' : String(db.now() + Number(ttl)));

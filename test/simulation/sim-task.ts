@@ -59,7 +59,7 @@ export class SimTask implements ShardTaskHandle {
     this.done.catch(() => {});
     this.#shard = new Shard({
       now: () => time.now,
-      wall: () => EPOCH_UNIX + time.now + process.skewMs,
+      wall: () => EPOCH_UNIX + time.now + process.bornSkewMs,
       fillRandom: world.fillRandom,
       send: (message, length, address, toPort) => {
         const canary = readCanary(message.subarray(0, length));

@@ -11,11 +11,14 @@ export class Process {
   alive = true;
   /** Nothing of it runs before, ms. */
   pausedUntil = 0;
-  /** How far its wall clock is off, ms. */
+  /** How far the machine's wall clock is off, ms; a process has it as it was when it began. */
   skewMs = 0;
+  readonly bornSkewMs: number;
 
-  constructor(name: string) {
+  constructor(name: string, skewMs = 0) {
     this.name = name;
+    this.skewMs = skewMs;
+    this.bornSkewMs = skewMs;
   }
 }
 
@@ -77,7 +80,7 @@ export class VirtualTime {
   clockOf(process: Process): Clock {
     return {
       now: () => this.now,
-      wall: () => EPOCH_UNIX + this.now + process.skewMs,
+      wall: () => EPOCH_UNIX + this.now + process.bornSkewMs,
       sleep: (ms) =>
         new Promise((resolve) => {
           this.at(this.now + ms, process, () => {

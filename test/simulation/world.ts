@@ -107,8 +107,7 @@ export class World implements TaskWorld {
 
   /** Starts a node, for the first time or again. */
   async boot(node: SimNode): Promise<void> {
-    const process = new Process(node.name);
-    process.skewMs = node.process.skewMs;
+    const process = new Process(node.name, node.process.skewMs);
     node.process = process;
     node.tasks.clear();
     const clock = this.time.clockOf(process);
@@ -160,6 +159,7 @@ export class World implements TaskWorld {
   crash(node: SimNode): void {
     node.process.alive = false;
     node.concentrator = undefined;
+    node.pursuer = undefined;
     for (const task of node.tasks) task.running = false;
     node.tasks.clear();
     this.#listeners.delete(node.process);
@@ -236,7 +236,11 @@ export class World implements TaskWorld {
         const keys = shardKeys({ headend: headend.name, shard });
         const open = this.redis.model.hash(keys.failover).size;
         const possible = headend.sites.every(({ up }) => up.some(Boolean));
-        if (open > 0 && possible) problems.push(`${headend.name}/${shard} has ${open} failovers under way`);
+        if (open > 0 && possible)
+          problems.push(
+            `${headend.name}/${shard} has ${open} failovers under way: ${[...this.redis.model.hash(keys.pursuits)]} ` +
+              `acks ${[...this.redis.model.hash(keys.acks)]} due ${[...this.redis.model.set(keys.due)]}`,
+          );
         const hosts = this.nodes.flatMap(({ concentrator }) => concentrator?.shards.of(headend.name) ?? []);
         const held = hosts.find(({ id }) => id.shard === shard)?.records.set.count ?? 0;
         const known = this.redis.model.hash(keys.sas).size;
@@ -282,10 +286,10 @@ export class World implements TaskWorld {
   }
 
   verdicts(task: SimTask, handles: readonly number[]): void {
-    if (!this.#owns(task)) return;
+    const rightful = this.#owns(task);
     for (const handle of handles) {
       const truth = this.spokes.bySpi.get(task.spis.get(handle)!);
-      if (truth) this.checks.decided(truth);
+      if (truth) this.checks.decided(truth, rightful);
     }
   }
 

@@ -223,7 +223,14 @@ export class Machine {
 
   /** Whether the path is vouched for at this moment. */
   get vouched(): boolean {
-    return this.#now < Math.min(this.#vouchedUntil, this.#own.vouchedUntilMs);
+    return this.#vouched(this.#now);
+  }
+
+  /** Whether the interlock lets this peer be probed at `nowMs`. */
+  mayProbe(handle: number, nowMs: number): boolean {
+    const flags = this.peers.flags[handle]!;
+    if ((flags & Flag.GATED) !== 0 && nowMs < this.#own.fromMs) return false;
+    return !this.#gated(handle, nowMs) || ((flags & Flag.READY) !== 0 && this.#vouched(nowMs));
   }
 
   /** Nothing is due before this moment, ms. */
@@ -362,7 +369,7 @@ export class Machine {
       return;
     }
     // The last probe must be known to have left properly: a canary sent after it did.
-    if (this.#gated(handle) && this.#vouchedAt < peers.probeAt[handle]!) {
+    if (this.#gated(handle, this.#now) && this.#vouchedAt < peers.probeAt[handle]!) {
       this.#wheel.schedule(handle, this.#now + VOUCHER_RECHECK_MS);
       return;
     }
@@ -371,16 +378,17 @@ export class Machine {
     this.#effects.verdict(handle, earliest);
   }
 
-  /** Whether the interlock lets this peer be probed now. */
   #open(handle: number): boolean {
-    const flags = this.peers.flags[handle]!;
-    if ((flags & Flag.GATED) !== 0 && this.#now < this.#own.fromMs) return false;
-    return !this.#gated(handle) || ((flags & Flag.READY) !== 0 && this.vouched);
+    return this.mayProbe(handle, this.#now);
   }
 
   /** Whether this peer's probes need a vouched path: not on an open one, while the shard is surely ours. */
-  #gated(handle: number): boolean {
-    return (this.peers.flags[handle]! & Flag.GATED) !== 0 && !(this.#pathOpen && this.#now < this.#own.untilMs);
+  #gated(handle: number, nowMs: number): boolean {
+    return (this.peers.flags[handle]! & Flag.GATED) !== 0 && !(this.#pathOpen && nowMs < this.#own.untilMs);
+  }
+
+  #vouched(nowMs: number): boolean {
+    return nowMs < Math.min(this.#vouchedUntil, this.#own.vouchedUntilMs);
   }
 
   /** Time in which nobody could see the peer's answers does not count against it. */

@@ -1,5 +1,6 @@
 -- Takes the lease of a shard: a new epoch, whoever held it before.
--- KEYS: lease   ARGV: node, ttl ms   Returns: the new epoch.
+-- KEYS: lease, checkpoint   ARGV: node, ttl ms
+-- Returns: the new epoch; 1 if the checkpoint was its owner's last word, which from now on it is not, else 0.
 -- Epochs follow the clock, so that a Redis which lost its last writes, or all of them, does not give one twice.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -7,4 +8,6 @@ local held = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
 local epoch = math.max(held + 1, now)
 redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch), 'node', ARGV[1], 'written', '0', 'attended', '0',
   'until', string.format('%.0f', now + tonumber(ARGV[2])))
-return epoch
+local final = redis.call('HGET', KEYS[2], 'final') == '1' and 1 or 0
+if final == 1 then redis.call('HSET', KEYS[2], 'final', '0') end
+return { epoch, final }
