@@ -63,7 +63,8 @@ export type ToShard =
   | { readonly type: 'wholeCheckpoint'; readonly request: number }
   /** Keys, to be sealed and stored again. */
   | { readonly type: 'keys'; readonly request: number; readonly handles: readonly number[] }
-  | { readonly type: 'stop' };
+  /** `whole`: the last checkpoint holds every SA, changed or not. */
+  | { readonly type: 'stop'; readonly whole: boolean };
 
 /** A verdict as the shard gives it; the main thread knows the rest of the SA. */
 export type ShardVerdict = {

@@ -36,14 +36,14 @@ export default async function runShard({
   const timer = setInterval(() => shard.tick(), TICK_INTERVAL_MS);
   port.postMessage({ type: 'ready', probePort: socket.address().port });
   try {
-    await new Promise<void>((resolve) => {
+    const whole = await new Promise<boolean>((resolve) => {
       port.on('message', (message: ToShard) => {
-        if (message.type === 'stop') resolve();
+        if (message.type === 'stop') resolve(message.whole);
         else shard.handle(message);
       });
-      port.on('close', resolve);
+      port.on('close', () => resolve(false));
     });
-    return shard.lastCheckpoint();
+    return shard.lastCheckpoint(whole);
   } finally {
     clearInterval(timer);
     socket.close();

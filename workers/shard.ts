@@ -185,8 +185,7 @@ export class Shard {
         for (const handle of message.handles) this.#machine.endHold(handle, message.drop);
         break;
       case 'wholeCheckpoint':
-        this.#checkpoint.touchAll();
-        this.#answer(message.request, this.lastCheckpoint());
+        this.#answer(message.request, this.lastCheckpoint(true));
         break;
       case 'keys':
         this.#answer(
@@ -211,8 +210,9 @@ export class Shard {
     }
   }
 
-  /** What changed since it was last asked for. */
-  lastCheckpoint(): CheckpointChunk[] {
+  /** What changed since it was last asked for, or everything. */
+  lastCheckpoint(whole = false): CheckpointChunk[] {
+    if (whole) this.#checkpoint.touchAll();
     return this.#checkpoint.collect(this.#sessions, this.#machine.peers, this.#unix(0));
   }
 

@@ -98,6 +98,7 @@ export class Registration {
     const lost: string[] = [];
     for (const [spi, sa] of this.#wanted) {
       const held = this.#held.get(spi);
+      if (held && sa.keys) this.#used.add(spi);
       if (!held && this.#used.has(spi)) {
         this.#toUpsert.delete(spi);
         lost.push(spi);

@@ -87,6 +87,7 @@ export class ShardHost {
   #round = 0;
   #pendingChunks = new Map<number, Uint8Array>();
   #formerCheckpoints = true;
+  #checkpointLost = false;
   /** Nobody else can believe any more that the shard is his: ms on the clock. */
   #ownFromMs = 0;
   /** When the last renewal that Redis took was sent, and when it first said that it knows nothing, ms on the clock. */
@@ -283,7 +284,7 @@ export class ShardHost {
     this.#stopped = true;
     this.#cancelTimer();
     await this.#housekeeping;
-    this.#keep((await this.#task?.stop()) ?? []);
+    this.#keep((await this.#task?.stop(this.#checkpointLost)) ?? []);
     await this.verdicts.finish(VERDICTS_MS);
     this.#end(reason);
     try {
@@ -307,7 +308,7 @@ export class ShardHost {
     if (this.#stopped) return;
     this.#log.warn({ reason }, 'shard lost');
     this.#end(reason);
-    void this.#task.stop();
+    void this.#task.stop(false);
     this.#context.onLost(this);
   }
 
@@ -389,7 +390,7 @@ export class ShardHost {
       this.#tellLease(sentAt);
       if (this.#damaged) await this.#repair();
       if (++this.#round % LOOK_ROUNDS === 0) await this.look();
-      this.#keep(await this.#task.ask('checkpoint'));
+      await this.#askCheckpoint();
       await this.#writeCheckpoint();
     } catch (error) {
       if (error instanceof FencedError) this.#lose(error.message);
@@ -425,7 +426,8 @@ export class ShardHost {
 
   async #repair(): Promise<void> {
     // Message ids first: an SA that the next owner finds without them would be asked with the wrong one.
-    this.#keep(await this.#task.ask('wholeCheckpoint'));
+    this.#checkpointLost = true;
+    await this.#askCheckpoint();
     await this.#writeCheckpoint();
     await writeAgain({
       store: this.#store,
@@ -473,6 +475,14 @@ export class ShardHost {
   #tellLease(sentAt: number): void {
     const fromMs = this.#ownFromMs;
     this.#task.send({ type: 'lease', fromMs, untilMs: sentAt + LEASE_MS, vouchedUntilMs: sentAt + LEASELESS_MS });
+  }
+
+  /** What changed; everything, if an earlier answer did not arrive in time and what it told is lost. */
+  async #askCheckpoint(): Promise<void> {
+    const type = this.#checkpointLost ? 'wholeCheckpoint' : 'checkpoint';
+    this.#checkpointLost = true;
+    this.#keep(await this.#task.ask(type));
+    this.#checkpointLost = false;
   }
 
   #keep(chunks: readonly CheckpointChunk[]): void {

@@ -83,8 +83,8 @@ export class ShardThread {
   }
 
   /** Stops the shard. Returns the last changes, or none if the thread is gone or does not answer. */
-  async stop(): Promise<readonly CheckpointChunk[]> {
-    this.#port.postMessage({ type: 'stop' });
+  async stop(whole: boolean): Promise<readonly CheckpointChunk[]> {
+    this.#port.postMessage({ type: 'stop', whole });
     const timeout = Promise.withResolvers<readonly CheckpointChunk[]>();
     const timer = setTimeout(() => timeout.resolve([]), STOP_MS);
     try {

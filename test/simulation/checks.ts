@@ -27,7 +27,7 @@ export function detectionMs({
 
 export class Checks {
   readonly #time: VirtualTime;
-  /** The newest task that has probed, by shard. */
+  /** Who has probed last, by shard. */
   readonly #probing = new Map<string, SimTask>();
   /** When each SA's verdict was decided last, ms. */
   readonly #decided = new Map<string, number>();
@@ -67,11 +67,13 @@ export class Checks {
   }
 
   /** No probe of a former owner, and none without a voucher where one is needed. */
-  probed(shard: string, task: SimTask, vouchedAt: number | undefined, needsVoucher: boolean): void {
+  probed(shard: string, task: SimTask, owner: string | undefined, needsVoucher: boolean): void {
     this.probes++;
-    const newest = this.#probing.get(shard);
-    if (newest && newest.order > task.order)
-      this.#fail('probe of a former owner', `${shard} by ${task.process.name}, is ${newest.process.name}'s`);
+    const { vouchedAt } = task;
+    const last = this.#probing.get(shard);
+    // The owner has begun to probe: whoever had the shard before must have stopped.
+    if (owner !== undefined && owner !== task.process.name && last?.process.name === owner)
+      this.#fail('probe of a former owner', `${shard} by ${task.process.name}, is ${owner}'s`);
     this.#probing.set(shard, task);
     if (needsVoucher && !(vouchedAt !== undefined && this.#time.now < vouchedAt + VOUCHER_MS))
       this.#fail('probe without a voucher', `${shard} by ${task.process.name}`);

@@ -125,9 +125,9 @@ export class SimTask implements ShardTaskHandle {
     return promise;
   }
 
-  async stop(): Promise<readonly CheckpointChunk[]> {
+  async stop(whole: boolean): Promise<readonly CheckpointChunk[]> {
     if (!this.running) return [];
-    const chunks = this.#shard.lastCheckpoint();
+    const chunks = this.#shard.lastCheckpoint(whole);
     this.#end();
     this.#finish(chunks);
     return chunks;

@@ -262,7 +262,7 @@ export class World implements TaskWorld {
     }
     const shard = this.#shardOf(task);
     const headend = this.agents.find(({ headend: { name } }) => shard.startsWith(`${name}/`))!.headend;
-    this.checks.probed(shard, task, task.vouchedAt, headend.closed);
+    this.checks.probed(shard, task, this.#ownerOf(shard), headend.closed);
     if (headend.closed) {
       // The guard marker that the rule clears; without the rule it is no IKE message.
       if (!headend.rulesUp) return;
@@ -314,6 +314,13 @@ export class World implements TaskWorld {
     }
     const copies = random.chance(this.duplication) ? 2 : 1;
     for (let n = 0; n < copies; n++) time.at(time.now + random.between(2, 40), undefined, arrive);
+  }
+
+  /** Whose lease of the shard holds at this moment. */
+  #ownerOf(shard: string): string | undefined {
+    const { model } = this.redis;
+    const { lease } = shardKeys(parseShard(shard));
+    return Number(model.hget(lease, 'until')) > model.now() ? String(model.hget(lease, 'node')) : undefined;
   }
 
   #owns(task: SimTask): boolean {
