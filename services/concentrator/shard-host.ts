@@ -369,6 +369,8 @@ export class ShardHost {
     this.#context.storm.forget(this.id);
     this.#context.clock.after(RESTART_MS, async () => {
       if (this.#stopped) return;
+      // A task that was started but not filled must not go on beside the next one.
+      void this.#task.stop(false);
       try {
         await this.#load(this.#context.clock.now() - LEASE_MS);
         // Handles are new: the headend must learn them.

@@ -28,7 +28,7 @@ export function detectionMs({
 export class Checks {
   readonly #time: VirtualTime;
   /** Who has probed last, by shard. */
-  readonly #probing = new Map<string, SimTask>();
+  readonly #probing = new Map<string, { name: string; epoch: string }>();
   /** When each SA's verdict was decided last, ms. */
   readonly #decided = new Map<string, number>();
   readonly #tornDown = new Set<string>();
@@ -67,14 +67,20 @@ export class Checks {
   }
 
   /** No probe of a former owner, and none without a voucher where one is needed. */
-  probed(shard: string, task: SimTask, owner: string | undefined, needsVoucher: boolean): void {
+  probed(
+    shard: string,
+    task: SimTask,
+    owner: { name: string; epoch: string } | undefined,
+    needsVoucher: boolean,
+  ): void {
     this.probes++;
     const { vouchedAt } = task;
     const last = this.#probing.get(shard);
     // The owner has begun to probe: whoever had the shard before must have stopped.
-    if (owner !== undefined && owner !== task.process.name && last?.process.name === owner)
-      this.#fail('probe of a former owner', `${shard} by ${task.process.name}, is ${owner}'s`);
-    this.#probing.set(shard, task);
+    const { name } = task.process;
+    if (owner && owner.name !== name && last?.name === owner.name && last.epoch === owner.epoch)
+      this.#fail('probe of a former owner', `${shard} by ${name}, is ${owner.name}'s`);
+    this.#probing.set(shard, { name, epoch: owner?.name === name ? owner.epoch : '' });
     if (needsVoucher && !(vouchedAt !== undefined && this.#time.now < vouchedAt + VOUCHER_MS))
       this.#fail('probe without a voucher', `${shard} by ${task.process.name}`);
   }

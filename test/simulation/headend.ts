@@ -141,6 +141,8 @@ class Plane implements DataPlane {
 
   /** Once every shard's inventory is known: what was in the cluster's care before and is not any more is rekeyed. */
   #begin(shard: number, held: readonly HeldSa[]): void {
+    for (const { sa } of this.#headend.sites)
+      if (sa && held.some(({ id }) => spiHex(id) === sa.spi)) sa.registered = true;
     if (this.#begun) return;
     this.#connected.add(shard);
     for (const { id } of held) this.#known.add(spiHex(id));

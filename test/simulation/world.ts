@@ -317,10 +317,11 @@ export class World implements TaskWorld {
   }
 
   /** Whose lease of the shard holds at this moment. */
-  #ownerOf(shard: string): string | undefined {
+  #ownerOf(shard: string): { name: string; epoch: string } | undefined {
     const { model } = this.redis;
     const { lease } = shardKeys(parseShard(shard));
-    return Number(model.hget(lease, 'until')) > model.now() ? String(model.hget(lease, 'node')) : undefined;
+    if (Number(model.hget(lease, 'until')) <= model.now()) return undefined;
+    return { name: String(model.hget(lease, 'node')), epoch: String(model.hget(lease, 'epoch')) };
   }
 
   #owns(task: SimTask): boolean {
