@@ -53,7 +53,8 @@ export class Shard {
   readonly #liveness: Liveness;
   readonly #checkpoint = new CheckpointWriter();
   readonly #canaries: CanaryLog;
-  readonly #slots: readonly Buffer[];
+  readonly #slab = Buffer.allocUnsafeSlow(SLOTS * SLOT_LENGTH);
+  readonly #slots: Buffer[] = [];
   #slot = 0;
   #path: ShardPath | undefined;
   #canaryAt = Number.NEGATIVE_INFINITY;
@@ -97,8 +98,6 @@ export class Shard {
         }),
     });
     this.#liveness = new Liveness(this.#sessions, io.fillRandom);
-    const slab = Buffer.alloc(SLOTS * SLOT_LENGTH);
-    this.#slots = Array.from({ length: SLOTS }, (_, n) => slab.subarray(n * SLOT_LENGTH, (n + 1) * SLOT_LENGTH));
     const first = Buffer.alloc(4);
     io.fillRandom(first);
     this.#canaries = new CanaryLog(first.readUInt32BE());
@@ -383,6 +382,8 @@ export class Shard {
 
   #nextSlot(): Buffer {
     this.#slot = (this.#slot + 1) % SLOTS;
+    const start = this.#slot * SLOT_LENGTH;
+    this.#slots[this.#slot] ??= this.#slab.subarray(start, start + SLOT_LENGTH);
     return this.#slots[this.#slot]!;
   }
 

@@ -322,7 +322,9 @@ export class ShardHost {
     if (this.#path) this.#task.send({ type: 'path', path: this.#path });
     const [checkpoint, dead] = await Promise.all([this.#store.readCheckpoint(), this.#store.readDead()]);
     // A former owner that could not be asked believes for so long that the shard is still its own.
-    this.#ownFromMs = checkpoint && !checkpoint.final ? this.#context.formerUntilMs : takenAt;
+    const { formerUntilMs, clock } = this.#context;
+    const surelyOurs = Math.max(formerUntilMs, clock.now() + this.#store.formerRemainingMs);
+    this.#ownFromMs = checkpoint && !checkpoint.final ? Math.max(this.#ownFromMs, surelyOurs) : takenAt;
     this.#tellLease(takenAt);
     for await (const page of this.#store.readSas()) {
       const sas = page.map((stored) => {

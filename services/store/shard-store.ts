@@ -66,6 +66,8 @@ export type StoreContext = {
 };
 
 export class ShardStore {
+  /** For how long a former owner's lease would still have held when this one took it, ms. */
+  readonly formerRemainingMs: number;
   readonly #context: StoreContext;
   readonly #id: ShardId;
   readonly #keys: ReturnType<typeof shardKeys>;
@@ -76,12 +78,19 @@ export class ShardStore {
   #writes = 0;
   #acknowledged = 0;
 
-  private constructor(context: StoreContext, id: ShardId, epoch: number, formerStopped: boolean) {
+  private constructor(
+    context: StoreContext,
+    id: ShardId,
+    epoch: number,
+    formerStopped: boolean,
+    formerRemainingMs: number,
+  ) {
     this.#context = context;
     this.#id = id;
     this.#keys = shardKeys(id);
     this.#epoch = epoch;
     this.#formerStopped = formerStopped;
+    this.formerRemainingMs = formerRemainingMs;
   }
 
   get epoch(): number {
@@ -90,8 +99,8 @@ export class ShardStore {
 
   /** Takes the shard's lease with a new epoch, which fences off every former owner. */
   static async take(context: StoreContext, id: ShardId): Promise<ShardStore> {
-    const { epoch, final } = await takeLease(context, id);
-    return new ShardStore(context, id, epoch, final);
+    const { epoch, final, remainingMs } = await takeLease(context, id);
+    return new ShardStore(context, id, epoch, final, remainingMs);
   }
 
   /** Takes the lease anew after Redis forgot what this owner wrote. */
@@ -289,10 +298,14 @@ export class ShardStore {
   }
 }
 
-async function takeLease({ redis, node }: StoreContext, id: ShardId): Promise<{ epoch: number; final: boolean }> {
+async function takeLease(
+  { redis, node }: StoreContext,
+  id: ShardId,
+): Promise<{ epoch: number; final: boolean; remainingMs: number }> {
   const { lease, checkpoint } = shardKeys(id);
-  const [epoch, final] = (await runScript(redis, 'take-lease', [lease, checkpoint], [node, LEASE_MS])) as number[];
-  return { epoch: Number(epoch), final: final === 1 };
+  const reply = await runScript(redis, 'take-lease', [lease, checkpoint], [node, LEASE_MS]);
+  const [epoch, final, remainingMs] = reply as [number, number, number];
+  return { epoch: Number(epoch), final: final === 1, remainingMs: Number(remainingMs) };
 }
 
 /** A data plane's answer to a verdict, as stored. */

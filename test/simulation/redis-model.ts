@@ -157,6 +157,8 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
   'take-lease'(db, [lease, checkpoint], [node, ttl]) {
     const now = db.now();
     const epoch = Math.max(Number(db.hget(lease!, 'epoch') ?? 0) + 1, now);
+    const another = String(db.hget(lease!, 'node')) !== String(node);
+    const remaining = another ? Math.max(0, Number(db.hget(lease!, 'until') ?? 0) - now) : 0;
     db.hset(lease!, 'epoch', String(epoch));
     db.hset(lease!, 'node', node!);
     db.hset(lease!, 'written', '0');
@@ -164,7 +166,7 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     db.hset(lease!, 'until', String(now + Number(ttl)));
     const final = String(db.hget(checkpoint!, 'final')) === '1' ? 1 : 0;
     if (final === 1) db.hset(checkpoint!, 'final', '0');
-    return [epoch, final];
+    return [epoch, final, remaining];
   },
   'renew-lease'(db, [lease], [, , ttl, attended]) {
     db.hset(lease!, 'until', Number(ttl) === 0 ? '0' : String(db.now() + Number(ttl)));

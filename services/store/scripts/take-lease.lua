@@ -1,13 +1,18 @@
 -- Takes the lease of a shard: a new epoch, whoever held it before.
 -- KEYS: lease, checkpoint   ARGV: node, ttl ms
--- Returns: the new epoch; 1 if the checkpoint was its owner's last word, which from now on it is not, else 0.
+-- Returns: the new epoch; 1 if the checkpoint was its owner's last word, which from now on it is not, else 0;
+-- and for how long the lease of another node would still have held, ms.
 -- Epochs follow the clock, so that a Redis which lost its last writes, or all of them, does not give one twice.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local held = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
 local epoch = math.max(held + 1, now)
+local remaining = 0
+if redis.call('HGET', KEYS[1], 'node') ~= ARGV[1] then
+  remaining = math.max(0, tonumber(redis.call('HGET', KEYS[1], 'until') or '0') - now)
+end
 redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch), 'node', ARGV[1], 'written', '0', 'attended', '0',
   'until', string.format('%.0f', now + tonumber(ARGV[2])))
 local final = redis.call('HGET', KEYS[2], 'final') == '1' and 1 or 0
 if final == 1 then redis.call('HSET', KEYS[2], 'final', '0') end
-return { epoch, final }
+return { epoch, final, remaining }

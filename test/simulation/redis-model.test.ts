@@ -1,0 +1,144 @@
+/** The model of Redis that the simulation uses does what the real scripts do on a real Redis. */
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { startEmbeddedRedis } from '../../services/store/embedded-redis.ts';
+import { connectRedis, type RedisClient } from '../../services/store/redis.ts';
+import { scriptSource } from '../../services/store/scripts.ts';
+import { fenced, RedisModel, SCRIPTS } from './redis-model.ts';
+
+/** Keys of each script, in order, and what its arguments look like. */
+const K = (name: string) => `dpd:{h/0}:${name}`;
+const id = fc.constantFrom('a', 'b', 'c');
+const verdict = fc.constantFrom('V1', 'V2');
+const epoch = fc.constantFrom('current', 'stale');
+const rows = fc.array(fc.tuple(id, id, verdict), { maxLength: 4 });
+const flat = (items: readonly (readonly string[])[]) => items.flat();
+
+const CALLS = fc.oneof(
+  fc.record({
+    name: fc.constant('take-lease'),
+    keys: fc.constant([K('lease'), K('checkpoint')]),
+    args: fc.constant(['n', '5000']),
+  }),
+  fc.tuple(epoch, fc.constantFrom('0', '5000'), fc.constantFrom('0', '1')).map(([e, ttl, attended]) => ({
+    name: 'renew-lease',
+    keys: [K('lease')],
+    args: [e, '', ttl, attended],
+  })),
+  fc.tuple(epoch, rows, fc.array(id, { maxLength: 2 })).map(([e, written, removed]) => ({
+    name: 'write-sas',
+    keys: [K('lease'), K('sas'), K('keys'), K('dead')],
+    args: [e, '1', String(written.length), ...flat(written), ...removed],
+  })),
+  fc.tuple(epoch, fc.constantFrom('0', '1')).map(([e, final]) => ({
+    name: 'write-checkpoint',
+    keys: [K('lease'), K('checkpoint')],
+    args: [e, '', '17', final, '1:0', 'rows'],
+  })),
+  fc.tuple(epoch, rows).map(([e, verdicts]) => ({
+    name: 'append-verdicts',
+    keys: [K('lease'), K('verdicts'), K('unacked'), K('dead'), K('failover'), K('due')],
+    args: [e, '2', '1000', '1000', ...flat(verdicts)],
+  })),
+  fc.tuple(epoch, fc.array(id, { maxLength: 2 })).map(([e, spis]) => ({
+    name: 'revive-sas',
+    keys: [K('lease'), K('dead')],
+    args: [e, '3', ...spis],
+  })),
+  fc.tuple(epoch, verdict).map(([e, path]) => ({ name: 'write-path', keys: [K('lease')], args: [e, '4', path] })),
+  fc.tuple(id, fc.constantFrom('0', '1'), verdict).map(([v, attempt, ack]) => ({
+    name: 'acknowledge',
+    keys: [K('unacked'), K('failover'), K('acks'), K('attempts'), K('due')],
+    args: [v, attempt, ack],
+  })),
+  fc.tuple(id, fc.constantFrom('0', '1'), verdict).map(([v, attempt, bytes]) => ({
+    name: 'advance-failover',
+    keys: ['failover', 'attempts', 'acks', 'unacked', 'verdicts', 'pursuits', 'due'].map(K),
+    args: [v, attempt, String(Number(attempt) + 1), bytes, '{}', '1000', '5'],
+  })),
+  fc.tuple(id, fc.constantFrom('', 'letter')).map(([v, letter]) => ({
+    name: 'end-failover',
+    keys: ['failover', 'attempts', 'acks', 'pursuits', 'due', 'dead-letters'].map(K),
+    args: [v, letter, '2'],
+  })),
+  fc.tuple(id, verdict).map(([v, bytes]) => ({
+    name: 'replay-failover',
+    keys: ['dead-letters', 'failover', 'attempts', 'unacked', 'verdicts', 'due'].map(K),
+    args: [v, '1', bytes, '1000'],
+  })),
+  fc.tuple(id, fc.constantFrom('0', '60000')).map(([node, ttl]) => ({
+    name: 'beat',
+    keys: ['dpd:nodes'],
+    args: [node, '{"x":1}', ttl, '600000'],
+  })),
+);
+const FENCED = new Set(['renew-lease', 'write-sas', 'write-checkpoint', 'append-verdicts', 'revive-sas', 'write-path']);
+/** Replies and fields that are moments of Redis's clock. */
+const MOMENTS = /\b1[78]\d{11}\b/g;
+
+test('property: any sequence of script calls leaves model and Redis alike', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'dpd-model-'));
+  const server = await startEmbeddedRedis(directory);
+  const redis = await connectRedis(server.url);
+  t.after(async () => {
+    redis.disconnect();
+    await server.stop();
+    rmSync(directory, { recursive: true, force: true });
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(CALLS, { maxLength: 25 }), async (calls) => {
+      await redis.flushall();
+      const model = new RedisModel(() => 1_800_000_000_000);
+      let epochs: [real: string, model: string] = ['0', '0'];
+      for (const { name, keys, args } of calls) {
+        const [real, modelled] = epochs.map((current) =>
+          args.map((arg) => (arg === 'current' ? current : arg === 'stale' ? '1' : arg)),
+        );
+        const source = FENCED.has(name)
+          ? `${scriptSource('fence')}\n${scriptSource(name as never)}`
+          : scriptSource(name as never);
+        const reply = await redis.eval(source, keys.length, ...keys, ...real!);
+        const script = FENCED.has(name) ? fenced(SCRIPTS[name]!) : SCRIPTS[name]!;
+        const expected = script(model, keys, modelled!);
+        if (name === 'take-lease') {
+          const [realEpoch, final] = reply as [number, number];
+          const [modelEpoch, modelFinal] = expected as [number, number];
+          assert.equal(final, modelFinal);
+          epochs = [String(realEpoch), String(modelEpoch)];
+        } else assert.deepEqual(sorted(reply), sorted(expected), name);
+      }
+      const both = [await dump(redis), model.dump()].map((state) =>
+        JSON.stringify(state).replaceAll(MOMENTS, '<moment>'),
+      );
+      assert.equal(both[0], both[1]);
+    }),
+    { numRuns: 150 },
+  );
+});
+
+/** Hash order is no part of a contract. */
+function sorted(reply: unknown): unknown {
+  return Array.isArray(reply) ? [...reply].map(String).sort() : reply;
+}
+
+async function dump(redis: RedisClient): Promise<unknown> {
+  const hashes: Record<string, unknown> = {};
+  const sets: Record<string, unknown> = {};
+  const streams: Record<string, unknown> = {};
+  for (const key of (await redis.keys('*')).sort()) {
+    const type = await redis.type(key);
+    if (type === 'hash')
+      hashes[key] = Object.fromEntries(Object.entries(await redis.hgetall(key)).sort(([a], [b]) => (a < b ? -1 : 1)));
+    else if (type === 'zset') {
+      const flatSet = await redis.zrange(key, '0', '-1', 'WITHSCORES');
+      const members = flatSet.flatMap((member, n) => (n % 2 === 0 ? [[member, Number(flatSet[n + 1])] as const] : []));
+      sets[key] = Object.fromEntries(members.sort(([a], [b]) => (a < b ? -1 : 1)));
+    } else streams[key] = (await redis.xrange(key, '-', '+')).map(([, fields]) => fields[1]);
+  }
+  return { hashes, sets, streams };
+}
