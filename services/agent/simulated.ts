@@ -67,7 +67,8 @@ export class SimulatedDataPlane implements DataPlane {
 
   connected(shard: number, probe: ProbeSource): void {
     this.#ports[shard] = probe.port;
-    const { address, port } = this.#canaries!.address();
+    if (!this.#canaries) return;
+    const { address, port } = this.#canaries.address();
     this.#agent.path(shard, { canaryAddress: address, canaryPort: port, guarded: false, ready: true, open: true });
   }
 
@@ -118,9 +119,11 @@ export class SimulatedDataPlane implements DataPlane {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
-    if (!this.#canaries) return;
-    this.#canaries.close();
-    await once(this.#canaries, 'close');
+    const canaries = this.#canaries;
+    this.#canaries = undefined;
+    if (!canaries) return;
+    canaries.close();
+    await once(canaries, 'close');
   }
 
   #add(sa: Sa): void {

@@ -73,6 +73,7 @@ async function onThreads(
       const worker = new Worker(new URL('./worker.ts', import.meta.url));
       while (next < first + count) {
         const answer = new Promise<RunResult>((resolve, reject) => {
+          worker.removeAllListeners();
           worker.once('message', resolve);
           worker.once('error', reject);
         });

@@ -1,0 +1,140 @@
+/** Nodes as processes of their own on a Redis given by URL, agents of several headends in this process, and spokes. */
+
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { create } from '@bufbuild/protobuf';
+import { NodeProcess } from '../../loadtest/node-process.ts';
+import { type FleetShape, saOf } from '../../loadtest/spokes/fleet.ts';
+import { Responder } from '../../loadtest/spokes/responder.ts';
+import { OperatorService, type ShardCounters } from '../../proto/gen/dpd/v1/operator_pb.js';
+import { Action, Mode, PolicySchema, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
+import { Agent } from '../../services/agent/agent.ts';
+import { NodeChannels } from '../../services/agent/channels.ts';
+import { SimulatedDataPlane } from '../../services/agent/simulated.ts';
+import { ApiClient } from '../../services/grpc/client.ts';
+import { plaintext } from '../../services/grpc/credentials.ts';
+import { createLogger } from '../../services/log.ts';
+import { bindUdp } from '../../workers/udp.ts';
+import { eventually } from '../eventually.ts';
+
+export const POLICY = create(PolicySchema, {
+  mode: Mode.ON_IDLE,
+  intervalMs: 2_000,
+  retryIntervalMs: 500,
+  retries: 3,
+  jitterPercent: 10,
+  action: Action.CLEAR,
+});
+export const DETECTION_MS = POLICY.intervalMs + POLICY.retries * POLICY.retryIntervalMs;
+const SHARDS = 4;
+
+export type ChaosHeadend = {
+  readonly name: string;
+  readonly responder: Responder;
+  readonly fleet: FleetShape;
+  readonly verdicts: Verdict[];
+  agent: Agent;
+};
+
+export class ChaosCluster {
+  readonly #directory = mkdtempSync(join(tmpdir(), 'dpd-chaos-'));
+  readonly #env: Record<string, string>;
+  readonly nodes = new Map<string, NodeProcess>();
+  readonly headends: ChaosHeadend[] = [];
+  readonly #sockets: Awaited<ReturnType<typeof bindUdp>>[] = [];
+
+  constructor(redisUrl: string, env: Record<string, string> = {}) {
+    this.#env = {
+      REDIS_URL: redisUrl,
+      DPD_VAULT_KEY: randomBytes(32).toString('base64'),
+      DPD_PROBE_ADDRESS: '127.0.0.1',
+      DPD_PROBE_PORT_BASE: '0',
+      DPD_STORM_SHARE: '0',
+      LOG_LEVEL: 'info',
+      ...env,
+    };
+  }
+
+  address(node: string): string {
+    return `unix:${join(this.#directory, `${node}.sock`)}`;
+  }
+
+  async startNode(name: string): Promise<void> {
+    this.nodes.set(name, await NodeProcess.start(this.address(name), { ...this.#env, DPD_NODE_ID: name }));
+  }
+
+  /** A headend with its agent, all of its spokes registered. */
+  async startHeadend(name: string, spokes: number): Promise<ChaosHeadend> {
+    const responder = new Responder(name, spokes);
+    const sockets = await Promise.all([1, 2].map((n) => bindUdp(`127.9.${this.headends.length}.${n}`, 0)));
+    for (const socket of sockets)
+      socket.on('message', (request, from) => {
+        const response = responder.answer(request);
+        if (response) socket.send(Buffer.from(response), from.port, from.address);
+      });
+    this.#sockets.push(...sockets);
+    const fleet = { count: spokes, shards: SHARDS, seed: name, sockets: sockets.map((socket) => socket.address()) };
+    const verdicts: Verdict[] = [];
+    const plane = new SimulatedDataPlane(
+      {
+        sas: Array.from({ length: spokes }, (_, spoke) => saOf(fleet, spoke, 0, POLICY)),
+        failOver: () => undefined,
+      },
+      { share: 0, everyMs: 1_000 },
+      { verdict: (verdict) => verdicts.push(verdict) },
+    );
+    const agent = new Agent(
+      { headend: name, shards: SHARDS, addresses: [...this.nodes.keys()].map((node) => this.address(node)) },
+      plane,
+      { channels: new NodeChannels(plaintext('')), log: createLogger('agent', process.env['CHAOS_LOG'] ?? 'silent') },
+    );
+    await plane.start(agent);
+    const headend = { name, responder, fleet, verdicts, agent };
+    this.headends.push(headend);
+    await eventually(`${name} is registered`, 30_000, () => agent.settled);
+    return headend;
+  }
+
+  /** Counters of a node's shards; of all nodes that answer, without one. */
+  async counters(node?: string): Promise<ShardCounters[]> {
+    const names = node ? [node] : [...this.nodes.keys()];
+    const answers = await Promise.all(
+      names.map(async (name) => {
+        const client = new ApiClient(plaintext(this.address(name)));
+        try {
+          return (await client.unary(OperatorService.method.getCounters, {}, 2_000)).shards;
+        } catch {
+          return [];
+        } finally {
+          client.close();
+        }
+      }),
+    );
+    return answers.flat();
+  }
+
+  /** Everybody living is asked, and answers, twice from now on. */
+  async everyoneProbed(within: number): Promise<void> {
+    const before = this.headends.map(({ responder }) => responder.answered);
+    await eventually('everyone is probed', within, () =>
+      this.headends.every(({ responder, fleet }, n) => responder.answered - before[n]! >= 2 * fleet.count),
+    );
+  }
+
+  /** Peers with a verdict, sorted. */
+  deadOf(headend: ChaosHeadend): string[] {
+    return [...new Set(headend.verdicts.map(({ peerId }) => peerId))].sort();
+  }
+
+  async stop(): Promise<void> {
+    for (const { agent } of this.headends) await agent.stop();
+    for (const node of this.nodes.values()) {
+      node.process.kill('SIGCONT');
+      await node.stop('SIGKILL');
+    }
+    for (const socket of this.#sockets) socket.close();
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}
