@@ -19,6 +19,7 @@ const REMEMBERED = 256;
 /** Numbers canaries and remembers when each was sent. */
 export class CanaryLog {
   readonly #sentAt = new Float64Array(REMEMBERED).fill(Number.NEGATIVE_INFINITY);
+  readonly #seen = new Uint8Array(REMEMBERED);
   #last: number;
 
   /** @param first number of the first canary, so that a new owner's are not taken for the former one's */
@@ -30,6 +31,7 @@ export class CanaryLog {
   write(nowMs: number, guarded: boolean, out: Buffer): number {
     this.#last = (this.#last + 1) >>> 0;
     this.#sentAt[this.#last % REMEMBERED] = nowMs;
+    this.#seen[this.#last % REMEMBERED] = 0;
     out.fill(0, 0, CANARY_LENGTH);
     if (guarded) out.writeUInt32BE(GUARD_MARKER, Offset.MARKER);
     out.writeBigUInt64BE(CANARY_SPI, Offset.SPI_I);
@@ -41,12 +43,25 @@ export class CanaryLog {
     return CANARY_LENGTH;
   }
 
-  /** When the canary with this number was sent, ms, or undefined if it is not remembered. */
-  sentAt(canary: number): number | undefined {
+  /** The canary with this number was seen leaving. Returns when it was sent, ms, or undefined if it is not remembered. */
+  seen(canary: number): number | undefined {
     const age = (this.#last - canary) >>> 0;
     if (age >= REMEMBERED) return undefined;
     const at = this.#sentAt[canary % REMEMBERED]!;
-    return Number.isFinite(at) ? at : undefined;
+    if (!Number.isFinite(at)) return undefined;
+    this.#seen[canary % REMEMBERED] = 1;
+    return at;
+  }
+
+  /** Whether a canary sent from `fromMs` to `toMs` was not seen leaving: then probes of that time may not have left. */
+  missed(fromMs: number, toMs: number): boolean {
+    for (let age = 0; age < REMEMBERED; age++) {
+      const canary = ((this.#last - age) >>> 0) % REMEMBERED;
+      const at = this.#sentAt[canary]!;
+      if (at < fromMs) return false;
+      if (at <= toMs && this.#seen[canary] === 0) return true;
+    }
+    return false;
   }
 }
 

@@ -88,6 +88,7 @@ export class Shard {
     this.#io = io;
     this.#machine = new Machine(io.now(), 1024, {
       probe: (handle, attempt, last) => this.#probe(handle, attempt, last),
+      pathFailed: (fromMs, toMs) => this.#canaries.missed(fromMs, toMs),
       verdict: (handle, earliestMs) => this.#verdict(handle, earliestMs),
       recovered: (handle, firstMs, attempts, was) =>
         this.#recoveries.push({
@@ -334,7 +335,7 @@ export class Shard {
   }
 
   #vouch(canary: number): void {
-    const sentAt = this.#canaries.sentAt(canary);
+    const sentAt = this.#canaries.seen(canary);
     if (sentAt === undefined || !this.#path?.ready) return;
     this.#count.vouchers++;
     this.#machine.vouch(sentAt, sentAt + VOUCHER_MS);

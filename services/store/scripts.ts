@@ -13,6 +13,11 @@ export class ForgottenError extends Error {
   override name = 'ForgottenError';
 }
 
+/** Redis answers, but does not know of a write that it had taken: it failed over, or was restarted from an old file. */
+export class LostWritesError extends Error {
+  override name = 'LostWritesError';
+}
+
 /** Fewer replicas than asked for have a write: it counts as not written yet. */
 export class NotReplicatedError extends Error {
   override name = 'NotReplicatedError';
@@ -37,6 +42,7 @@ type Argument = string | number | Buffer;
 
 const FENCED = -1;
 const FORGOTTEN = -2;
+const LOST = -3;
 /** Longest wait for replicas, ms. */
 const REPLICAS_MS = 2_000;
 
@@ -63,7 +69,7 @@ export function runScript(
 
 /**
  * Runs a script behind the fence. `keys` begin with the lease, `args` with epoch and write.
- * Throws FencedError, ForgottenError, NotReplicatedError, or the error of the connection.
+ * Throws FencedError, ForgottenError, LostWritesError, NotReplicatedError, or the error of the connection.
  * @param replicas that must have the write before it counts
  */
 export async function runFenced(
@@ -91,6 +97,7 @@ export async function runFenced(
   }
   if (Number(reply) === FENCED) throw new FencedError(`${name}: stale epoch`);
   if (Number(reply) === FORGOTTEN) throw new ForgottenError(`${name}: no lease in Redis`);
+  if (Number(reply) === LOST) throw new LostWritesError(`${name}: earlier writes are lost`);
   return Number(reply);
 }
 

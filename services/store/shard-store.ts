@@ -4,7 +4,7 @@ import { type CheckpointRow, decodeChunk } from '../../workers/checkpoint.ts';
 import type { CheckpointChunk, ShardPath } from '../../workers/protocol.ts';
 import { HEADENDS, type ShardId, shardKeys } from './keys.ts';
 import type { RedisClient } from './redis.ts';
-import { type FencedScript, runFenced, runScript } from './scripts.ts';
+import { type FencedScript, LostWritesError, runFenced, runScript } from './scripts.ts';
 import type { Vault } from './vault.ts';
 
 /** How long a lease holds unless renewed, ms. */
@@ -49,11 +49,6 @@ export type Checkpoint = {
   /** The newest row of each SA, by SPI pair in hex. */
   readonly rows: ReadonlyMap<string, CheckpointRow>;
 };
-
-/** Redis answers, but does not know of a write that it had taken: it failed over, or was restarted from an old file. */
-export class LostWritesError extends Error {
-  override name = 'LostWritesError';
-}
 
 /** What a shard's store works with. */
 export type StoreContext = {
@@ -118,7 +113,10 @@ export class ShardStore {
     const expected = this.#acknowledged;
     const args = [this.#epoch, '', LEASE_MS, attended ? '1' : '0'];
     const known = await runFenced(this.#context.redis, 'renew-lease', [this.#keys.lease], args);
-    if (known < expected) throw new LostWritesError(`write ${known} is the last of ${expected} that Redis knows`);
+    if (known >= expected) return;
+    // From here on what Redis has counts, so that the repair is not refused as well.
+    this.#acknowledged = known;
+    throw new LostWritesError(`write ${known} is the last of ${expected} that Redis knows`);
   }
 
   /** Ends the lease, so that others see at once that the shard has no owner. */
@@ -289,7 +287,13 @@ export class ShardStore {
     replicas = 0,
   ): Promise<void> {
     const write = ++this.#writes;
-    await runFenced(this.#context.redis, name, keys, [this.#epoch, write, ...args], replicas);
+    await runFenced(
+      this.#context.redis,
+      name,
+      keys,
+      [this.#epoch, `${write}/${this.#acknowledged}`, ...args],
+      replicas,
+    );
     this.#acknowledged = Math.max(this.#acknowledged, write);
   }
 

@@ -1,6 +1,6 @@
 /** What must hold at every step, whatever happens. The truth is the simulation's own; the cluster never sees it. */
 
-import type { Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
+import { Guard, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import { VOUCHER_MS } from '../../workers/canary.ts';
 import type { SimTask } from './sim-task.ts';
 import type { TrueSa } from './spokes.ts';
@@ -60,7 +60,8 @@ export class Checks {
     const decided = this.#decided.get(truth.spi);
     if (decided === undefined) this.#fail('torn down without a verdict', `${name(truth)} by ${verdict.id}`);
     // It lived, and every question could have been answered.
-    const window = decided! - detectionMs(truth.site.policy);
+    const blind = verdict.history!.guards.filter(({ guard }) => guard === Guard.BLIND_TIME);
+    const window = decided! - detectionMs(truth.site.policy) - blind.reduce((sum, { ms }) => sum + Number(ms), 0);
     const lived = truth.deadMs === undefined || truth.deadMs > decided!;
     if (lived && truth.bornMs < window && truth.lossMs < window && truth.revivedMs < window)
       this.#fail('torn down alive', `${name(truth)} by ${verdict.id}, decided at ${decided}, ${history(truth)}`);

@@ -33,7 +33,7 @@ const CALLS = fc.oneof(
   fc.tuple(epoch, rows, fc.array(id, { maxLength: 2 })).map(([e, written, removed]) => ({
     name: 'write-sas',
     keys: [K('lease'), K('sas'), K('keys'), K('dead')],
-    args: [e, '1', String(written.length), ...flat(written), ...removed],
+    args: [e, '1/0', String(written.length), ...flat(written), ...removed],
   })),
   fc.tuple(epoch, fc.constantFrom('0', '1')).map(([e, final]) => ({
     name: 'write-checkpoint',
@@ -43,14 +43,14 @@ const CALLS = fc.oneof(
   fc.tuple(epoch, rows).map(([e, verdicts]) => ({
     name: 'append-verdicts',
     keys: [K('lease'), K('verdicts'), K('unacked'), K('dead'), K('failover'), K('due')],
-    args: [e, '2', '1000', '1000', ...flat(verdicts)],
+    args: [e, '2/1', '1000', '1000', ...flat(verdicts)],
   })),
   fc.tuple(epoch, fc.array(id, { maxLength: 2 })).map(([e, spis]) => ({
     name: 'revive-sas',
     keys: [K('lease'), K('dead')],
-    args: [e, '3', ...spis],
+    args: [e, '3/0', ...spis],
   })),
-  fc.tuple(epoch, verdict).map(([e, path]) => ({ name: 'write-path', keys: [K('lease')], args: [e, '4', path] })),
+  fc.tuple(epoch, verdict).map(([e, path]) => ({ name: 'write-path', keys: [K('lease')], args: [e, '4/3', path] })),
   fc.tuple(id, fc.constantFrom('0', '1'), verdict).map(([v, attempt, ack]) => ({
     name: 'acknowledge',
     keys: [K('unacked'), K('failover'), K('acks'), K('attempts'), K('due')],

@@ -271,7 +271,11 @@ export function fenced(script: Script): Script {
     const held = db.hget(keys[0]!, 'epoch');
     if (held === null) return -2;
     if (String(held) !== String(args[0])) return -1;
-    if (String(args[1]) !== '') db.hset(keys[0]!, 'written', String(args[1]));
+    const [, write, acknowledged] = /^(\d+)\/(\d+)$/.exec(String(args[1])) ?? [];
+    if (write !== undefined) {
+      if (Number(db.hget(keys[0]!, 'written') ?? 0) < Number(acknowledged)) return -3;
+      db.hset(keys[0]!, 'written', write);
+    }
     return script(db, keys, args);
   };
 }

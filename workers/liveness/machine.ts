@@ -17,6 +17,8 @@ export type Effects = {
    * follows if this one is not answered either. Returns false if it could not be sent.
    */
   probe(handle: number, attempt: number, last: boolean): boolean;
+  /** Whether the path is known to have failed at some moment of this time: probes may not have left. */
+  pathFailed?(fromMs: number, toMs: number): boolean;
   /** The peer is dead. `earliestMs`: first moment the policy allowed this verdict. */
   verdict(handle: number, earliestMs: number): void;
   /**
@@ -371,6 +373,14 @@ export class Machine {
     // The last probe must be known to have left properly: a canary sent after it did.
     if (this.#gated(handle, this.#now) && this.#vouchedAt < peers.probeAt[handle]!) {
       this.#wheel.schedule(handle, this.#now + VOUCHER_RECHECK_MS);
+      return;
+    }
+    // And so must all others: those that may not have left prove nothing, and the suspicion begins anew.
+    if (
+      this.#gated(handle, this.#now) &&
+      this.#effects.pathFailed?.(peers.cycleAt[handle]! - peers.blindMs[handle]!, peers.probeAt[handle]!) === true
+    ) {
+      this.#block(handle);
       return;
     }
     peers.enter(handle, State.DEAD);

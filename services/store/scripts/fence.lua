@@ -1,7 +1,13 @@
 -- Put before every script that writes a shard's state.
--- KEYS: lease, ...   ARGV: epoch, number of this write or '' if its loss does not matter, ...
--- Returns -1 if the shard has a newer owner, -2 if Redis has forgotten the lease; both before anything is written.
+-- KEYS: lease, ...   ARGV: epoch, number of this write / number of the last that was acknowledged, or '' if its loss does
+-- not matter, ...
+-- Returns -1 if the shard has a newer owner, -2 if Redis has forgotten the lease, -3 if it has forgotten acknowledged
+-- writes; all before anything is written.
 local held = redis.call('HGET', KEYS[1], 'epoch')
 if not held then return -2 end
 if held ~= ARGV[1] then return -1 end
-if ARGV[2] ~= '' then redis.call('HSET', KEYS[1], 'written', ARGV[2]) end
+local write, acknowledged = string.match(ARGV[2], '^(%d+)/(%d+)$')
+if write then
+  if tonumber(redis.call('HGET', KEYS[1], 'written') or '0') < tonumber(acknowledged) then return -3 end
+  redis.call('HSET', KEYS[1], 'written', write)
+end

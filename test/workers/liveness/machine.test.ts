@@ -171,6 +171,28 @@ describe('interlock', () => {
     assert.equal(verdicts.length, 1);
   });
 
+  test('a canary that was missed during the suspicion: no verdict, and the suspicion starts anew', () => {
+    let failed = true;
+    const probes: number[] = [];
+    const verdicts: number[] = [];
+    let now = 0;
+    const machine = new Machine(0, 1, {
+      probe: () => probes.push(now) > 0,
+      pathFailed: (fromMs, toMs) => failed && fromMs <= 11_500 && 11_500 <= toMs,
+      verdict: () => verdicts.push(now),
+      recovered: () => {},
+    });
+    machine.add(0, POLICY, 0, { gated: true });
+    for (; now < 30_000; now += STEP_MS) {
+      machine.vouch(now, now + 1_000);
+      machine.advance(now);
+      if (now === 13_100) assert.deepEqual(verdicts, []);
+      if (now === 20_000) failed = false;
+    }
+    assert.equal(verdicts.length, 1);
+    assert(verdicts[0]! >= 16_000 && probes.length === 6, `${verdicts} after ${probes}`);
+  });
+
   test('a failed send is no silence', () => {
     const { run, verdicts, breakSending, probes } = rig();
     breakSending(true);
