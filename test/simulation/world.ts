@@ -428,7 +428,7 @@ export class World implements TaskWorld {
     for (const { headend } of this.agents)
       for (const site of headend.sites) {
         const endpoint = site.up.indexOf(true);
-        if (!site.sa && endpoint >= 0 && !this.cutOff(site) && this.random.chance(0.3))
+        if (!site.sa && endpoint >= 0 && !this.cutOff(site) && this.random.chance(0.7))
           headend.establish(site, endpoint);
       }
     this.time.at(this.time.now + REDIAL_MS, undefined, () => this.#redial());
