@@ -4,7 +4,7 @@
  *
  *   hub      192.0.2.1 (to spoke-a)  198.51.100.1 (to spoke-b)   inner 10.1.0.1
  *   spoke-a  192.0.2.10              spoke-b  198.51.100.10      inner 10.2.0.1 in both: two ways to one site
- *   node     10.9.0.2 beside the hub (10.9.0.1), when asked for
+ *   node     10.9.0.2 beside the hub (10.9.0.1), when asked for; node-2 10.9.0.3
  */
 
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
@@ -49,6 +49,10 @@ export type LabOptions = {
   readonly spokeDpd?: string;
 };
 
+/** Hosts for nodes beside the hub. */
+const NODE_HOSTS = ['node', 'node-2'] as const;
+export type NodeHost = (typeof NODE_HOSTS)[number];
+
 export class Lab {
   readonly directory = mkdtempSync(join(tmpdir(), 'dpd-lab-'));
   readonly #tag = `dpd${process.pid % 10_000}`;
@@ -79,7 +83,7 @@ export class Lab {
   }
 
   /** Namespace of a host. */
-  ns(host: Host | 'node'): string {
+  ns(host: Host | NodeHost): string {
     return `${this.#tag}-${host}`;
   }
 
@@ -89,12 +93,12 @@ export class Lab {
   }
 
   /** Arguments that run a program in a host's namespace. */
-  inside(host: Host | 'node', ...command: string[]): string[] {
+  inside(host: Host | NodeHost, ...command: string[]): string[] {
     return ['ip', 'netns', 'exec', this.ns(host), ...command];
   }
 
   /** Runs a program in a host's namespace. Rejects if it fails. */
-  async exec(host: Host | 'node', ...command: string[]): Promise<string> {
+  async exec(host: Host | NodeHost, ...command: string[]): Promise<string> {
     const [program, ...args] = this.inside(host, ...command);
     return (await run(program!, args, { timeout: COMMAND_MS })).stdout;
   }
@@ -165,31 +169,24 @@ export class Lab {
     return readFileSync(join(this.directory, host, 'charon.log'), 'utf8');
   }
 
-  /** Adds a host for the node beside the hub, reached over 10.9.0.1. */
-  async addNode(): Promise<void> {
+  /** Adds hosts for nodes beside the hub, 10.9.0.2 and the next, reached over its bridge dpd-hn, 10.9.0.1. */
+  async addNodes(hosts: readonly NodeHost[]): Promise<void> {
     const hub = ['-n', this.ns('hub')];
-    const node = ['-n', this.ns('node')];
-    await this.#ip('netns', 'add', this.ns('node'));
-    await this.#ip(
-      'link',
-      'add',
-      'dpd-hn',
-      'netns',
-      this.ns('hub'),
-      'type',
-      'veth',
-      'peer',
-      'dpd-n',
-      'netns',
-      this.ns('node'),
-    );
+    await this.#ip(...hub, 'link', 'add', 'dpd-hn', 'type', 'bridge');
     await this.#ip(...hub, 'addr', 'add', '10.9.0.1/24', 'dev', 'dpd-hn');
     await this.#ip(...hub, 'link', 'set', 'dpd-hn', 'up');
-    await this.#ip(...node, 'addr', 'add', '10.9.0.2/24', 'dev', 'dpd-n');
-    await this.#ip(...node, 'link', 'set', 'dpd-n', 'up');
-    await this.#ip(...node, 'link', 'set', 'lo', 'up');
-    for (const net of ['192.0.2.0/24', '198.51.100.0/24'])
-      await this.#ip(...node, 'route', 'add', net, 'via', '10.9.0.1');
+    for (const [n, host] of hosts.entries()) {
+      const node = ['-n', this.ns(host)];
+      const veth = ['link', 'add', `dpd-p${n}`, 'netns', this.ns('hub'), 'type', 'veth'];
+      await this.#ip('netns', 'add', this.ns(host));
+      await this.#ip(...veth, 'peer', 'dpd-n', 'netns', this.ns(host));
+      await this.#ip(...hub, 'link', 'set', `dpd-p${n}`, 'master', 'dpd-hn', 'up');
+      await this.#ip(...node, 'addr', 'add', `10.9.0.${n + 2}/24`, 'dev', 'dpd-n');
+      await this.#ip(...node, 'link', 'set', 'dpd-n', 'up');
+      await this.#ip(...node, 'link', 'set', 'lo', 'up');
+      for (const net of ['192.0.2.0/24', '198.51.100.0/24'])
+        await this.#ip(...node, 'route', 'add', net, 'via', '10.9.0.1');
+    }
     await this.exec('hub', 'sysctl', '-qw', 'net.ipv4.ip_forward=1');
   }
 
@@ -201,7 +198,7 @@ export class Lab {
       daemon.kill('SIGKILL');
     }
     await sleep(100);
-    for (const host of [...HOSTS, 'node' as const]) await run('ip', ['netns', 'del', this.ns(host)]).catch(() => {});
+    for (const host of [...HOSTS, ...NODE_HOSTS]) await run('ip', ['netns', 'del', this.ns(host)]).catch(() => {});
     rmSync(this.directory, { recursive: true, force: true });
   }
 

@@ -23,7 +23,7 @@ for (const { name, proposal, where, flags } of CASES)
   describe(name, { skip, timeout: 180_000 }, () => {
     test('probes are the hub’s own, quiet and rekeying spokes live, a dead one fails over', async (t) => {
       const lab = await Lab.up({ proposal, extras: EXTRAS });
-      if (where === 'node') await lab.addNode();
+      if (where === 'node') await lab.addNodes(['node']);
       const offload = new Offload(lab, where, [...flags]);
       const capture = lab.capture('spoke-a', 'dpd-a');
       t.after(async () => {

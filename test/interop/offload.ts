@@ -10,10 +10,10 @@ import { VerdictService, type WatchVerdictsResponse } from '../../proto/gen/dpd/
 import { ApiClient } from '../../services/grpc/client.ts';
 import { plaintext } from '../../services/grpc/credentials.ts';
 import { eventually as poll } from '../eventually.ts';
-import type { Lab } from './lab.ts';
+import type { Lab, NodeHost } from './lab.ts';
 
-const NODE_MAIN = new URL('../../services/concentrator/main.ts', import.meta.url).pathname;
-const AGENT_MAIN = new URL('../../services/agent/main.ts', import.meta.url).pathname;
+export const NODE_MAIN = new URL('../../services/concentrator/main.ts', import.meta.url).pathname;
+export const AGENT_MAIN = new URL('../../services/agent/main.ts', import.meta.url).pathname;
 export const HEADEND = 'lab-hub';
 export const SHARDS = 2;
 
@@ -63,13 +63,16 @@ export class Offload {
   }
 
   async startNode(): Promise<void> {
-    this.node = this.#spawn(this.#where, NODE_MAIN, [
+    this.node = this.spawn(this.#where, NODE_MAIN, [
       '--address',
       this.#address,
       '--data-dir',
       join(this.#lab.directory, 'data'),
       '--node-id',
       'lab-node',
+      // A lab's few spokes die together on purpose.
+      '--storm-share',
+      '0',
     ]);
     await eventually('node serves', 20_000, () =>
       this.client.unary(OperatorService.method.getClusterState, {}, 1_000).then(
@@ -80,7 +83,7 @@ export class Offload {
   }
 
   startAgent(...flags: string[]): void {
-    this.agent = this.#spawn('hub', AGENT_MAIN, [
+    this.agent = this.spawn('hub', AGENT_MAIN, [
       '--address',
       this.#address,
       '--headend',
@@ -163,7 +166,8 @@ export class Offload {
     this.client.close();
   }
 
-  #spawn(host: 'hub' | 'node', main: string, flags: string[]): ChildProcess {
+  /** Runs one of our programs on a host. */
+  spawn(host: 'hub' | NodeHost, main: string, flags: string[]): ChildProcess {
     // execve all the way: a signal to this process is a signal to the program.
     const [program, ...args] = this.#lab.inside(host, process.execPath, main, ...flags);
     const child = spawn(program!, args, { stdio: ['ignore', 'ignore', 'pipe'] });
