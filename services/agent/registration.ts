@@ -5,6 +5,7 @@
 
 import type { Inventory } from '../../proto/gen/dpd/v1/headend_pb.js';
 import type { Sa, SaId } from '../../proto/gen/dpd/v1/types_pb.js';
+import { NO_MID } from '../../workers/protocol.ts';
 import { SetHash } from '../reconcile.ts';
 import { type SpiPair, spiFromHex, spiHex, spiWords } from '../spi.ts';
 
@@ -17,7 +18,8 @@ export type Batch =
   | { readonly kind: 'upsert'; readonly sas: readonly Sa[] }
   | { readonly kind: 'remove'; readonly ids: readonly Pick<SaId, 'initiatorSpi' | 'responderSpi'>[] };
 
-type Held = { handle: number; revision: number };
+/** `keyed`: the node has the keys, and probes directly. */
+type Held = { handle: number; revision: number; keyed: boolean };
 
 export class Registration {
   /** Wanted SAs by SPI pair. */
@@ -38,6 +40,7 @@ export class Registration {
     const spi = spiHex(sa.id!);
     this.#forget(spi);
     this.#wanted.set(spi, sa);
+    if (this.#held.get(spi)?.keyed) this.#used.add(spi);
     this.#wantedSet.add(spiWords(sa.id!), sa.revision);
     this.#toUpsert.add(spi);
     this.#toRemove.delete(spi);
@@ -88,7 +91,8 @@ export class Registration {
     this.#inventory ??= new Map();
     batch.handles.forEach((handle, n) => {
       const id = { initiatorSpi: batch.initiatorSpis[n]!, responderSpi: batch.responderSpis[n]! };
-      this.#inventory!.set(spiHex(id), { handle, revision: batch.revisions[n]! });
+      const keyed = batch.nextMessageIds[n] !== NO_MID;
+      this.#inventory!.set(spiHex(id), { handle, revision: batch.revisions[n]!, keyed });
     });
     if (!batch.complete) return [];
     this.#held.clear();
@@ -98,7 +102,7 @@ export class Registration {
     const lost: string[] = [];
     for (const [spi, sa] of this.#wanted) {
       const held = this.#held.get(spi);
-      if (held && sa.keys) this.#used.add(spi);
+      if (held?.keyed) this.#used.add(spi);
       if (!held && this.#used.has(spi)) {
         this.#toUpsert.delete(spi);
         lost.push(spi);
@@ -141,8 +145,9 @@ export class Registration {
     if (batch.kind === 'upsert')
       batch.sas.forEach((sa, n) => {
         const spi = spiHex(sa.id!);
-        this.#hold(spi, { handle: handles[n]!, revision: sa.revision });
-        if (sa.keys && this.#wanted.has(spi)) this.#used.add(spi);
+        const keyed = sa.keys !== undefined || this.#held.get(spi)?.keyed === true;
+        this.#hold(spi, { handle: handles[n]!, revision: sa.revision, keyed });
+        if (keyed && this.#wanted.has(spi)) this.#used.add(spi);
       });
     else
       for (const id of batch.ids) {
