@@ -2,8 +2,10 @@
 
 import { createLogger } from '../log.ts';
 import { runMain } from '../settings.ts';
+import { startMetrics } from '../telemetry/metrics.ts';
 import { startTracing } from '../telemetry/traces.ts';
 import { ConcentratorNode } from './node.ts';
+import { readNode } from './readings.ts';
 import { readNodeSettings } from './settings.ts';
 
 await runMain(async () => {
@@ -11,8 +13,10 @@ await runMain(async () => {
   const log = createLogger('concentrator');
   const stopTracing = startTracing('dpd-concentrator');
   const node = await ConcentratorNode.start(settings, log);
+  const stopMetrics = startMetrics('dpd-concentrator', () => readNode(node));
   const stop = async (signal: string) => {
     log.info({ signal }, 'stopping');
+    await stopMetrics();
     await node.stop();
     await stopTracing();
     process.exit(0);

@@ -40,6 +40,7 @@ type Parts = {
   readonly pool: Piscina;
   readonly queue: FailoverQueue;
   readonly worker: FailoverWorker | undefined;
+  readonly pursuer: Pursuer;
 };
 
 export class ConcentratorNode {
@@ -118,7 +119,7 @@ export class ConcentratorNode {
       limits: { deadlineMs: settings.failoverDeadline },
     });
     const worker = settings.failover === 'inside' ? new FailoverWorker(url, pursuer, log) : undefined;
-    node = new ConcentratorNode(settings, log, { redis, url, embedded, pool, queue, worker }, concentrator);
+    node = new ConcentratorNode(settings, log, { redis, url, embedded, pool, queue, worker, pursuer }, concentrator);
     await node.#serve();
     await concentrator.join();
     return node;
@@ -132,6 +133,11 @@ export class ConcentratorNode {
   /** Aborted when the node is about to stop. */
   get stopping(): AbortSignal {
     return this.#stop.signal;
+  }
+
+  /** What this node's failover worker has done. */
+  get failovers(): Pursuer['counters'] {
+    return this.#parts.pursuer.counters;
   }
 
   hosts(): ShardHost[] {

@@ -12,6 +12,8 @@ import { ConcentratorNode } from '../../services/concentrator/node.ts';
 import { NODE_SETTINGS } from '../../services/concentrator/settings.ts';
 import { readSettings } from '../../services/settings.ts';
 import { startEmbeddedRedis } from '../../services/store/embedded-redis.ts';
+import { shardKeys } from '../../services/store/keys.ts';
+import { runScript } from '../../services/store/scripts.ts';
 import { eventually } from '../eventually.ts';
 import { DETECTION_MS, HEADEND, localAgent, Rig, SHARDS, SILENT } from './rig.ts';
 
@@ -107,32 +109,31 @@ test('a shard’s thread dies: its SAs are watched again on a new one', async (t
   );
 });
 
-test('a newer owner fences the former one off', async (t) => {
+test('a newer owner fences the former one off: it lets go, and its headend brings the shard back', async (t) => {
   const spokes = 40;
   const rig = await Rig.start({ spokes });
-  const { nodes, address, stop } = await cluster(['one', 'two']);
-  const first = await connectAgent(rig, address('one'), spokes);
-  await eventually('everyone was probed', 10_000, () => rig.responder.answered >= 2 * spokes);
-  await first.stop();
-  const second = await connectAgent(rig, address('two'), spokes);
+  const { nodes, address, stop } = await cluster(['one']);
+  const agent = await connectAgent(rig, address('one'), spokes);
   t.after(async () => {
-    await second.stop();
+    await agent.stop();
     await stop();
     await rig.stop();
   });
-  await eventually('the former owner lets go', 5_000, () => nodes[0]!.hosts().length === 0);
+  await eventually('everyone was probed', 10_000, () => rig.responder.answered >= 2 * spokes);
+  const node = nodes[0]!;
+  const before = node.hosts().map((host) => ({ host, epoch: host.epoch }));
+  for (let shard = 0; shard < SHARDS; shard++) {
+    const { lease, checkpoint } = shardKeys({ headend: HEADEND, shard });
+    await runScript(node.redis, 'take-lease', [lease, checkpoint], ['another', 100]);
+  }
+  await eventually('the former owner lets go', 5_000, () => before.every(({ host }) => !node.hosts().includes(host)));
+  await eventually('the headend brings them back', 10_000, () => node.hosts().length === SHARDS && agent.settled);
+  for (const { host, epoch } of before)
+    assert(node.hosts().find(({ id }) => id.shard === host.id.shard)!.epoch > epoch, 'the epoch did not grow');
   const answered = rig.responder.answered;
-  await eventually(
-    'the new owner continues the message ids',
-    10_000,
-    () => rig.responder.answered - answered >= 3 * spokes,
-  );
+  await eventually('message ids go on', 10_000, () => rig.responder.answered - answered >= 3 * spokes);
   await sleep(DETECTION_MS);
   assert.equal(rig.verdicts.length, 0);
-  const leases = await Promise.all(
-    Array.from({ length: SHARDS }, (_, shard) => nodes[1]!.redis.hget(`dpd:{${HEADEND}/${shard}}:lease`, 'node')),
-  );
-  assert.deepEqual(leases, ['two', 'two']);
   const { shards } = await rig.client.unary(OperatorService.method.getClusterState, {});
   assert.equal(shards.length, 0, 'another cluster sees these shards');
 });

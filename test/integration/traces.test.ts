@@ -33,17 +33,23 @@ test('one trace from the first unanswered probe to the acknowledgement, across n
   await stop();
 });
 
-test('a node exports over OTLP when it is configured; healthy peers make no spans', async (t) => {
+test('a node exports traces and metrics over OTLP when it is configured; healthy peers make no spans', async (t) => {
   const bodies: Buffer[] = [];
+  const metrics: Buffer[] = [];
   const collector = createServer((request, response) => {
-    request.on('data', (bytes: Buffer) => bodies.push(bytes));
+    const store = request.url === '/v1/metrics' ? metrics : bodies;
+    request.on('data', (bytes: Buffer) => store.push(bytes));
     request.on('end', () => response.end());
   });
   await new Promise<void>((resolve) => collector.listen(0, '127.0.0.1', resolve));
   const { port } = collector.address() as { port: number };
   const rig = await Rig.start({
     spokes: 50,
-    nodeEnv: { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`, OTEL_BSP_SCHEDULE_DELAY: '200' },
+    nodeEnv: {
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
+      OTEL_BSP_SCHEDULE_DELAY: '200',
+      OTEL_METRIC_EXPORT_INTERVAL: '300',
+    },
   });
   t.after(async () => {
     await rig.stop();
@@ -58,4 +64,10 @@ test('a node exports over OTLP when it is configured; healthy peers make no span
     Buffer.concat(bodies).includes('dpd.suspicion'),
   );
   assert(Buffer.concat(bodies).includes('spoke-7'));
+  // Metrics go the same way, and never name a peer.
+  await eventually('metrics are exported', 5_000, () => metrics.length > 0);
+  const exported = Buffer.concat(metrics);
+  for (const name of ['dpd.peers', 'dpd.probes', 'dpd.guard', 'storm_held', 'blind_time', 'dpd.failovers', 'rig-hub'])
+    assert(exported.includes(name), `${name} is not exported`);
+  assert.equal(exported.includes('spoke-'), false, 'a metric names a peer');
 });

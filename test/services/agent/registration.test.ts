@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { create } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { InventorySchema } from '../../../proto/gen/dpd/v1/headend_pb.js';
-import { type Sa, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { type Batch, Registration } from '../../../services/agent/registration.ts';
 import { spiHex } from '../../../services/spi.ts';
 
@@ -89,4 +89,24 @@ test('until everything wanted has been told, nothing that the node holds is remo
   const batch = registration.next();
   assert(batch?.kind === 'remove');
   assert.deepEqual(batch.ids.map(spiHex), [spiHex(sa(2, 1).id!)]);
+});
+
+test('what the cluster held and has lost is not registered again: nobody knows its message ids', () => {
+  const keyed = { ...sa(1, 1), keys: create(SaKeysSchema) };
+  const bare = sa(2, 1);
+  const registration = new Registration();
+  const node = new Node();
+  registration.takeInventory(node.inventory());
+  registration.upsert(keyed);
+  registration.upsert(bare);
+  for (let batch = registration.next(); batch; batch = registration.next()) registration.done(batch, node.apply(batch));
+  registration.reset();
+  node.held.clear();
+  assert.deepEqual(registration.takeInventory(node.inventory()), [spiHex(keyed.id!)]);
+  const batch = registration.next();
+  assert(batch?.kind === 'upsert');
+  assert.deepEqual(
+    batch.sas.map(({ id }) => spiHex(id!)),
+    [spiHex(bare.id!)],
+  );
 });
