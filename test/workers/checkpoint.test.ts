@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CheckpointWriter, decodeChunk } from '../../workers/checkpoint.ts';
+import { SUITES } from '../../workers/ike/algorithms.ts';
+import { Liveness } from '../../workers/ike/liveness.ts';
+import { SessionTable } from '../../workers/ike/sessions.ts';
+import { Machine, SPREAD } from '../../workers/liveness/machine.ts';
+import { Mode } from '../../workers/liveness/policy.ts';
+
+const POLICY = { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs: 1_000, retries: 3, jitterPercent: 0 };
+const EPOCH = 1_800_000_000_000;
+
+function rig() {
+  const sessions = new SessionTable();
+  const liveness = new Liveness(sessions, () => {});
+  const machine = new Machine(0, 8, { probe: () => true, verdict: () => {}, recovered: () => {} });
+  const suite = SUITES[0]!;
+  const length = 2 * (suite.keyLength + suite.saltLength + suite.integrityKeyLength);
+  const add = (handle: number, heardAt: number, firstAskMs?: number) => {
+    sessions.add({
+      handle,
+      spi: [1, handle, 2, handle],
+      headendIsInitiator: false,
+      address: 0,
+      port: 0,
+      nextMid: 7,
+      keys: { suite: suite.index, material: new Uint8Array(length) },
+    });
+    machine.add(handle, POLICY, heardAt, { firstAskMs });
+  };
+  const writer = new CheckpointWriter();
+  const rows = (whole = false) => {
+    if (whole) writer.touchAll();
+    return writer.collect(sessions, machine.peers, EPOCH).flatMap(({ bytes }) => [...decodeChunk(bytes)]);
+  };
+  return { add, liveness, machine, rows, writer };
+}
+
+test('a row holds message id, evidence, what is under way, and what is not known for sure', () => {
+  const { add, liveness, rows, writer } = rig();
+  add(0, 5);
+  add(1, 6, SPREAD);
+  add(2, 7);
+  liveness.begin(0);
+  liveness.resync(2, 5);
+  writer.touch(0);
+  assert.deepEqual(
+    rows().map(({ nextMid, heardUnix, outstanding, fresh, doubt }) => [nextMid, heardUnix, outstanding, fresh, doubt]),
+    [
+      [7, EPOCH + 5, true, false, 0],
+      [7, EPOCH + 6, false, true, 0],
+      [7, EPOCH + 7, false, false, 4],
+    ],
+  );
+});
+
+test('only chunks that changed are collected, unless the whole is asked for', () => {
+  const { add, rows, writer } = rig();
+  add(0, 5);
+  writer.touch(0);
+  assert.equal(rows().length, 1);
+  assert.equal(rows().length, 0);
+  assert.equal(rows(true).length, 1);
+});
