@@ -8,17 +8,19 @@ import type { UpsertSas } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { type Sa, SaKeysSchema, SaSchema, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import { SPREAD } from '../../workers/liveness/machine.ts';
 import { State } from '../../workers/liveness/peers.ts';
-import type { CheckpointChunk, PeerStatus, ShardCounters, ShardPath, ShardSa } from '../../workers/protocol.ts';
+import type { PeerStatus, ShardCounters, ShardPath, ShardSa } from '../../workers/protocol.ts';
 import { NO_MID } from '../../workers/protocol.ts';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import { type SpiPair, spiHex } from '../spi.ts';
 import { markAlive } from '../store/dead-endpoints.ts';
 import type { ShardId } from '../store/keys.ts';
-import { FencedError, ForgottenError, LostWritesError } from '../store/scripts.ts';
-import { LEASE_MS, LEASELESS_MS, ShardStore, type StoreContext } from '../store/shard-store.ts';
+import { FencedError } from '../store/scripts.ts';
+import { ShardStore, type StoreContext } from '../store/shard-store.ts';
 import type { SuspicionTraces } from '../telemetry/traces.ts';
+import { CheckpointKeeper } from './checkpoint-keeper.ts';
 import type { HoldSettings } from './held-verdicts.ts';
+import { LeaseKeeper } from './lease-keeper.ts';
 import { ShardRecords } from './records.ts';
 import { writeAgain } from './repair.ts';
 import { resume, toShardSa } from './shard-sa.ts';
@@ -32,8 +34,6 @@ const HOUSEKEEPING_MS = 800;
 /** How often somebody's question for evidence is looked for without being told, in rounds of housekeeping. */
 const LOOK_ROUNDS = 5;
 const RESTART_MS = 500;
-/** Waits before a shard that Redis has forgotten is taken again, ms. */
-const RETAKE_MS = { attended: 3_000, alone: 10_000, longest: 60_000 };
 /** Longest wait for verdicts on their way into the log when the shard is given up, ms. */
 const VERDICTS_MS = 1_000;
 
@@ -78,6 +78,8 @@ export class ShardHost {
   readonly #context: HostContext;
   readonly #store: ShardStore;
   readonly #log: Logger;
+  readonly #lease: LeaseKeeper;
+  readonly #checkpoint: CheckpointKeeper;
   #task!: ShardTaskHandle;
   #probePort = 0;
   #stream: ShardStream | undefined;
@@ -85,24 +87,24 @@ export class ShardHost {
   #cancelTimer: () => void = () => {};
   #housekeeping: Promise<void> | undefined;
   #round = 0;
-  #pendingChunks = new Map<number, Uint8Array>();
-  #formerCheckpoints = true;
-  #checkpointLost = false;
-  /** Nobody else can believe any more that the shard is his: ms on the clock. */
-  #ownFromMs = 0;
-  /** When the last renewal that Redis took was sent, and when it first said that it knows nothing, ms on the clock. */
-  #renewedAt = 0;
-  #forgottenAt: number | undefined;
   /** Redis lost what this owner wrote, and has not been given all of it again. */
   #damaged = false;
   #stopped = false;
 
-  private constructor(context: HostContext, id: ShardId, shards: number, store: ShardStore) {
+  private constructor(context: HostContext, id: ShardId, shards: number, store: ShardStore, takenAt: number) {
     this.id = id;
     this.shards = shards;
     this.#context = context;
     this.#store = store;
     this.#log = context.log.child({ ...id });
+    this.#checkpoint = new CheckpointKeeper(store, context.clock);
+    this.#lease = new LeaseKeeper(store, context.clock, takenAt, {
+      lost: (error) => {
+        this.#log.error({ reason: error.message }, 'Redis lost what was written: it is written again');
+        this.#damaged = true;
+      },
+      doubt: (missedMs) => this.#task.send({ type: 'doubt', missedMs }),
+    });
     this.verdicts = new VerdictDesk(
       { ...context, id, store, redis: context.store.redis, log: this.#log },
       {
@@ -120,10 +122,9 @@ export class ShardHost {
   static async open(context: HostContext, id: ShardId, shards: number): Promise<ShardHost> {
     const takenAt = context.clock.now();
     const store = await ShardStore.take(context.store, id);
-    const host = new ShardHost(context, id, shards, store);
+    const host = new ShardHost(context, id, shards, store, takenAt);
     try {
-      host.#renewedAt = takenAt;
-      await host.#load(takenAt);
+      await host.#load();
     } catch (error) {
       await host.stop('not loaded');
       throw error;
@@ -155,14 +156,7 @@ export class ShardHost {
    * its headend before it is probed on that headend's word.
    */
   async attach(stream: ShardStream): Promise<void> {
-    try {
-      if (!this.#stopped) await this.#store.renew(true);
-    } catch (error) {
-      // A headend that comes says whose the shard is.
-      if (!(error instanceof ForgottenError)) throw error;
-      await this.#retake();
-      await this.#store.renew(true);
-    }
+    if (!this.#stopped) await this.#lease.claim();
     if (this.#stopped) throw new Error('the shard has just moved');
     this.#stream?.end('a newer stream for this shard took over');
     this.#stream = stream;
@@ -284,11 +278,11 @@ export class ShardHost {
     this.#stopped = true;
     this.#cancelTimer();
     await this.#housekeeping;
-    this.#keep((await this.#task?.stop(this.#checkpointLost)) ?? []);
+    if (this.#task) await this.#checkpoint.collectLast(this.#task);
     await this.verdicts.finish(VERDICTS_MS);
     this.#end(reason);
     try {
-      await this.#writeCheckpoint(true);
+      await this.#checkpoint.write(true);
       await this.#store.release();
     } catch (error) {
       this.#log.warn({ reason: (error as Error).message }, 'last checkpoint not written');
@@ -312,8 +306,7 @@ export class ShardHost {
     this.#context.onLost(this);
   }
 
-  /** @param takenAt when the lease was taken, or last renewed, ms on the clock */
-  async #load(takenAt: number): Promise<void> {
+  async #load(): Promise<void> {
     const { sites } = this.#context;
     this.records = new ShardRecords();
     this.#task = this.#startTask();
@@ -321,11 +314,8 @@ export class ShardHost {
     this.#path ??= await this.#store.readPath();
     if (this.#path) this.#task.send({ type: 'path', path: this.#path });
     const [checkpoint, dead] = await Promise.all([this.#store.readCheckpoint(), this.#store.readDead()]);
-    // A former owner that could not be asked believes for so long that the shard is still its own.
-    const { formerUntilMs, clock } = this.#context;
-    const surelyOurs = Math.max(formerUntilMs, clock.now() + this.#store.formerRemainingMs);
-    this.#ownFromMs = checkpoint && !checkpoint.final ? Math.max(this.#ownFromMs, surelyOurs) : takenAt;
-    this.#tellLease(takenAt);
+    if (checkpoint && !checkpoint.final) this.#lease.waitFor(this.#context.formerUntilMs);
+    this.#task.send({ type: 'lease', ...this.#lease.ownership });
     for await (const page of this.#store.readSas()) {
       const sas = page.map((stored) => {
         const { sa, keys } = decodeStored(stored.sa, stored.keys);
@@ -374,7 +364,7 @@ export class ShardHost {
       // A task that was started but not filled must not go on beside the next one.
       void this.#task.stop(false);
       try {
-        await this.#load(this.#context.clock.now() - LEASE_MS);
+        await this.#load();
         // Handles are new: the headend must learn them.
         this.#stream?.end('shard restarted');
         this.#stream = undefined;
@@ -386,53 +376,25 @@ export class ShardHost {
   }
 
   async #keepHouse(): Promise<void> {
-    const { clock } = this.#context;
     this.verdicts.settleHeld();
     try {
-      const sentAt = clock.now();
-      await this.#renew();
-      this.#tellLease(sentAt);
+      await this.#lease.renew(this.attended);
+      this.#task.send({ type: 'lease', ...this.#lease.ownership });
       if (this.#damaged) await this.#repair();
       if (++this.#round % LOOK_ROUNDS === 0) await this.look();
-      await this.#askCheckpoint();
-      await this.#writeCheckpoint();
+      await this.#checkpoint.collect(this.#task);
+      await this.#checkpoint.write();
     } catch (error) {
       if (error instanceof FencedError) this.#lose(error.message);
       else this.#log.warn({ reason: (error as Error).message }, 'checkpoint waits');
     }
   }
 
-  async #renew(): Promise<void> {
-    try {
-      const sentAt = this.#context.clock.now();
-      await this.#store.renew(this.attended);
-      this.#renewedAt = sentAt;
-      this.#forgottenAt = undefined;
-    } catch (error) {
-      if (!(error instanceof ForgottenError || error instanceof LostWritesError)) throw error;
-      if (error instanceof ForgottenError && !this.#mayRetake()) throw error;
-      this.#log.error({ reason: error.message }, 'Redis lost what was written: it is written again');
-      this.#damaged = true;
-      if (error instanceof ForgottenError) await this.#retake();
-    }
-  }
-
-  /** Takes the shard that Redis has forgotten; whatever others did with it meanwhile is not known. */
-  async #retake(): Promise<void> {
-    const { clock } = this.#context;
-    const missedMs = clock.now() - this.#renewedAt;
-    await this.#store.retake();
-    this.#damaged = true;
-    this.#renewedAt = clock.now();
-    this.#forgottenAt = undefined;
-    if (missedMs >= LEASE_MS) this.#task.send({ type: 'doubt', missedMs });
-  }
-
   async #repair(): Promise<void> {
     // Message ids first: an SA that the next owner finds without them would be asked with the wrong one.
-    this.#checkpointLost = true;
-    await this.#askCheckpoint();
-    await this.#writeCheckpoint();
+    this.#checkpoint.startAnew();
+    await this.#checkpoint.collect(this.#task);
+    await this.#checkpoint.write();
     await writeAgain({
       store: this.#store,
       shards: this.shards,
@@ -441,23 +403,8 @@ export class ShardHost {
       path: this.#path,
       verdicts: this.verdicts,
     });
-    this.#formerCheckpoints = true;
     this.#damaged = false;
     this.#log.warn({ sas: this.records.set.count, epoch: this.epoch }, 'written again');
-  }
-
-  /**
-   * Redis has forgotten who owns the shard. Whoever has had it all the time takes it again at once; one that was cut off or
-   * suspended may have lost it unknowingly, and lets others go first: a headend's stream that stands speaks for it,
-   * and the less time it has missed.
-   */
-  #mayRetake(): boolean {
-    const now = this.#context.clock.now();
-    this.#forgottenAt ??= now;
-    const missedMs = now - this.#renewedAt;
-    if (missedMs < LEASE_MS) return true;
-    const waitMs = this.attended ? RETAKE_MS.attended : RETAKE_MS.alone + Math.min(missedMs, RETAKE_MS.longest);
-    return now - this.#forgottenAt >= waitMs;
   }
 
   /** Tells failover workers how the SAs fare that took over from dead ones. */
@@ -473,44 +420,6 @@ export class ShardHost {
         }),
       ),
     );
-  }
-
-  /** @param sentAt when the renewal that Redis took was sent, ms on the clock */
-  #tellLease(sentAt: number): void {
-    const fromMs = this.#ownFromMs;
-    this.#task.send({ type: 'lease', fromMs, untilMs: sentAt + LEASE_MS, vouchedUntilMs: sentAt + LEASELESS_MS });
-  }
-
-  /** What changed; everything, if an earlier answer did not arrive in time and what it told is lost. */
-  async #askCheckpoint(): Promise<void> {
-    const type = this.#checkpointLost ? 'wholeCheckpoint' : 'checkpoint';
-    this.#checkpointLost = true;
-    this.#keep(await this.#task.ask(type));
-    this.#checkpointLost = false;
-  }
-
-  #keep(chunks: readonly CheckpointChunk[]): void {
-    for (const { index, bytes } of chunks) this.#pendingChunks.set(index, bytes);
-  }
-
-  /** Writes the chunks kept; those that do not arrive stay kept, the newest of each. */
-  async #writeCheckpoint(final = false): Promise<void> {
-    const chunks = this.#pendingChunks;
-    this.#pendingChunks = new Map();
-    try {
-      await this.#store.writeCheckpoint(
-        Array.from(chunks, ([index, bytes]) => ({ index, bytes })),
-        this.#context.clock.wall(),
-        final,
-      );
-      if (this.#formerCheckpoints) {
-        await this.#store.dropFormerCheckpoints();
-        this.#formerCheckpoints = false;
-      }
-    } catch (error) {
-      this.#pendingChunks = new Map([...chunks, ...this.#pendingChunks]);
-      throw error;
-    }
   }
 }
 

@@ -1,0 +1,101 @@
+/**
+ * A shard's lease as its owner keeps it: renewed, taken again when Redis forgets it, and told to the thread, which probes
+ * by it.
+ */
+
+import type { Ownership } from '../../workers/protocol.ts';
+import type { Clock } from '../clock.ts';
+import { ForgottenError, LostWritesError } from '../store/scripts.ts';
+import { LEASE_MS, LEASELESS_MS, type ShardStore } from '../store/shard-store.ts';
+
+/** Waits before a shard that Redis has forgotten is taken again, ms. */
+const RETAKE_MS = { attended: 3_000, alone: 10_000, longest: 60_000 };
+
+export type LeaseEvents = {
+  /** Redis lost what this owner wrote: it must be written again. */
+  lost(error: Error): void;
+  /** The shard may have been another's for so long. */
+  doubt(missedMs: number): void;
+};
+
+export class LeaseKeeper {
+  readonly #store: ShardStore;
+  readonly #clock: Clock;
+  readonly #events: LeaseEvents;
+  /** When the last renewal that Redis took was sent, and when it first said that it knows nothing, ms on the clock. */
+  #renewedAt: number;
+  #forgottenAt: number | undefined;
+  /** Nobody else can believe any more that the shard is his: ms on the clock. */
+  #ownFromMs = Number.NEGATIVE_INFINITY;
+
+  /** @param takenAt when taking the lease was begun, ms on the clock */
+  constructor(store: ShardStore, clock: Clock, takenAt: number, events: LeaseEvents) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#events = events;
+    this.#renewedAt = takenAt;
+  }
+
+  /** A former owner that did not stop believes until then that the shard is its own, ms on the clock. */
+  waitFor(formerUntilMs: number): void {
+    const surelyOurs = this.#clock.now() + this.#store.formerRemainingMs;
+    this.#ownFromMs = Math.max(this.#ownFromMs, formerUntilMs, surelyOurs);
+  }
+
+  /** For how long the shard is ours, as far as is known. */
+  get ownership(): Ownership {
+    return {
+      fromMs: this.#ownFromMs,
+      untilMs: this.#renewedAt + LEASE_MS,
+      vouchedUntilMs: this.#renewedAt + LEASELESS_MS,
+    };
+  }
+
+  /** Prolongs the lease. Rejects as the store does, where it cannot be taken again. */
+  async renew(attended: boolean): Promise<void> {
+    try {
+      const sentAt = this.#clock.now();
+      await this.#store.renew(attended);
+      this.#renewedAt = sentAt;
+      this.#forgottenAt = undefined;
+    } catch (error) {
+      if (error instanceof LostWritesError) this.#events.lost(error);
+      else if (error instanceof ForgottenError && this.#mayRetake(attended)) await this.#retake(error);
+      else throw error;
+    }
+  }
+
+  /** The headend has come: it says whose the shard is, even if Redis does not know. Rejects as the store does. */
+  async claim(): Promise<void> {
+    try {
+      await this.#store.renew(true);
+    } catch (error) {
+      if (!(error instanceof ForgottenError)) throw error;
+      await this.#retake(error);
+      await this.#store.renew(true);
+    }
+  }
+
+  /** Takes the shard that Redis has forgotten; what others did with it meanwhile is not known. */
+  async #retake(error: Error): Promise<void> {
+    const missedMs = this.#clock.now() - this.#renewedAt;
+    await this.#store.retake();
+    this.#renewedAt = this.#clock.now();
+    this.#forgottenAt = undefined;
+    this.#events.lost(error);
+    if (missedMs >= LEASE_MS) this.#events.doubt(missedMs);
+  }
+
+  /**
+   * Whoever has had the shard all the time takes it again at once; one that was cut off or suspended may have lost it
+   * unknowingly, and lets others go first: a headend's stream that stands speaks for it, and the less time it has missed.
+   */
+  #mayRetake(attended: boolean): boolean {
+    const now = this.#clock.now();
+    this.#forgottenAt ??= now;
+    const missedMs = now - this.#renewedAt;
+    if (missedMs < LEASE_MS) return true;
+    const waitMs = attended ? RETAKE_MS.attended : RETAKE_MS.alone + Math.min(missedMs, RETAKE_MS.longest);
+    return now - this.#forgottenAt >= waitMs;
+  }
+}
