@@ -40,6 +40,7 @@ test('without keys the headend is asked to probe; silence is a verdict, an absen
   silent.add('spoke-2');
   await eventually('the silent one is found', DETECTION_MS + 3_000, () => verdicts.length === 1);
   assert.equal(verdicts[0]!.peerId, 'spoke-2');
+  await eventually('its SA is taken out', 2_000, async () => (await rig.count('peers')) === 3);
   silent.clear();
 
   await first.stop();
