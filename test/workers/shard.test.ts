@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { create } from '@bufbuild/protobuf';
+import { answerRequest, findRequest } from '../../loadtest/spokes/answer.ts';
+import { identityOf, saOf } from '../../loadtest/spokes/fleet.ts';
+import { Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { toShardSa } from '../../services/concentrator/shard-sa.ts';
+import { readCanary, VOUCHER_MS } from '../../workers/canary.ts';
+import { keyMaterial, SessionTable } from '../../workers/ike/sessions.ts';
+import { Shard } from '../../workers/shard.ts';
+
+const POLICY = create(PolicySchema, { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs: 1_000, retries: 3 });
+const FLEET = {
+  count: 1,
+  shards: 1,
+  seed: 'shard-test',
+  sockets: [1, 2].map((n) => ({ address: `127.0.0.${n}`, port: 1 })),
+};
+
+test('after a takeover the next candidate is offered again, but only while the path is vouched for', () => {
+  let now = 0;
+  const sent: Buffer[] = [];
+  const shard = new Shard({
+    now: () => now,
+    wall: () => now,
+    fillRandom: (bytes) => bytes.fill(7),
+    send: (message, length) => sent.push(Buffer.from(message.subarray(0, length))) > 0,
+    post: () => {},
+  });
+  const sa = saOf(FLEET, 0, 0, POLICY);
+  const known = { nextMid: 5, heardAgeMs: 0, dead: false, candidates: 4, site: 0, firstAskMs: 0 };
+  shard.handle({
+    type: 'path',
+    path: { canaryAddress: 1, canaryPort: 9, guarded: false, ready: true, open: false },
+  });
+  shard.handle({ type: 'upsert', sas: [toShardSa(0, sa, sa.keys, known)] });
+  const tick = (ms: number) => {
+    now += ms;
+    shard.tick();
+  };
+  tick(5);
+  const canary = sent.map((datagram) => readCanary(datagram)).find((number) => number !== undefined);
+  sent.length = 0;
+  shard.handle({ type: 'voucher', canary: canary! });
+  // Refused once without a voucher, it is looked at again.
+  tick(260);
+  const probes = sent.filter((datagram) => readCanary(datagram) === undefined);
+  assert.deepEqual(
+    probes.map((probe) => probe.readUInt32BE(24)),
+    [5, 6, 7, 8],
+  );
+
+  // The spoke, which expects 6, repeats its answer to 5, then answers 6.
+  const identity = identityOf(FLEET.seed, 0, 0);
+  const spoke = new SessionTable();
+  spoke.add({
+    handle: 0,
+    spi: identity.spi,
+    headendIsInitiator: false,
+    address: 0,
+    port: 0,
+    nextMid: 6,
+    keys: { suite: identity.suite.index, material: keyMaterial(identity.suite, false, identity) },
+  });
+  const answer = (probe: Buffer) => {
+    assert.equal(findRequest(spoke, probe), 0);
+    return Buffer.from(answerRequest(spoke, 0, probe, Buffer.alloc(256))!);
+  };
+  sent.length = 0;
+  shard.receive(answer(probes[0]!));
+  assert.deepEqual(
+    sent.map((probe) => probe.readUInt32BE(24)),
+    [6],
+  );
+  now += VOUCHER_MS;
+  sent.length = 0;
+  shard.receive(answer(probes[1]!));
+  assert.deepEqual(sent, [], 'a probe left without a voucher');
+});
