@@ -4,7 +4,6 @@ import { randomFillSync } from 'node:crypto';
 import { monotonicMs } from './monotonic.ts';
 import type { CheckpointChunk, ShardTask, ToShard } from './protocol.ts';
 import { Shard } from './shard.ts';
-
 import { bindUdp, dotted } from './udp.ts';
 
 /** How often a shard looks at its wheel, ms. */

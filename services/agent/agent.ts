@@ -108,11 +108,6 @@ export class Agent implements AgentSide {
     return this.#uplinks.reduce((sum, uplink) => sum + uplink.repairs, 0);
   }
 
-  /** Address of the node that each shard is with, undefined while it has none. */
-  get nodes(): readonly (string | undefined)[] {
-    return this.#uplinks.map((uplink) => uplink.address);
-  }
-
   upsert(sa: Sa): void {
     // One SA that the node refuses would end the stream for all of its shard.
     const violations = sa.id ? checkSa(sa, shardOf(sa.id.responderSpi, this.#shards), this.#shards) : [];

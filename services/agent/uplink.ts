@@ -76,7 +76,7 @@ export class ShardUplink {
   #batchId = 0n;
   #probe: ProbeSource = { address: '', port: 0 };
   /** Address of the node that the shard is with. */
-  address: string | undefined;
+  #address: string | undefined;
   #held: HeldSa[] = [];
   #backoffMs = BACKOFF_MS.first;
   #cancelRetry: () => void = () => {};
@@ -176,7 +176,7 @@ export class ShardUplink {
     const address = this.#events.choose();
     const stream = open(address);
     this.#stream = stream;
-    this.address = address;
+    this.#address = address;
     stream.on('data', (response: ConnectShardResponse) => {
       if (stream === this.#stream) this.#take(response);
     });
@@ -192,7 +192,7 @@ export class ShardUplink {
   #lost(stream: UplinkStream, reason: string): void {
     if (stream !== this.#stream) return;
     const { clock, random } = this.#context;
-    this.#events.failed(this.address!);
+    this.#events.failed(this.#address!);
     this.#forgetStream();
     if (this.#stopped) return;
     // Full jitter: agents of one node that died do not come back in step.
@@ -205,7 +205,7 @@ export class ShardUplink {
   #forgetStream(): void {
     this.#cancelWelcome();
     this.#stream = undefined;
-    this.address = undefined;
+    this.#address = undefined;
     this.#inSync = false;
     this.#outstanding.clear();
     this.registration.reset();
@@ -276,7 +276,7 @@ export class ShardUplink {
     this.#inSync = true;
     const held = this.#held;
     this.#held = [];
-    this.#events.connected(this.address!, this.#probe, held);
+    this.#events.connected(this.#address!, this.#probe, held);
     this.#pump();
   }
 

@@ -3,34 +3,63 @@
 import type { CheckpointChunk } from '../../workers/protocol.ts';
 import type { Clock } from '../clock.ts';
 import type { ShardStore } from '../store/shard-store.ts';
+import type { LeaseKeeper } from './lease-keeper.ts';
 import type { ShardTaskHandle } from './shard-thread.ts';
 
+type CheckpointStore = Pick<ShardStore, 'writeCheckpoint' | 'dropFormerCheckpoints'>;
+
 export class CheckpointKeeper {
-  readonly #store: ShardStore;
+  readonly #store: CheckpointStore;
   readonly #clock: Clock;
+  readonly #lease: Pick<LeaseKeeper, 'redisTime'>;
+  /** Whom to ask. A thread that knows only some of the SAs yet is not asked. */
+  #task: ShardTaskHandle | undefined;
   /** Chunks that Redis does not have yet, the newest of each. */
   #pending = new Map<number, Uint8Array>();
+  /** When the thread was last asked and answered, ms on the clock, and as wall time, Unix ms. */
+  #taken: { readonly at: number; readonly unix: number } | undefined;
   /** Chunks of former owners may stand beside ours. */
   #former = true;
   /** What the thread counts as told may not have arrived here. */
   #incomplete = false;
+  /** The thread has had its last word. */
+  #final = false;
 
-  constructor(store: ShardStore, clock: Clock) {
+  constructor(store: CheckpointStore, clock: Clock, lease: Pick<LeaseKeeper, 'redisTime'>) {
     this.#store = store;
     this.#clock = clock;
+    this.#lease = lease;
   }
 
-  /** What changed; everything, if an earlier answer did not arrive in time. Rejects as the thread does. */
-  async collect(task: ShardTaskHandle): Promise<void> {
+  /** This thread knows all SAs now. */
+  watch(task: ShardTaskHandle): void {
+    this.#task = task;
+    this.#incomplete = true;
+  }
+
+  /** The thread died: what it told last is all there is. */
+  died(): void {
+    this.#task = undefined;
+  }
+
+  /** Takes what changed; everything, if an earlier answer did not arrive in time. Rejects as the thread does. */
+  async collect(): Promise<void> {
+    if (!this.#task) return;
+    const now = this.#now();
     const type = this.#incomplete ? 'wholeCheckpoint' : 'checkpoint';
     this.#incomplete = true;
-    this.#keep(await task.ask(type));
+    this.#keep(await this.#task.ask(type), now);
     this.#incomplete = false;
   }
 
-  /** Stops the thread and keeps its last word. */
+  /** Stops a thread and takes its last word, after which nothing changes any more. */
   async collectLast(task: ShardTaskHandle): Promise<void> {
-    this.#keep(await task.stop(this.#incomplete));
+    const now = this.#now();
+    const last = await task.stop(this.#incomplete);
+    if (!last || this.#task !== task) return;
+    this.#task = undefined;
+    this.#keep(last, now);
+    this.#final = true;
   }
 
   /** Redis lost what it had: the next collection is whole. */
@@ -39,16 +68,15 @@ export class CheckpointKeeper {
     this.#former = true;
   }
 
-  /**
-   * Writes what is kept; what does not arrive stays kept. Rejects as the store does.
-   * @param final the thread has stopped
-   */
-  async write(final = false): Promise<void> {
+  /** Writes what is kept; what does not arrive stays kept. Rejects as the store does. */
+  async write(): Promise<void> {
+    if (!this.#taken) return;
     const chunks = this.#pending;
     this.#pending = new Map();
+    const { at, unix } = this.#taken;
     try {
       const rows = Array.from(chunks, ([index, bytes]) => ({ index, bytes }));
-      await this.#store.writeCheckpoint(rows, this.#clock.wall(), final);
+      await this.#store.writeCheckpoint(rows, { unix, redisUnix: this.#lease.redisTime(at) }, this.#final);
       if (this.#former) await this.#store.dropFormerCheckpoints();
       this.#former = false;
     } catch (error) {
@@ -57,7 +85,12 @@ export class CheckpointKeeper {
     }
   }
 
-  #keep(chunks: readonly CheckpointChunk[]): void {
+  #now() {
+    return { at: this.#clock.now(), unix: this.#clock.wall() };
+  }
+
+  #keep(chunks: readonly CheckpointChunk[], now: { readonly at: number; readonly unix: number }): void {
+    this.#taken = now;
     for (const { index, bytes } of chunks) this.#pending.set(index, bytes);
   }
 }

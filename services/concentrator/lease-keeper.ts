@@ -25,6 +25,8 @@ export class LeaseKeeper {
   /** When the last renewal that Redis took was sent, and when it first said that it knows nothing, ms on the clock. */
   #renewedAt: number;
   #forgottenAt: number | undefined;
+  /** Redis's time, Unix ms, and when at the latest it was that, ms on the clock. */
+  #redisClock: { readonly unix: number; readonly at: number };
   /** Nobody else can believe any more that the shard is his: ms on the clock. */
   #ownFromMs = Number.NEGATIVE_INFINITY;
 
@@ -34,6 +36,7 @@ export class LeaseKeeper {
     this.#clock = clock;
     this.#events = events;
     this.#renewedAt = takenAt;
+    this.#redisClock = { unix: store.takenUnix, at: clock.now() };
   }
 
   /** A former owner that did not stop believes until then that the shard is its own, ms on the clock. */
@@ -51,11 +54,16 @@ export class LeaseKeeper {
     };
   }
 
+  /** Redis's time at a moment of the clock, at the earliest, Unix ms. */
+  redisTime(at: number): number {
+    return this.#redisClock.unix + at - this.#redisClock.at;
+  }
+
   /** Prolongs the lease. Rejects as the store does, where it cannot be taken again. */
   async renew(attended: boolean): Promise<void> {
     try {
       const sentAt = this.#clock.now();
-      await this.#store.renew(attended);
+      this.#readClock(await this.#store.renew(attended));
       this.#renewedAt = sentAt;
       this.#forgottenAt = undefined;
     } catch (error) {
@@ -79,11 +87,15 @@ export class LeaseKeeper {
   /** Takes the shard that Redis has forgotten; what others did with it meanwhile is not known. */
   async #retake(error: Error): Promise<void> {
     const missedMs = this.#clock.now() - this.#renewedAt;
-    await this.#store.retake();
+    this.#readClock(await this.#store.retake());
     this.#renewedAt = this.#clock.now();
     this.#forgottenAt = undefined;
     this.#events.lost(error);
     if (missedMs >= LEASE_MS) this.#events.doubt(missedMs);
+  }
+
+  #readClock(unix: number): void {
+    this.#redisClock = { unix, at: this.#clock.now() };
   }
 
   /**

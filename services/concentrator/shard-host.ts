@@ -97,7 +97,6 @@ export class ShardHost {
     this.#context = context;
     this.#store = store;
     this.#log = context.log.child({ ...id });
-    this.#checkpoint = new CheckpointKeeper(store, context.clock);
     this.#lease = new LeaseKeeper(store, context.clock, takenAt, {
       lost: (error) => {
         this.#log.error({ reason: error.message }, 'Redis lost what was written: it is written again');
@@ -105,6 +104,7 @@ export class ShardHost {
       },
       doubt: (missedMs) => this.#task.send({ type: 'doubt', missedMs }),
     });
+    this.#checkpoint = new CheckpointKeeper(store, context.clock, this.#lease);
     this.verdicts = new VerdictDesk(
       { ...context, id, store, redis: context.store.redis, log: this.#log },
       {
@@ -278,11 +278,11 @@ export class ShardHost {
     this.#stopped = true;
     this.#cancelTimer();
     await this.#housekeeping;
-    if (this.#task) await this.#checkpoint.collectLast(this.#task);
+    await this.#checkpoint.collectLast(this.#task);
     await this.verdicts.finish(VERDICTS_MS);
     this.#end(reason);
     try {
-      await this.#checkpoint.write(true);
+      await this.#checkpoint.write();
       await this.#store.release();
     } catch (error) {
       this.#log.warn({ reason: (error as Error).message }, 'last checkpoint not written');
@@ -308,13 +308,15 @@ export class ShardHost {
 
   async #load(): Promise<void> {
     const { sites } = this.#context;
+    // What a thread that died told last, if Redis could not be told yet.
+    await this.#checkpoint.write();
     this.records = new ShardRecords();
     this.#task = this.#startTask();
     this.#probePort = await this.#task.ready;
     this.#path ??= await this.#store.readPath();
     if (this.#path) this.#task.send({ type: 'path', path: this.#path });
     const [checkpoint, dead] = await Promise.all([this.#store.readCheckpoint(), this.#store.readDead()]);
-    if (checkpoint && !checkpoint.final) this.#lease.waitFor(this.#context.formerUntilMs);
+    if (!checkpoint.final) this.#lease.waitFor(this.#context.formerUntilMs);
     this.#task.send({ type: 'lease', ...this.#lease.ownership });
     for await (const page of this.#store.readSas()) {
       const sas = page.map((stored) => {
@@ -325,6 +327,7 @@ export class ShardHost {
       });
       this.#task.send({ type: 'upsert', sas });
     }
+    this.#checkpoint.watch(this.#task);
     this.#log.info({ epoch: this.epoch, sas: this.records.set.count, probePort: this.#probePort }, 'shard watched');
   }
 
@@ -359,6 +362,7 @@ export class ShardHost {
   #restart(error: Error): void {
     this.#log.error({ reason: error.message }, 'shard thread died; starting again');
     this.#context.storm.forget(this.id);
+    this.#checkpoint.died();
     this.#context.clock.after(RESTART_MS, async () => {
       if (this.#stopped) return;
       // A task that was started but not filled must not go on beside the next one.
@@ -382,7 +386,7 @@ export class ShardHost {
       this.#task.send({ type: 'lease', ...this.#lease.ownership });
       if (this.#damaged) await this.#repair();
       if (++this.#round % LOOK_ROUNDS === 0) await this.look();
-      await this.#checkpoint.collect(this.#task);
+      await this.#checkpoint.collect();
       await this.#checkpoint.write();
     } catch (error) {
       if (error instanceof FencedError) this.#lose(error.message);
@@ -393,7 +397,7 @@ export class ShardHost {
   async #repair(): Promise<void> {
     // Message ids first: an SA that the next owner finds without them would be asked with the wrong one.
     this.#checkpoint.startAnew();
-    await this.#checkpoint.collect(this.#task);
+    await this.#checkpoint.collect();
     await this.#checkpoint.write();
     await writeAgain({
       store: this.#store,

@@ -14,7 +14,8 @@ import { type Checkpoint, LEASE_MS } from '../store/shard-store.ts';
 
 /** IKE's port with NAT traversal (RFC 3948). */
 const NAT_T_PORT = 4500;
-const UNKNOWN_CANDIDATES = 4;
+/** An SA registered after the checkpoint was taken: nothing is known of what it was asked since. */
+const NEW = { heardUnix: 0, outstanding: true, fresh: true, doubt: 0 } as const;
 
 type Known = Pick<ShardSa, 'nextMid' | 'heardAgeMs' | 'dead' | 'candidates' | 'site' | 'firstAskMs'>;
 type Outside = Pick<ShardSa, 'dead' | 'site'>;
@@ -37,27 +38,21 @@ export function toShardSa(handle: number, sa: Sa, keys: SaKeys | undefined, know
 }
 
 /** An SA as its former owner left it, for the new one. */
-export function resume(
-  handle: number,
-  stored: StoredForm,
-  checkpoint: Checkpoint | undefined,
-  known: Outside,
-): ShardSa {
+export function resume(handle: number, stored: StoredForm, checkpoint: Checkpoint, known: Outside): ShardSa {
   const { sa, keys, spi } = stored;
-  const row = checkpoint?.rows.get(spi);
-  // Without a row it was registered a moment before the former owner died, and may have been asked already.
-  const candidates = row ? candidateIds(row, checkpoint!, toPolicy(sa.policy!)) : UNKNOWN_CANDIDATES;
-  const ageMs = row ? Math.max(0, checkpoint!.atUnix - row.heardUnix) : 0;
+  const row = checkpoint.rows.get(spi);
+  const candidates = candidateIds(row ?? NEW, checkpoint, toPolicy(sa.policy!));
+  const ageMs = row ? Math.max(0, checkpoint.atUnix - row.heardUnix) : 0;
   // Ids that cannot be found again would make a living peer look dead: better not watched than killed.
   const lost = keys !== undefined && candidates > MAX_CANDIDATES;
   const resumed = toShardSa(handle, sa, keys, {
     ...known,
     nextMid: row?.nextMid ?? sa.nextMessageId,
     // Evidence may have come that no checkpoint tells of: unless the former owner had stopped, it counts as come now.
-    heardAgeMs: row && checkpoint!.final ? ageMs : 0,
+    heardAgeMs: row && checkpoint.final ? ageMs : 0,
     candidates: lost ? 0 : candidates,
     // The peer is asked when it would have been, so that those taken over together are not asked together.
-    firstAskMs: !row || row.fresh ? SPREAD : checkpoint!.final ? undefined : Math.max(0, sa.policy!.intervalMs - ageMs),
+    firstAskMs: !row || row.fresh ? SPREAD : checkpoint.final ? undefined : Math.max(0, sa.policy!.intervalMs - ageMs),
   });
   return lost ? { ...resumed, policy: { ...resumed.policy, mode: Mode.DISABLED } } : resumed;
 }
@@ -66,7 +61,11 @@ export function resume(
  * Message ids that may be the next one. The former owner may have gone on after its last checkpoint, for as long as that
  * is old; the request that was under way may have been answered; and he may not have known it himself.
  */
-export function candidateIds(row: CheckpointRow, { ageMs, final, atUnix }: Checkpoint, policy: Policy): number {
+export function candidateIds(
+  row: Pick<CheckpointRow, 'heardUnix' | 'outstanding' | 'fresh' | 'doubt'>,
+  { ageMs, final, atUnix }: Pick<Checkpoint, 'ageMs' | 'final' | 'atUnix'>,
+  policy: Policy,
+): number {
   const spacingMs = policy.intervalMs * (1 - policy.jitterPercent / 100);
   if (!row.outstanding) {
     const quiet = policy.mode !== Mode.PERIODIC && !row.fresh && atUnix + ageMs + LEASE_MS < row.heardUnix + spacingMs;

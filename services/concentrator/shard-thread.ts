@@ -82,15 +82,15 @@ export class ShardThread {
     });
   }
 
-  /** Stops the shard. Returns the last changes, or none if the thread is gone or does not answer. */
-  async stop(whole: boolean): Promise<readonly CheckpointChunk[]> {
+  /** Stops the shard. Returns the last changes, or undefined if the thread is gone or does not answer. */
+  async stop(whole: boolean): Promise<readonly CheckpointChunk[] | undefined> {
     this.#port.postMessage({ type: 'stop', whole });
-    const timeout = Promise.withResolvers<readonly CheckpointChunk[]>();
-    const timer = setTimeout(() => timeout.resolve([]), STOP_MS);
+    const timeout = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => timeout.resolve(undefined), STOP_MS);
     try {
       return await Promise.race([this.done, timeout.promise]);
     } catch {
-      return [];
+      return undefined;
     } finally {
       clearTimeout(timer);
       this.#port.close();

@@ -43,6 +43,7 @@ type Argument = string | number | Buffer;
 const FENCED = -1;
 const FORGOTTEN = -2;
 const LOST = -3;
+const REFUSALS: ReadonlySet<unknown> = new Set([FENCED, FORGOTTEN, LOST]);
 /** Longest wait for replicas, ms. */
 const REPLICAS_MS = 2_000;
 
@@ -69,7 +70,8 @@ export function runScript(
 
 /**
  * Runs a script behind the fence. `keys` begin with the lease, `args` with epoch and write.
- * Throws FencedError, ForgottenError, LostWritesError, NotReplicatedError, or the error of the connection.
+ * Resolves with what the script returns. Throws FencedError, ForgottenError, LostWritesError, NotReplicatedError, or the
+ * error of the connection.
  * @param replicas that must have the write before it counts
  */
 export async function runFenced(
@@ -78,7 +80,7 @@ export async function runFenced(
   keys: readonly string[],
   args: readonly Argument[],
   replicas = 0,
-): Promise<number> {
+): Promise<unknown> {
   let reply: unknown;
   if (replicas === 0) reply = await redis.eval(fenced(name), keys.length, ...keys, ...args);
   else {
@@ -92,13 +94,13 @@ export async function runFenced(
     const [[evalError, evalReply], [waitError, reached]] = results as [[Error | null, unknown], [Error | null, number]];
     if (evalError ?? waitError) throw evalError ?? waitError;
     reply = evalReply;
-    if (Number(reply) >= 0 && reached < replicas)
+    if (!REFUSALS.has(reply) && reached < replicas)
       throw new NotReplicatedError(`${name}: ${reached} of ${replicas} replicas`);
   }
-  if (Number(reply) === FENCED) throw new FencedError(`${name}: stale epoch`);
-  if (Number(reply) === FORGOTTEN) throw new ForgottenError(`${name}: no lease in Redis`);
-  if (Number(reply) === LOST) throw new LostWritesError(`${name}: earlier writes are lost`);
-  return Number(reply);
+  if (reply === FENCED) throw new FencedError(`${name}: stale epoch`);
+  if (reply === FORGOTTEN) throw new ForgottenError(`${name}: no lease in Redis`);
+  if (reply === LOST) throw new LostWritesError(`${name}: earlier writes are lost`);
+  return reply;
 }
 
 function fenced(name: FencedScript): string {

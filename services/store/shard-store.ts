@@ -40,9 +40,9 @@ export type Lease = {
 
 /** Liveness as former owners last wrote it. */
 export type Checkpoint = {
-  /** When, by the owner's clock, Unix ms. */
+  /** When it was taken, by the owner's clock, Unix ms. */
   readonly atUnix: number;
-  /** How long ago, by Redis's clock, ms. */
+  /** How long ago at most, by Redis's clock, ms. */
   readonly ageMs: number;
   /** The owner had stopped before. */
   readonly final: boolean;
@@ -63,6 +63,8 @@ export type StoreContext = {
 export class ShardStore {
   /** For how long a former owner's lease would still have held when this one took it, ms. */
   readonly formerRemainingMs: number;
+  /** When this one took it, by Redis's clock, Unix ms. */
+  readonly takenUnix: number;
   readonly #context: StoreContext;
   readonly #id: ShardId;
   readonly #keys: ReturnType<typeof shardKeys>;
@@ -76,9 +78,7 @@ export class ShardStore {
   private constructor(
     context: StoreContext,
     id: ShardId,
-    epoch: number,
-    formerStopped: boolean,
-    formerRemainingMs: number,
+    { epoch, formerStopped, formerRemainingMs, takenUnix }: TakenLease,
   ) {
     this.#context = context;
     this.#id = id;
@@ -86,6 +86,7 @@ export class ShardStore {
     this.#epoch = epoch;
     this.#formerStopped = formerStopped;
     this.formerRemainingMs = formerRemainingMs;
+    this.takenUnix = takenUnix;
   }
 
   get epoch(): number {
@@ -94,26 +95,28 @@ export class ShardStore {
 
   /** Takes the shard's lease with a new epoch, which fences off every former owner. */
   static async take(context: StoreContext, id: ShardId): Promise<ShardStore> {
-    const { epoch, final, remainingMs } = await takeLease(context, id);
-    return new ShardStore(context, id, epoch, final, remainingMs);
+    return new ShardStore(context, id, await takeLease(context, id));
   }
 
-  /** Takes the lease anew after Redis forgot what this owner wrote. */
-  async retake(): Promise<void> {
-    this.#epoch = (await takeLease(this.#context, this.#id)).epoch;
+  /** Takes the lease anew after Redis forgot what this owner wrote. Returns Redis's time, Unix ms. */
+  async retake(): Promise<number> {
+    const { epoch, takenUnix } = await takeLease(this.#context, this.#id);
+    this.#epoch = epoch;
     this.#writes = 0;
     this.#acknowledged = 0;
+    return takenUnix;
   }
 
   /**
-   * Prolongs the lease. Throws LostWritesError, or what {@link runFenced} throws.
+   * Prolongs the lease. Returns Redis's time, Unix ms. Throws LostWritesError, or what {@link runFenced} throws.
    * @param attended the headend is connected: others leave the shard to it
    */
-  async renew(attended: boolean): Promise<void> {
+  async renew(attended: boolean): Promise<number> {
     const expected = this.#acknowledged;
     const args = [this.#epoch, '', LEASE_MS, attended ? '1' : '0'];
-    const known = await runFenced(this.#context.redis, 'renew-lease', [this.#keys.lease], args);
-    if (known >= expected) return;
+    const reply = await runFenced(this.#context.redis, 'renew-lease', [this.#keys.lease], args);
+    const [known, nowUnix] = reply as [number, number];
+    if (known >= expected) return nowUnix;
     // From here on what Redis has counts, so that the repair is not refused as well.
     this.#acknowledged = known;
     throw new LostWritesError(`write ${known} is the last of ${expected} that Redis knows`);
@@ -172,9 +175,14 @@ export class ShardStore {
 
   /**
    * Writes chunks of the checkpoint. They stand beside those of former owners, whose handles were others.
+   * @param taken when the thread was asked, by the owner's clock, and by Redis's at the earliest, Unix ms
    * @param final this owner has stopped: nothing changes any more
    */
-  async writeCheckpoint(chunks: readonly CheckpointChunk[], nowUnix: number, final: boolean): Promise<void> {
+  async writeCheckpoint(
+    chunks: readonly CheckpointChunk[],
+    taken: { readonly unix: number; readonly redisUnix: number },
+    final: boolean,
+  ): Promise<void> {
     const { lease, checkpoint } = this.#keys;
     const rows = chunks.flatMap(({ index, bytes }) => [
       `${this.#epoch}:${index}`,
@@ -185,20 +193,19 @@ export class ShardStore {
       this.#context.redis,
       'write-checkpoint',
       [lease, checkpoint],
-      [this.#epoch, '', Math.round(nowUnix), final ? '1' : '0', ...rows],
+      [this.#epoch, '', Math.round(taken.unix), Math.floor(taken.redisUnix), final ? '1' : '0', ...rows],
     );
   }
 
-  /** What former owners left, or undefined if they left nothing. */
-  async readCheckpoint(): Promise<Checkpoint | undefined> {
+  /** What former owners left. Without any it is an empty one, of when the shard's lease was first taken. */
+  async readCheckpoint(): Promise<Checkpoint> {
     const { redis } = this.#context;
     const final = this.#formerStopped;
-    const [{ at, stored, final: _, ...chunks }, nowUnix] = await Promise.all([
+    const [{ at, taken, final: _, ...chunks }, nowUnix] = await Promise.all([
       redis.hgetallBuffer(this.#keys.checkpoint),
       redisNow(redis),
     ]);
     this.#formerStopped = false;
-    if (!at) return undefined;
     const rows = new Map<string, { epoch: number; row: CheckpointRow }>();
     const epochOf = (field: string) => Number(field.slice(0, field.indexOf(':')));
     const inOrder = Object.entries(chunks).sort(([a], [b]) => epochOf(a) - epochOf(b));
@@ -210,8 +217,8 @@ export class ShardStore {
           rows.set(row.sa, { epoch: epochOf(field), row });
       }
     return {
-      atUnix: Number(at),
-      ageMs: Math.max(0, nowUnix - Number(stored)),
+      atUnix: Number(at ?? 0),
+      ageMs: Math.max(0, nowUnix - Number(taken)),
       final,
       rows: new Map(Array.from(rows, ([spi, { row }]) => [spi, row])),
     };
@@ -221,7 +228,7 @@ export class ShardStore {
   async dropFormerCheckpoints(): Promise<void> {
     const fields = await this.#context.redis.hkeys(this.#keys.checkpoint);
     const former = fields.filter(
-      (field) => !['at', 'stored', 'final'].includes(field) && !field.startsWith(`${this.#epoch}:`),
+      (field) => !['at', 'taken', 'final'].includes(field) && !field.startsWith(`${this.#epoch}:`),
     );
     if (former.length > 0) await this.#context.redis.hdel(this.#keys.checkpoint, ...former);
   }
@@ -302,14 +309,13 @@ export class ShardStore {
   }
 }
 
-async function takeLease(
-  { redis, node }: StoreContext,
-  id: ShardId,
-): Promise<{ epoch: number; final: boolean; remainingMs: number }> {
+type TakenLease = { epoch: number; formerStopped: boolean; formerRemainingMs: number; takenUnix: number };
+
+async function takeLease({ redis, node }: StoreContext, id: ShardId): Promise<TakenLease> {
   const { lease, checkpoint } = shardKeys(id);
   const reply = await runScript(redis, 'take-lease', [lease, checkpoint], [node, LEASE_MS]);
-  const [epoch, final, remainingMs] = reply as [number, number, number];
-  return { epoch: Number(epoch), final: final === 1, remainingMs: Number(remainingMs) };
+  const [epoch, final, formerRemainingMs, takenUnix] = reply as [number, number, number, number];
+  return { epoch, formerStopped: final === 1, formerRemainingMs, takenUnix };
 }
 
 /** A data plane's answer to a verdict, as stored. */

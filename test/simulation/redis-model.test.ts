@@ -38,7 +38,7 @@ const CALLS = fc.oneof(
   fc.tuple(epoch, fc.constantFrom('0', '1')).map(([e, final]) => ({
     name: 'write-checkpoint',
     keys: [K('lease'), K('checkpoint')],
-    args: [e, '', '17', final, '1:0', 'rows'],
+    args: [e, '', '17', '18', final, '1:0', 'rows'],
   })),
   fc.tuple(epoch, rows).map(([e, verdicts]) => ({
     name: 'append-verdicts',
@@ -110,16 +110,17 @@ test('property: any sequence of script calls leaves model and Redis alike', asyn
           const [modelEpoch, modelFinal] = expected as [number, number];
           assert.equal(final, modelFinal);
           epochs = [String(realEpoch), String(modelEpoch)];
-        } else assert.deepEqual(sorted(reply), sorted(expected), name);
+        } else assert.equal(timeless(sorted(reply)), timeless(sorted(expected)), name);
       }
-      const both = [await dump(redis), model.dump()].map((state) =>
-        JSON.stringify(state).replaceAll(MOMENTS, '<moment>'),
-      );
-      assert.equal(both[0], both[1]);
+      assert.equal(timeless(await dump(redis)), timeless(model.dump()));
     }),
     { numRuns: 150 },
   );
 });
+
+function timeless(state: unknown): string {
+  return JSON.stringify(state).replaceAll(MOMENTS, '<moment>');
+}
 
 /** Hash order is no part of a contract. */
 function sorted(reply: unknown): unknown {

@@ -164,14 +164,15 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     db.hset(lease!, 'written', '0');
     db.hset(lease!, 'attended', '0');
     db.hset(lease!, 'until', String(now + Number(ttl)));
+    db.hsetnx(checkpoint!, 'taken', String(now));
     const final = String(db.hget(checkpoint!, 'final')) === '1' ? 1 : 0;
     if (final === 1) db.hset(checkpoint!, 'final', '0');
-    return [epoch, final, remaining];
+    return [epoch, final, remaining, now];
   },
   'renew-lease'(db, [lease], [, , ttl, attended]) {
     db.hset(lease!, 'until', Number(ttl) === 0 ? '0' : String(db.now() + Number(ttl)));
     db.hset(lease!, 'attended', attended!);
-    return Number(db.hget(lease!, 'written') ?? 0);
+    return [Number(db.hget(lease!, 'written') ?? 0), db.now()];
   },
   'write-sas'(db, [, sas, keys, dead], [, , count, ...rest]) {
     const written = Number(count) * 3;
@@ -182,9 +183,9 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     for (const spi of rest.slice(written)) for (const key of [sas!, keys!, dead!]) db.hdel(key, String(spi));
     return 1;
   },
-  'write-checkpoint'(db, [, checkpoint], [, , at, final, ...chunks]) {
+  'write-checkpoint'(db, [, checkpoint], [, , at, taken, final, ...chunks]) {
     db.hset(checkpoint!, 'at', at!);
-    db.hset(checkpoint!, 'stored', String(db.now()));
+    db.hset(checkpoint!, 'taken', taken!);
     db.hset(checkpoint!, 'final', final!);
     for (let n = 0; n < chunks.length; n += 2) db.hset(checkpoint!, String(chunks[n]), chunks[n + 1]!);
     return 1;

@@ -23,11 +23,7 @@ export type TaskWorld = {
   evidence(task: SimTask, handle: number, atMs: number): void;
 };
 
-let tasks = 0;
-
 export class SimTask implements ShardTaskHandle {
-  /** Order of creation. */
-  readonly order = tasks++;
   readonly process: Process;
   readonly ready: Promise<number>;
   readonly done: Promise<readonly CheckpointChunk[]>;
@@ -125,12 +121,23 @@ export class SimTask implements ShardTaskHandle {
     return promise;
   }
 
-  async stop(whole: boolean): Promise<readonly CheckpointChunk[]> {
-    if (!this.running) return [];
-    const chunks = this.#shard.lastCheckpoint(whole);
-    this.#end();
-    this.#finish(chunks);
-    return chunks;
+  async stop(whole: boolean): Promise<readonly CheckpointChunk[] | undefined> {
+    const { time } = this.#world;
+    const stopped = Promise.withResolvers<readonly CheckpointChunk[] | undefined>();
+    const cancel = time.at(time.now + ANSWER_MS, this.process, () => {
+      time.settled();
+      stopped.resolve(undefined);
+    });
+    this.done.catch(() => stopped.resolve(undefined));
+    this.#whenAwake(() => {
+      cancel();
+      time.settled();
+      const chunks = this.#shard.lastCheckpoint(whole);
+      this.#end();
+      this.#finish(chunks);
+      stopped.resolve(chunks);
+    });
+    return stopped.promise;
   }
 
   /** The thread dies. */

@@ -1,7 +1,8 @@
 -- Takes the lease of a shard: a new epoch, whoever held it before.
+-- A shard without a checkpoint gets an empty one, so that the age of what it does not tell of is known.
 -- KEYS: lease, checkpoint   ARGV: node, ttl ms
 -- Returns: the new epoch; 1 if the checkpoint was its owner's last word, which from now on it is not, else 0;
--- and for how long the lease of another node would still have held, ms.
+-- for how long the lease of another node would still have held, ms; and the time, Unix ms.
 -- Epochs follow the clock, so that a Redis which lost its last writes, or all of them, does not give one twice.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -13,6 +14,7 @@ if redis.call('HGET', KEYS[1], 'node') ~= ARGV[1] then
 end
 redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch), 'node', ARGV[1], 'written', '0', 'attended', '0',
   'until', string.format('%.0f', now + tonumber(ARGV[2])))
+redis.call('HSETNX', KEYS[2], 'taken', string.format('%.0f', now))
 local final = redis.call('HGET', KEYS[2], 'final') == '1' and 1 or 0
 if final == 1 then redis.call('HSET', KEYS[2], 'final', '0') end
-return { epoch, final, remaining }
+return { epoch, final, remaining, now }
