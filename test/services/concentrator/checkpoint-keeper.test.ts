@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { Clock } from '../../../services/clock.ts';
+import { CheckpointKeeper } from '../../../services/concentrator/checkpoint-keeper.ts';
+import type { ShardTaskHandle } from '../../../services/concentrator/shard-thread.ts';
+import type { CheckpointChunk } from '../../../workers/protocol.ts';
+
+const UNIX = 1_800_000_000_000;
+/** Redis's clock is this far ahead. */
+const AHEAD_MS = 77;
+
+type Written = { chunks: readonly CheckpointChunk[]; unix: number; redisUnix: number; final: boolean };
+
+/** A keeper on a clock that stands at `now`, and a store that keeps what is written unless it is `down`. */
+function setUp() {
+  const written: Written[] = [];
+  const surroundings = { now: 0, down: false, written };
+  const keeper = new CheckpointKeeper(
+    {
+      writeCheckpoint: async (chunks, taken, final) => {
+        if (surroundings.down) throw new Error('Redis is away');
+        written.push({ chunks, ...taken, final });
+      },
+      dropFormerCheckpoints: async () => {},
+    },
+    { now: () => surroundings.now, wall: () => UNIX + surroundings.now } as Clock,
+    { redisTime: (at) => UNIX + AHEAD_MS + at },
+  );
+  return Object.assign(surroundings, { keeper });
+}
+
+/** A thread that gives these answers in turn, and this last word. */
+function thread(answers: readonly (readonly number[])[], last?: readonly number[]): ShardTaskHandle {
+  const chunks = (indices: readonly number[]) => indices.map((index) => ({ index, bytes: Uint8Array.of(index) }));
+  const left = [...answers];
+  const handle = {
+    ask: async () => chunks(left.shift()!),
+    stop: async () => last && chunks(last),
+  };
+  return handle as unknown as ShardTaskHandle;
+}
+
+const indices = ({ chunks }: Written) => chunks.map(({ index }) => index);
+
+describe('a checkpoint on its way', () => {
+  test('is as old as the moment the thread was asked, however late it arrives', async () => {
+    const world = setUp();
+    const { keeper, written } = world;
+    keeper.watch(thread([[0, 1], [1]]));
+    await keeper.collect();
+    world.down = true;
+    await assert.rejects(keeper.write(), /Redis is away/);
+    world.now = 900;
+    await keeper.collect();
+    world.now = 60_000;
+    world.down = false;
+    await keeper.write();
+    assert.deepEqual(written.map(indices), [[0, 1]]);
+    assert.equal(written[0]!.unix, UNIX + 900);
+    assert.equal(written[0]!.redisUnix, UNIX + AHEAD_MS + 900);
+  });
+
+  test('is not taken from a thread that knows only some of the SAs', async () => {
+    const { keeper, written } = setUp();
+    const filling = thread([[0]], [0]);
+    await keeper.collect();
+    await keeper.write();
+    await keeper.collectLast(filling);
+    await keeper.write();
+    assert.deepEqual(written, []);
+  });
+
+  test('of a thread that died is what it told last, and its successor has no part in it', async () => {
+    const world = setUp();
+    const { keeper, written } = world;
+    keeper.watch(thread([[3]]));
+    await keeper.collect();
+    keeper.died();
+    world.now = 40_000;
+    await keeper.collect();
+    await keeper.write();
+    assert.deepEqual(written.map(indices), [[3]]);
+    assert.equal(written[0]!.unix, UNIX);
+  });
+
+  test('is final with the last word of the thread, and only then', async () => {
+    const answered = setUp();
+    const stopping = thread([], [5]);
+    answered.keeper.watch(stopping);
+    await answered.keeper.collectLast(stopping);
+    await answered.keeper.write();
+    assert.deepEqual(
+      answered.written.map(({ final }) => final),
+      [true],
+    );
+
+    const silent = setUp();
+    const stalled = thread([[5]]);
+    silent.keeper.watch(stalled);
+    await silent.keeper.collect();
+    await silent.keeper.collectLast(stalled);
+    await silent.keeper.write();
+    assert.deepEqual(
+      silent.written.map(({ final }) => final),
+      [false],
+    );
+  });
+});
