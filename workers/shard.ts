@@ -23,6 +23,7 @@ import {
   type ShardVerdict,
   type ToShard,
 } from './protocol.ts';
+import { type SENDS_IN_FLIGHT, SendBuffers } from './send-buffers.ts';
 
 /** The shard's surroundings. */
 export type ShardIo = {
@@ -32,15 +33,13 @@ export type ShardIo = {
   wall(): number;
   fillRandom: FillRandom;
   /**
-   * Sends `length` bytes of a buffer that may be reused 4,096 sends later. False if it could not be taken.
+   * Sends a message, whose buffer may be used again {@link SENDS_IN_FLIGHT} sends later. False if it could not be taken.
    * @param handle for {@link Shard.sendFailed}, or -1
    */
-  send(message: Buffer, length: number, address: number, port: number, handle: number): boolean;
+  send(message: Buffer, address: number, port: number, handle: number): boolean;
   post(message: FromShard): void;
 };
 
-const SLOTS = 4096;
-const SLOT_LENGTH = 160;
 /** A canary follows the last probe of a suspicion, but not more often than this, ms. */
 const CANARY_SPACING_MS = 20;
 /** How often the main thread is told how peers fare, and always before a verdict, ms. */
@@ -53,9 +52,7 @@ export class Shard {
   readonly #liveness: Liveness;
   readonly #checkpoint = new CheckpointWriter();
   readonly #canaries: CanaryLog;
-  readonly #slab = Buffer.allocUnsafeSlow(SLOTS * SLOT_LENGTH);
-  readonly #slots: Buffer[] = [];
-  #slot = 0;
+  readonly #buffers = new SendBuffers();
   #path: ShardPath | undefined;
   #canaryAt = Number.NEGATIVE_INFINITY;
   #canaryWanted = false;
@@ -100,7 +97,7 @@ export class Shard {
     });
     this.#liveness = new Liveness(this.#sessions, io.fillRandom);
     const first = Buffer.alloc(4);
-    io.fillRandom(first);
+    io.fillRandom(first, 0, first.length);
     this.#canaries = new CanaryLog(first.readUInt32BE());
   }
 
@@ -345,10 +342,9 @@ export class Shard {
     this.#canaryWanted = false;
     this.#canaryAt = now;
     if (!this.#path?.ready || this.#path.canaryPort === 0) return;
-    const slot = this.#nextSlot();
-    this.#canaries.write(now, this.#path.guarded, slot);
-    if (this.#io.send(slot, CANARY_LENGTH, this.#path.canaryAddress, this.#path.canaryPort, -1))
-      this.#count.canariesSent++;
+    const message = this.#buffers.next(CANARY_LENGTH);
+    this.#canaries.write(now, this.#path.guarded, message);
+    if (this.#io.send(message, this.#path.canaryAddress, this.#path.canaryPort, -1)) this.#count.canariesSent++;
   }
 
   #probe(handle: number, attempt: number, last: boolean): boolean {
@@ -369,23 +365,16 @@ export class Shard {
   }
 
   #send(handle: number, offset: number): boolean {
-    const slot = this.#nextSlot();
-    const length = this.#liveness.write(handle, offset, this.#path?.guarded ?? false, slot);
+    const message = this.#buffers.next(this.#liveness.length(handle));
+    this.#liveness.write(handle, offset, this.#path?.guarded ?? false, message);
     const { address, port, sent } = this.#sessions;
-    if (!this.#io.send(slot, length, address[handle]!, port[handle]!, handle)) {
+    if (!this.#io.send(message, address[handle]!, port[handle]!, handle)) {
       this.#count.sendErrors++;
       return false;
     }
     sent[handle]!++;
     this.#count.probesSent++;
     return true;
-  }
-
-  #nextSlot(): Buffer {
-    this.#slot = (this.#slot + 1) % SLOTS;
-    const start = this.#slot * SLOT_LENGTH;
-    this.#slots[this.#slot] ??= this.#slab.subarray(start, start + SLOT_LENGTH);
-    return this.#slots[this.#slot]!;
   }
 
   /** A delegated probe's id is the SA's next id here too, so that a late answer to an older probe counts for nothing. */

@@ -1,4 +1,4 @@
-/** The shard's UDP socket: no name look-up, no allocation per address, large kernel buffers. */
+/** UDP sockets: no name look-up, no allocation per address, large kernel buffers. */
 
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
@@ -22,7 +22,9 @@ export async function bindUdp(address: string, port: number): Promise<Socket> {
   return socket;
 }
 
+const OCTETS = Array.from({ length: 256 }, (_, n) => String(n));
+
 /** Dotted form of an IPv4 address held as a number. */
 export function dotted(address: number): string {
-  return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
+  return `${OCTETS[address >>> 24]}.${OCTETS[(address >>> 16) & 255]}.${OCTETS[(address >>> 8) & 255]}.${OCTETS[address & 255]}`;
 }

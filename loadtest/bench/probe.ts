@@ -4,7 +4,7 @@
  * and only this thread's CPU time counts.
  */
 
-import { createCipheriv, createDecipheriv, randomFillSync } from 'node:crypto';
+import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
@@ -14,8 +14,10 @@ import { toShardSa } from '../../services/concentrator/shard-sa.ts';
 import { readCanary } from '../../workers/canary.ts';
 import { SUITES } from '../../workers/ike/algorithms.ts';
 import { SPREAD } from '../../workers/liveness/machine.ts';
+import { ProbeSocket } from '../../workers/probe-socket.ts';
+import { pooledRandom } from '../../workers/random.ts';
 import { Shard } from '../../workers/shard.ts';
-import { bindUdp, dotted } from '../../workers/udp.ts';
+import { bindUdp } from '../../workers/udp.ts';
 import { type FleetShape, saOf } from '../spokes/fleet.ts';
 import type { FromSpokes, ToSpokes } from '../spokes/protocol.ts';
 import { type Result, round, threadCpuMicros } from './measure.ts';
@@ -52,21 +54,24 @@ async function probeMicros(): Promise<{ micros: number; answered: number }> {
     retryIntervalMs: 500,
     retries: 5,
   });
-  const socket = await bindUdp('127.0.0.1', 0);
+  const socket = await ProbeSocket.bind(
+    '127.0.0.1',
+    0,
+    (datagram) => shard.receive(datagram),
+    (handle) => shard.sendFailed(handle),
+  );
   const shard: Shard = new Shard({
     now: () => performance.now(),
     wall: () => Date.now(),
-    fillRandom: (bytes) => randomFillSync(bytes),
-    send(message, length, address, port, handle) {
+    fillRandom: pooledRandom(),
+    send(message, address, port, handle) {
       // No rules here: a canary has left properly once it is handed over.
-      const canary = handle < 0 ? readCanary(message.subarray(0, length)) : undefined;
+      const canary = handle < 0 ? readCanary(message) : undefined;
       if (canary !== undefined) setImmediate(() => shard.handle({ type: 'voucher', canary }));
-      socket.send(message, 0, length, port, dotted(address), (error) => error && shard.sendFailed(handle));
-      return true;
+      return socket.send(message, address, port, handle);
     },
     post: () => {},
   });
-  socket.on('message', (datagram) => shard.receive(datagram));
   shard.handle({
     type: 'path',
     path: { canaryAddress: 0x7f000001, canaryPort: 9, guarded: false, ready: true, open: false },

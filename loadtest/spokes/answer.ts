@@ -28,7 +28,7 @@ export function answerRequest(
   const suite = sessions.suite(handle);
   if (!open(suite, sessions.sendKeys(handle), request)) return undefined;
   sessions.nextMid[handle] = mid + 1;
-  const response = out.subarray(0, sealedLength(suite, 0));
+  const response = out.subarray(0, sealedLength(suite));
   request.copy(response, 0, 0, Offset.BODY);
   response[Offset.FLAGS] = FLAG_RESPONSE | FLAG_INITIATOR;
   response.writeUInt32BE(response.length - MARKER_LENGTH, Offset.LENGTH);
@@ -36,6 +36,6 @@ export function answerRequest(
   // The IV is a function of the message, so that a repeated answer is bit for bit the same.
   response.fill(0x5a, Offset.BODY, Offset.BODY + suite.ivLength);
   response.writeUInt32BE(mid, Offset.BODY + 4);
-  seal(suite, sessions.receiveKeys(handle), response, 0);
+  seal(suite, sessions.receiveKeys(handle), response);
   return response;
 }

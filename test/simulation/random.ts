@@ -41,7 +41,7 @@ export class Random {
     return items[this.uint32() % items.length]!;
   }
 
-  readonly fill = (bytes: Uint8Array): void => {
-    for (let n = 0; n < bytes.length; n++) bytes[n] = this.uint32() & 255;
+  readonly fill = (bytes: Uint8Array, from = 0, to = bytes.length): void => {
+    for (let n = from; n < to; n++) bytes[n] = this.uint32() & 255;
   };
 }

@@ -57,10 +57,10 @@ export class SimTask implements ShardTaskHandle {
       now: () => time.now,
       wall: () => EPOCH_UNIX + time.now + process.bornSkewMs,
       fillRandom: world.fillRandom,
-      send: (message, length, address, toPort) => {
-        const canary = readCanary(message.subarray(0, length));
+      send: (message, address, toPort) => {
+        const canary = readCanary(message);
         if (canary !== undefined) this.#canaries.set(canary, time.now);
-        world.send(this, Buffer.from(message.subarray(0, length)), address, toPort);
+        world.send(this, Buffer.from(message), address, toPort);
         return true;
       },
       post: (message: FromShard) => {

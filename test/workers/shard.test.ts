@@ -23,8 +23,8 @@ test('after a takeover the next candidate is offered again, but only while the p
   const shard = new Shard({
     now: () => now,
     wall: () => now,
-    fillRandom: (bytes) => bytes.fill(7),
-    send: (message, length) => sent.push(Buffer.from(message.subarray(0, length))) > 0,
+    fillRandom: (bytes, from, to) => bytes.fill(7, from, to),
+    send: (message) => sent.push(Buffer.from(message)) > 0,
     post: () => {},
   });
   const sa = saOf(FLEET, 0, 0, POLICY);

@@ -17,7 +17,7 @@ import {
   PAYLOAD_SK,
   VERSION_2,
 } from './message.ts';
-import { open, seal, sealedLength } from './sealed.ts';
+import { copy, open, seal, sealedLength } from './sealed.ts';
 import { IV_LENGTH, SessionFlag, type SessionTable } from './sessions.ts';
 
 /** What became of a datagram that came in. */
@@ -38,8 +38,8 @@ export type Reply = (typeof Reply)[keyof typeof Reply];
 /** Message ids a probe may have to try after a takeover, at most. */
 export const MAX_CANDIDATES = 64;
 
-/** Fills a buffer with random bytes. */
-export type FillRandom = (bytes: Uint8Array) => void;
+/** Fills a part of a buffer with random bytes. */
+export type FillRandom = (bytes: Uint8Array, from: number, to: number) => void;
 
 export class Liveness {
   readonly #sessions: SessionTable;
@@ -69,22 +69,25 @@ export class Liveness {
   begin(handle: number): boolean {
     const sessions = this.#sessions;
     if (sessions.flags[handle]! & SessionFlag.OUTSTANDING) return true;
-    this.#fillRandom(sessions.iv.subarray(handle * IV_LENGTH, (handle + 1) * IV_LENGTH));
+    this.#fillRandom(sessions.iv, handle * IV_LENGTH, (handle + 1) * IV_LENGTH);
     sessions.flags[handle]! |= SessionFlag.OUTSTANDING;
     return false;
   }
 
+  /** Length of a request, bytes. */
+  length(handle: number): number {
+    return sealedLength(this.#sessions.suite(handle));
+  }
+
   /**
-   * Writes the request with id `nextMid + offset` into `out`.
+   * Writes the request with id `nextMid + offset`.
    * @param guarded with a false marker that only the headend's rules make good
-   * @returns bytes written
+   * @param message of exactly {@link length} bytes
    */
-  write(handle: number, offset: number, guarded: boolean, out: Buffer): number {
+  write(handle: number, offset: number, guarded: boolean, message: Buffer): void {
     const sessions = this.#sessions;
     const suite = sessions.suite(handle);
     const mid = sessions.nextMid[handle]! + offset;
-    const length = sealedLength(suite, 0);
-    const message = out.subarray(0, length);
     message.writeUInt32BE(0, Offset.MARKER);
     message.writeUInt32BE(sessions.spiI0[handle]!, Offset.SPI_I);
     message.writeUInt32BE(sessions.spiI1[handle]!, Offset.SPI_I + 4);
@@ -95,16 +98,14 @@ export class Liveness {
     message[Offset.EXCHANGE] = EXCHANGE_INFORMATIONAL;
     message[Offset.FLAGS] = sessions.flags[handle]! & SessionFlag.INITIATOR ? FLAG_INITIATOR : 0;
     message.writeUInt32BE(mid, Offset.MESSAGE_ID);
-    message.writeUInt32BE(length - MARKER_LENGTH, Offset.LENGTH);
+    message.writeUInt32BE(message.length - MARKER_LENGTH, Offset.LENGTH);
     message.writeUInt16BE(0, Offset.SK);
-    message.writeUInt16BE(length - Offset.SK, Offset.SK_LENGTH);
-    const iv = handle * IV_LENGTH;
-    message.set(sessions.iv.subarray(iv, iv + suite.ivLength), Offset.BODY);
+    message.writeUInt16BE(message.length - Offset.SK, Offset.SK_LENGTH);
+    copy(sessions.iv, handle * IV_LENGTH, message, Offset.BODY, suite.ivLength);
     // Candidates differ in their id and so must differ in their IV; a given id always gets the same.
     message[Offset.BODY + suite.ivLength - 1]! ^= mid & 0xff;
-    seal(suite, sessions.sendKeys(handle), message, 0);
+    seal(suite, sessions.sendKeys(handle), message);
     if (guarded) message.writeUInt32BE(GUARD_MARKER, Offset.MARKER);
-    return length;
   }
 
   /** Judges a datagram. ALIVE and CANDIDATE move the message id on. */

@@ -2,7 +2,7 @@
 
 import { widen } from '../liveness/peers.ts';
 import { keyMaterialLength, SUITES, type Suite } from './algorithms.ts';
-import type { DirectionKeys } from './sealed.ts';
+import { copy, type DirectionKeys } from './sealed.ts';
 import { SpiIndex } from './spi-index.ts';
 
 /** IV bytes kept per SA, so that a retransmission is bit for bit the same. */
@@ -53,6 +53,12 @@ export class SessionTable {
   #keySlot = new Uint32Array(0);
   readonly #slabs: KeySlab[] = SUITES.map((suite) => new KeySlab(keyMaterialLength(suite)));
   readonly #index = new SpiIndex();
+  /** Where keys are put for a cipher, by suite. */
+  readonly #keys: readonly DirectionKeys[] = SUITES.map((suite) => ({
+    encryption: Buffer.alloc(suite.keyLength),
+    salt: Buffer.alloc(suite.saltLength),
+    integrity: Buffer.alloc(suite.integrityKeyLength),
+  }));
 
   /** Enters an SA at a free handle. */
   add(input: SessionInput): void {
@@ -113,26 +119,26 @@ export class SessionTable {
     return { suite, material: this.#slabs[suite]!.at(this.#keySlot[handle]!).slice() };
   }
 
-  /** Keys of what the headend sends. */
+  /** Keys of what the headend sends; good until keys are next asked for. */
   sendKeys(handle: number): DirectionKeys {
     return this.#direction(handle, 0);
   }
 
-  /** Keys of what the spoke sends. */
+  /** Keys of what the spoke sends; good until keys are next asked for. */
   receiveKeys(handle: number): DirectionKeys {
     return this.#direction(handle, 1);
   }
 
   #direction(handle: number, index: 0 | 1): DirectionKeys {
-    const suite = this.suite(handle);
-    const material = this.#slabs[suite.index]!.at(this.#keySlot[handle]!);
-    const salt = index * (material.length / 2) + suite.keyLength;
-    const integrity = salt + suite.saltLength;
-    return {
-      encryption: material.subarray(salt - suite.keyLength, salt),
-      salt: material.subarray(salt, integrity),
-      integrity: material.subarray(integrity, integrity + suite.integrityKeyLength),
-    };
+    const suite = this.#suite[handle]!;
+    const keys = this.#keys[suite]!;
+    const { bytes, stride } = this.#slabs[suite]!;
+    let at = this.#keySlot[handle]! * stride + (index * stride) / 2;
+    copy(bytes, at, keys.encryption, 0, keys.encryption.length);
+    at += keys.encryption.length;
+    copy(bytes, at, keys.salt, 0, keys.salt.length);
+    copy(bytes, at + keys.salt.length, keys.integrity, 0, keys.integrity.length);
+    return keys;
   }
 
   #grow(needed: number): void {
@@ -189,26 +195,27 @@ export function splitKeyMaterial(suite: Suite, headendIsInitiator: boolean, mate
 
 /** Fixed-size records of key material in one growing block. */
 class KeySlab {
-  #bytes = new Uint8Array(0);
+  bytes = new Uint8Array(0);
+  /** Length of a record. */
+  readonly stride: number;
   #used = 0;
   readonly #free: number[] = [];
-  readonly #stride: number;
 
   constructor(stride: number) {
-    this.#stride = stride;
+    this.stride = stride;
   }
 
   put(material: Uint8Array): number {
     const slot = this.#free.pop() ?? this.#used++;
-    const end = (slot + 1) * this.#stride;
-    if (end > this.#bytes.length)
-      this.#bytes = widen(new Uint8Array(Math.max(end, this.#bytes.length * 2, 64 * this.#stride)), this.#bytes);
-    this.#bytes.set(material, slot * this.#stride);
+    const end = (slot + 1) * this.stride;
+    if (end > this.bytes.length)
+      this.bytes = widen(new Uint8Array(Math.max(end, this.bytes.length * 2, 64 * this.stride)), this.bytes);
+    this.bytes.set(material, slot * this.stride);
     return slot;
   }
 
   at(slot: number): Uint8Array {
-    return this.#bytes.subarray(slot * this.#stride, (slot + 1) * this.#stride);
+    return this.bytes.subarray(slot * this.stride, (slot + 1) * this.stride);
   }
 
   drop(slot: number): void {

@@ -52,21 +52,21 @@ for (const { proposal, keys, ikeAdd, request, response } of EXCHANGES)
       );
     });
 
-    test('a request of charon’s and its answer open to empty messages', () => {
+    test('a request of charon’s and its answer are authentic', () => {
       assert(isInformational(hex(request), false) && isInformational(hex(response), true));
-      assert.equal(open(suite, initiator, hex(request))?.length, 0);
-      assert.equal(open(suite, responder, hex(response))?.length, 0);
-      assert.equal(open(suite, responder, hex(request)), undefined, 'opened with the other direction’s keys');
+      assert(open(suite, initiator, hex(request)));
+      assert(open(suite, responder, hex(response)));
+      assert(!open(suite, responder, hex(request)), 'opened with the other direction’s keys');
     });
 
     test('sealed by us, the same header and IV give charon’s bytes', () => {
       const theirs = hex(request);
-      const ours = Buffer.alloc(sealedLength(suite, 0));
+      const ours = Buffer.alloc(sealedLength(suite));
       assert.equal(ours.length, theirs.length);
       theirs.copy(ours, 0, 0, Offset.BODY + suite.ivLength);
-      seal(suite, initiator, ours, 0);
+      seal(suite, initiator, ours);
       // The content of CBC padding is the sender's choice (RFC 7296 section 3.14), and charon's is random.
-      if (suite.encryption === Encryption.AES_CBC) assert.equal(open(suite, initiator, ours)?.length, 0);
+      if (suite.encryption === Encryption.AES_CBC) assert(open(suite, initiator, ours));
       else assert.deepEqual(ours, theirs);
     });
   });

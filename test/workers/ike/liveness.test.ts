@@ -27,11 +27,13 @@ function pair(spoke: number, { nextMid = 0, wrongKey = false } = {}) {
     keys: { suite: identity.suite.index, material: keyMaterial(identity.suite, false, keys) },
   });
   let random = 1;
-  const liveness = new Liveness(sessions, (bytes) => bytes.fill(random++));
+  const liveness = new Liveness(sessions, (bytes, from, to) => bytes.fill(random++, from, to));
   const responder = new Responder(SEED, spoke + 1);
-  const out = Buffer.alloc(512);
-  const request = (offset = 0, guarded = false) =>
-    Buffer.from(out.subarray(0, liveness.write(0, offset, guarded, out)));
+  const request = (offset = 0, guarded = false) => {
+    const message = Buffer.alloc(liveness.length(0));
+    liveness.write(0, offset, guarded, message);
+    return message;
+  };
   const answer = (message: Buffer) => {
     const response = responder.answer(message);
     return response && Buffer.from(response);

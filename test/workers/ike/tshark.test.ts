@@ -36,10 +36,11 @@ test('tshark, given the keys, reads our probes', { skip: unavailable() }, () => 
         nextMid: 7,
         keys: { suite: suite.index, material: keyMaterial(suite, false, identity) },
       });
-      const liveness = new Liveness(sessions, (bytes) => bytes.fill(0x3c));
+      const liveness = new Liveness(sessions, (bytes, from, to) => bytes.fill(0x3c, from, to));
       liveness.begin(0);
-      const out = Buffer.alloc(256);
-      packets.push(Buffer.from(out.subarray(0, liveness.write(0, 0, false, out))));
+      const packet = Buffer.alloc(liveness.length(0));
+      liveness.write(0, 0, false, packet);
+      packets.push(packet);
       const words = identity.spi.map((word) => word.toString(16).padStart(8, '0'));
       const text = (key: Uint8Array) => Buffer.from(key).toString('hex');
       table.push(
