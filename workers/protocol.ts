@@ -1,4 +1,7 @@
-/** What the main thread and a shard's thread say to each other. Times: *Ms monotonic age or duration, *Unix wall, ms. */
+/**
+ * What the main thread and a shard's thread say to each other. Times: *AtMs and atMs on the clock that all threads share,
+ * other *Ms a duration or an age, *Unix wall, ms.
+ */
 
 import type { SessionInput } from './ike/sessions.ts';
 import type { Policy } from './liveness/policy.ts';
@@ -43,7 +46,7 @@ export type Ownership = {
 export type ToShard =
   | { readonly type: 'upsert'; readonly sas: readonly ShardSa[] }
   | { readonly type: 'remove'; readonly request: number; readonly handles: readonly number[] }
-  | { readonly type: 'evidence'; readonly heard: Uint32Array; readonly sent: Uint32Array; readonly ageMs: number }
+  | { readonly type: 'evidence'; readonly heard: Uint32Array; readonly sent: Uint32Array; readonly atMs: number }
   | { readonly type: 'delegated'; readonly handles: Uint32Array; readonly probeIds: Uint32Array }
   | { readonly type: 'path'; readonly path: ShardPath }
   /** Whether the headend's stream is up: delegated probes can be run. */

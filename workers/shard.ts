@@ -154,7 +154,7 @@ export class Shard {
         );
         break;
       case 'evidence':
-        this.#evidence(message.heard, message.sent, message.ageMs);
+        this.#evidence(message.heard, message.sent, message.atMs);
         break;
       case 'delegated':
         message.handles.forEach((handle, n) => this.#delegatedAnswer(handle, message.probeIds[n]!));
@@ -271,19 +271,18 @@ export class Shard {
     return outstanding ? this.#sessions.topMid[handle]! + 1 : this.#sessions.nextMid[handle]!;
   }
 
-  #evidence(heard: Uint32Array, sent: Uint32Array, ageMs: number): void {
+  #evidence(heard: Uint32Array, sent: Uint32Array, atMs: number): void {
     const machine = this.#machine;
-    const at = this.#io.now() - ageMs;
     for (let n = 0; n < heard.length; n++) {
       const handle = heard[n]!;
       if (machine.has(handle)) {
-        machine.heard(handle, at);
+        machine.heard(handle, atMs);
         this.#checkpoint.touch(handle);
       } else this.#count.evidenceUnknown++;
     }
     for (let n = 0; n < sent.length; n++) {
       const handle = sent[n]!;
-      if (machine.has(handle)) machine.sent(handle, at);
+      if (machine.has(handle)) machine.sent(handle, atMs);
       else this.#count.evidenceUnknown++;
     }
     this.#count.evidenceHeard += heard.length;

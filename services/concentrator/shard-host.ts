@@ -226,7 +226,9 @@ export class ShardHost {
   evidence(heard: readonly number[], sent: readonly number[], ageMs: number): void {
     const heardHandles = new Uint32Array(heard);
     const sentHandles = new Uint32Array(sent);
-    this.#task.send({ type: 'evidence', heard: heardHandles, sent: sentHandles, ageMs }, [
+    // A thread that is stalled just now must not take it for news when it goes on.
+    const atMs = this.#context.clock.now() - ageMs;
+    this.#task.send({ type: 'evidence', heard: heardHandles, sent: sentHandles, atMs }, [
       heardHandles.buffer,
       sentHandles.buffer,
     ]);

@@ -98,8 +98,8 @@ class Plane implements DataPlane {
   readonly #headend: SimHeadend;
   readonly #clock: Clock;
   readonly #random: Random;
-  readonly #connected = new Set<number>();
-  readonly #known = new Set<string>();
+  /** What each shard held when it was connected last. */
+  readonly #held = new Map<number, readonly HeldSa[]>();
   #begun = false;
   #cancel: () => void = () => {};
 
@@ -144,13 +144,13 @@ class Plane implements DataPlane {
     for (const { sa } of this.#headend.sites)
       if (sa && held.some(({ id }) => spiHex(id) === sa.spi)) sa.registered = true;
     if (this.#begun) return;
-    this.#connected.add(shard);
-    for (const { id } of held) this.#known.add(spiHex(id));
-    if (this.#connected.size < this.#headend.shards) return;
+    this.#held.set(shard, held);
+    if (this.#held.size < this.#headend.shards) return;
     this.#begun = true;
+    const known = new Set([...this.#held.values()].flat().map(({ id }) => spiHex(id)));
     for (const site of this.#headend.sites) {
       if (!site.sa) continue;
-      if (site.sa.registered && !this.#known.has(site.sa.spi)) this.#rekey(site);
+      if (site.sa.registered && !known.has(site.sa.spi)) this.#rekey(site);
       else this.agent!.upsert(site.sa.sa);
     }
     this.agent!.complete();

@@ -30,6 +30,8 @@ export class SimTask implements ShardTaskHandle {
   /** SPI pair by handle. */
   readonly spis = new Map<number, string>();
   running = true;
+  /** It has been told to stop: what it hears from now on may be in its last word or not. */
+  stopping = false;
   /** The thread does nothing before, ms. */
   blockedUntil = 0;
   /** When the newest canary that the headend vouched for was sent, ms. */
@@ -90,7 +92,7 @@ export class SimTask implements ShardTaskHandle {
     this.#whenAwake(() => {
       if (message.type === 'upsert') for (const { handle, spi } of message.sas) this.spis.set(handle, hex(spi));
       if (message.type === 'evidence')
-        for (const handle of message.heard) this.#world.evidence(this, handle, this.#world.time.now - message.ageMs);
+        for (const handle of message.heard) this.#world.evidence(this, handle, message.atMs);
       if (message.type === 'voucher' && this.#canaries.has(message.canary)) {
         this.vouchedAt = Math.max(this.vouchedAt ?? 0, this.#canaries.get(message.canary)!);
         for (const [canary, at] of this.#canaries) if (at < this.vouchedAt) this.#canaries.delete(canary);
@@ -123,6 +125,7 @@ export class SimTask implements ShardTaskHandle {
 
   async stop(whole: boolean): Promise<readonly CheckpointChunk[] | undefined> {
     const { time } = this.#world;
+    this.stopping = true;
     const stopped = Promise.withResolvers<readonly CheckpointChunk[] | undefined>();
     const cancel = time.at(time.now + ANSWER_MS, this.process, () => {
       time.settled();

@@ -326,7 +326,7 @@ export class World implements TaskWorld {
 
   #owns(task: SimTask): boolean {
     const lease = shardKeys(parseShard(this.#shardOf(task))).lease;
-    return task.process.alive && String(this.redis.model.hget(lease, 'node')) === task.process.name;
+    return task.process.alive && !task.stopping && String(this.redis.model.hget(lease, 'node')) === task.process.name;
   }
 
   #shardOf(task: SimTask): string {

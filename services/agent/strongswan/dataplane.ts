@@ -60,7 +60,8 @@ export class StrongSwanDataPlane implements DataPlane {
   readonly #book: SaBook;
   readonly #guard: PathGuard;
   readonly #traffic = new TrafficWatch();
-  readonly #held = new Map<string, HeldSa>();
+  /** What each shard held when it was connected last, until the hub is taken over. */
+  readonly #held = new Map<number, readonly HeldSa[]>();
   readonly #connected = new Set<number>();
   readonly #released = new Map<string, number | undefined>();
   /** Polls in a row that an SA was listed but not in the feed. */
@@ -133,7 +134,8 @@ export class StrongSwanDataPlane implements DataPlane {
   }
 
   connected(shard: number, probe: ProbeSource, held: readonly HeldSa[]): void {
-    for (const sa of held) this.#held.set(spiHex(sa.id), sa);
+    // What it held when it was connected before may be gone.
+    if (!this.#beginning) this.#held.set(shard, held);
     this.#guard.setProbe(shard, probe);
     this.#connected.add(shard);
     this.#beginIfReady();
@@ -200,11 +202,12 @@ export class StrongSwanDataPlane implements DataPlane {
 
   async #begin(): Promise<void> {
     const [listed, rules] = await Promise.all([listSas(this.#vici), readRules()]);
-    const inCare = listed.filter(({ spi }) => this.#held.get(spi)?.nextMessageId !== undefined);
+    const held = new Map([...this.#held.values()].flat().map((sa) => [spiHex(sa.id), sa.nextMessageId]));
+    const inCare = listed.filter(({ spi }) => held.get(spi) !== undefined);
     if (inCare.length > 0 || rules.inbound) {
       // A former agent's SAs are parked: RESYNC would make charon send requests on them that no spoke answers.
       this.#log.info({ sas: inCare.length }, 'going on where a former agent stopped');
-      for (const sa of inCare) this.#book.takeHeld(sa, this.#held.get(sa.spi)!.nextMessageId!);
+      for (const sa of inCare) this.#book.takeHeld(sa, held.get(sa.spi)!);
     } else await this.#resync();
     this.#held.clear();
     await this.#guard.start();
