@@ -28,7 +28,9 @@ export function detectionMs({
 export class Checks {
   readonly #time: VirtualTime;
   /** Who has probed last, by shard. */
-  readonly #probing = new Map<string, { name: string; epoch: string }>();
+  readonly #probing = new Map<string, SimTask>();
+  /** Who did before, with the epoch under which another began. */
+  readonly #former = new WeakMap<SimTask, number>();
   /** When each SA's verdict was decided last, ms. */
   readonly #decided = new Map<string, number>();
   readonly #tornDown = new Set<string>();
@@ -67,21 +69,23 @@ export class Checks {
       this.#fail('torn down alive', `${name(truth)} by ${verdict.id}, decided at ${decided}, ${history(truth)}`);
   }
 
-  /** No probe of a former owner, and none without a voucher where one is needed. */
-  probed(
-    shard: string,
-    task: SimTask,
-    owner: { name: string; epoch: string } | undefined,
-    needsVoucher: boolean,
-  ): void {
+  /**
+   * No probe of a former owner, and none without a voucher where one is needed.
+   * @param owner as Redis has it
+   */
+  probed(shard: string, task: SimTask, owner: { name: string; epoch: number }, needsVoucher: boolean): void {
     this.probes++;
     const { vouchedAt } = task;
     const last = this.#probing.get(shard);
-    // The owner has begun to probe: whoever had the shard before must have stopped.
-    const { name } = task.process;
-    if (owner && owner.name !== name && last?.name === owner.name && last.epoch === owner.epoch)
-      this.#fail('probe of a former owner', `${shard} by ${name}, is ${owner.name}'s`);
-    this.#probing.set(shard, { name, epoch: owner?.name === name ? owner.epoch : '' });
+    if (last !== task) {
+      // Once another has begun to probe, only who takes the shard anew may do so again.
+      const { name } = task.process;
+      const deposed = this.#former.get(task);
+      if (deposed !== undefined && !(owner.name === name && owner.epoch > deposed))
+        this.#fail('probe of a former owner', `${shard} by ${name}, last by ${last!.process.name}`);
+      if (last) this.#former.set(last, owner.epoch);
+      this.#probing.set(shard, task);
+    }
     if (needsVoucher && !(vouchedAt !== undefined && this.#time.now < vouchedAt + VOUCHER_MS))
       this.#fail('probe without a voucher', `${shard} by ${task.process.name}`);
   }

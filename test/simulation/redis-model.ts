@@ -19,8 +19,9 @@ export class RedisModel {
   readonly #undo: Undo[] = [];
   /** Unix ms. */
   readonly now: () => number;
-  /** Writes fail. */
+  /** Commands that need memory fail; those of a script do not once it has written something. */
   full = false;
+  #written = false;
 
   constructor(now: () => number) {
     this.now = now;
@@ -81,6 +82,7 @@ export class RedisModel {
   }
 
   hdel(key: string, field: string): number {
+    this.#written = true;
     const old = this.#hashes.get(key)?.get(field);
     if (old === undefined) return 0;
     this.#hdel(key, field);
@@ -105,6 +107,7 @@ export class RedisModel {
   }
 
   zrem(key: string, member: string): void {
+    this.#written = true;
     const old = this.#sets.get(key)?.get(member);
     if (old === undefined) return;
     this.#zrem(key, member);
@@ -141,8 +144,15 @@ export class RedisModel {
     if (set.size === 0) this.#sets.delete(key);
   }
 
+  /** Begins a script or a command. */
+  begin(): void {
+    this.#written = false;
+  }
+
+  /** A command that needs memory is about to write. */
   #writable(): void {
-    if (this.full) throw new Error("OOM command not allowed when used memory > 'maxmemory'.");
+    if (this.full && !this.#written) throw new Error("OOM command not allowed when used memory > 'maxmemory'.");
+    this.#written = true;
   }
 
   #log(run: () => void): void {

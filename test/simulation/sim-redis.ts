@@ -132,7 +132,7 @@ export class SimRedis {
           const keys = rest.slice(0, count).map(String);
           const args = rest.slice(count).map((value) => (Buffer.isBuffer(value) ? value : String(value)));
           const reply = script.run(model, keys, args);
-          if (FENCED.has(script.name) && Number(reply) >= 0)
+          if (FENCED.has(script.name) && !(Number(reply) < 0))
             this.#onWrite(process, script.name, keys[0]!, String(args[0]));
           return reply;
         }),
@@ -166,6 +166,7 @@ export class SimRedis {
         if (!this.up) return settle(time.now + 1, closed);
         let reply: () => void;
         try {
+          this.model.begin();
           const value = work();
           reply = () => resolve(value);
         } catch (error) {

@@ -316,12 +316,11 @@ export class World implements TaskWorld {
     for (let n = 0; n < copies; n++) time.at(time.now + random.between(2, 40), undefined, arrive);
   }
 
-  /** Whose lease of the shard holds at this moment. */
-  #ownerOf(shard: string): { name: string; epoch: string } | undefined {
-    const { model } = this.redis;
+  /** Whose the shard is, as Redis has it. */
+  #ownerOf(shard: string): { name: string; epoch: number } {
     const { lease } = shardKeys(parseShard(shard));
-    if (Number(model.hget(lease, 'until')) <= model.now()) return undefined;
-    return { name: String(model.hget(lease, 'node')), epoch: String(model.hget(lease, 'epoch')) };
+    const { model } = this.redis;
+    return { name: String(model.hget(lease, 'node')), epoch: Number(model.hget(lease, 'epoch')) };
   }
 
   #owns(task: SimTask): boolean {
