@@ -1,17 +1,20 @@
 /**
- * Checkpoints of liveness: what a new owner needs to go on. Written in chunks of neighbouring handles, and only those
- * in which something changed. A row, 30 bytes, big-endian: SPIs (16), next message id (4), last evidence as Unix ms
+ * Checkpoints of liveness: what a new owner needs to go on. Written in chunks of neighbouring handles, only those in
+ * which something changed, and only so many at a time, the longest unwritten first: a large shard's checkpoint lags
+ * behind, and says by how much. A row, 30 bytes, big-endian: SPIs (16), next message id (4), last evidence as Unix ms
  * (float64, 8), flags (1), and how far above that id the true one may be (1).
  */
 
 import type { SessionTable } from './ike/sessions.ts';
 import { SessionFlag } from './ike/sessions.ts';
-import { Flag, type PeerTable } from './liveness/peers.ts';
-import type { CheckpointChunk } from './protocol.ts';
+import { Flag, type PeerTable, widen } from './liveness/peers.ts';
+import type { CheckpointChunk, CheckpointPart } from './protocol.ts';
 
 const CHUNK_BITS = 9;
 const CHUNK = 1 << CHUNK_BITS;
 export const ROW_LENGTH = 30;
+/** Chunks collected at a time, unless all are wanted: 8,192 SAs, 240 KiB. */
+const COLLECTED = 16;
 
 const RowFlag = { OUTSTANDING: 1, FRESH: 2 } as const;
 
@@ -31,36 +34,49 @@ export type CheckpointRow = {
 /** Marks and collects the chunks that changed since they were last collected. */
 export class CheckpointWriter {
   #dirty = new Uint8Array(1);
+  /** Since when a chunk is dirty at the earliest, on the clock of the peers' times; 0: since the last collection. */
+  #since = new Float64Array(1);
+  #collectedAt: number;
+
+  /** @param nowMs on the clock of the peers' times */
+  constructor(nowMs: number) {
+    this.#collectedAt = nowMs;
+  }
 
   /** Something about this handle changed. */
   touch(handle: number): void {
     const chunk = handle >>> CHUNK_BITS;
     if (chunk >= this.#dirty.length) {
-      const wider = new Uint8Array(Math.max(chunk + 1, this.#dirty.length * 2));
-      wider.set(this.#dirty);
-      this.#dirty = wider;
+      const capacity = Math.max(chunk + 1, this.#dirty.length * 2);
+      this.#dirty = widen(new Uint8Array(capacity), this.#dirty);
+      this.#since = widen(new Float64Array(capacity), this.#since);
     }
     this.#dirty[chunk] = 1;
   }
 
-  /** Something about every handle counts as changed. */
-  touchAll(): void {
-    this.#dirty.fill(1);
-  }
-
   /**
-   * The changed chunks, which then count as clean.
+   * Changed chunks, which then count as clean.
    * @param peers whose times are on the clock that `epochUnix` is the zero of
    * @param epochUnix Unix ms at which that clock was 0
+   * @param whole every chunk, changed or not
    */
-  collect(sessions: SessionTable, peers: PeerTable, epochUnix: number): CheckpointChunk[] {
-    const chunks: CheckpointChunk[] = [];
+  collect(sessions: SessionTable, peers: PeerTable, epochUnix: number, nowMs: number, whole: boolean): CheckpointPart {
+    if (whole) this.#dirty.fill(1);
+    const dirty: number[] = [];
     for (let index = 0; index < this.#dirty.length; index++) {
       if (this.#dirty[index] === 0) continue;
-      this.#dirty[index] = 0;
-      chunks.push({ index, bytes: encode(index * CHUNK, sessions, peers, epochUnix) });
+      if (this.#since[index] === 0) this.#since[index] = this.#collectedAt;
+      dirty.push(index);
     }
-    return chunks;
+    dirty.sort((a, b) => this.#since[a]! - this.#since[b]!);
+    const chunks: CheckpointChunk[] = dirty.slice(0, whole ? dirty.length : COLLECTED).map((index) => {
+      this.#dirty[index] = 0;
+      this.#since[index] = 0;
+      return { index, bytes: encode(index * CHUNK, sessions, peers, epochUnix) };
+    });
+    this.#collectedAt = nowMs;
+    const oldest = dirty[chunks.length];
+    return { chunks, asOfMs: oldest === undefined ? nowMs : this.#since[oldest]! };
   }
 }
 

@@ -66,8 +66,7 @@ export type ToShard =
   | { readonly type: 'wholeCheckpoint'; readonly request: number }
   /** Keys, to be sealed and stored again. */
   | { readonly type: 'keys'; readonly request: number; readonly handles: readonly number[] }
-  /** `whole`: the last checkpoint holds every SA, changed or not. */
-  | { readonly type: 'stop'; readonly whole: boolean };
+  | { readonly type: 'stop' };
 
 /** A verdict as the shard gives it; the main thread knows the rest of the SA. */
 export type ShardVerdict = {
@@ -107,6 +106,9 @@ export type PeerStatus = {
 /** A piece of the checkpoint: see checkpoint.ts. */
 export type CheckpointChunk = { readonly index: number; readonly bytes: Uint8Array };
 
+/** Chunks of the checkpoint. With all that were given before they tell everything up to this moment, and some later. */
+export type CheckpointPart = { readonly chunks: readonly CheckpointChunk[]; readonly asOfMs: number };
+
 /** Counters of a shard, all monotonic but the gauges named in operator.proto. */
 export type ShardCounters = {
   peers: number;
@@ -138,8 +140,8 @@ export type Answer = {
   readonly remove: readonly number[];
   readonly query: readonly PeerStatus[];
   readonly counters: ShardCounters;
-  readonly checkpoint: readonly CheckpointChunk[];
-  readonly wholeCheckpoint: readonly CheckpointChunk[];
+  readonly checkpoint: CheckpointPart;
+  readonly wholeCheckpoint: CheckpointPart;
   readonly keys: readonly (SessionInput['keys'] | undefined)[];
 };
 

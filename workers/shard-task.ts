@@ -2,7 +2,7 @@
 
 import { monotonicMs } from './monotonic.ts';
 import { ProbeSocket } from './probe-socket.ts';
-import type { CheckpointChunk, ShardTask, ToShard } from './protocol.ts';
+import type { CheckpointPart, ShardTask, ToShard } from './protocol.ts';
 import { pooledRandom } from './random.ts';
 import { Shard } from './shard.ts';
 
@@ -14,7 +14,7 @@ export default async function runShard({
   probeAddress,
   probePort,
   zeroUnix,
-}: ShardTask): Promise<CheckpointChunk[]> {
+}: ShardTask): Promise<CheckpointPart> {
   const socket = await ProbeSocket.bind(
     probeAddress,
     probePort,
@@ -31,14 +31,14 @@ export default async function runShard({
   const timer = setInterval(() => shard.tick(), TICK_INTERVAL_MS);
   port.postMessage({ type: 'ready', probePort: socket.port });
   try {
-    const whole = await new Promise<boolean>((resolve) => {
+    await new Promise<void>((resolve) => {
       port.on('message', (message: ToShard) => {
-        if (message.type === 'stop') resolve(message.whole);
+        if (message.type === 'stop') resolve();
         else shard.handle(message);
       });
-      port.on('close', () => resolve(false));
+      port.on('close', () => resolve());
     });
-    return shard.lastCheckpoint(whole);
+    return shard.checkpoint(true);
   } finally {
     clearInterval(timer);
     socket.close();

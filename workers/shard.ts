@@ -11,7 +11,7 @@ import { Machine } from './liveness/machine.ts';
 import { Flag, State } from './liveness/peers.ts';
 import { Mode } from './liveness/policy.ts';
 import {
-  type CheckpointChunk,
+  type CheckpointPart,
   type FromShard,
   NO_MID,
   type Ownership,
@@ -50,7 +50,7 @@ export class Shard {
   readonly #machine: Machine;
   readonly #sessions = new SessionTable();
   readonly #liveness: Liveness;
-  readonly #checkpoint = new CheckpointWriter();
+  readonly #checkpoint: CheckpointWriter;
   readonly #canaries: CanaryLog;
   readonly #buffers = new SendBuffers();
   #path: ShardPath | undefined;
@@ -96,6 +96,7 @@ export class Shard {
         }),
     });
     this.#liveness = new Liveness(this.#sessions, io.fillRandom);
+    this.#checkpoint = new CheckpointWriter(io.now());
     const first = Buffer.alloc(4);
     io.fillRandom(first, 0, first.length);
     this.#canaries = new CanaryLog(first.readUInt32BE());
@@ -182,7 +183,7 @@ export class Shard {
         for (const handle of message.handles) this.#machine.endHold(handle, message.drop);
         break;
       case 'wholeCheckpoint':
-        this.#answer(message.request, this.lastCheckpoint(true));
+        this.#answer(message.request, this.checkpoint(true));
         break;
       case 'keys':
         this.#answer(
@@ -200,17 +201,16 @@ export class Shard {
         this.#answer(message.request, this.counters());
         break;
       case 'checkpoint':
-        this.#answer(message.request, this.lastCheckpoint());
+        this.#answer(message.request, this.checkpoint(false));
         break;
       case 'stop':
         break;
     }
   }
 
-  /** What changed since it was last asked for, or everything. */
-  lastCheckpoint(whole = false): CheckpointChunk[] {
-    if (whole) this.#checkpoint.touchAll();
-    return this.#checkpoint.collect(this.#sessions, this.#machine.peers, this.#unix(0));
+  /** Some of what changed since it was last asked for, or everything. */
+  checkpoint(whole: boolean): CheckpointPart {
+    return this.#checkpoint.collect(this.#sessions, this.#machine.peers, this.#unix(0), this.#io.now(), whole);
   }
 
   counters(): ShardCounters {

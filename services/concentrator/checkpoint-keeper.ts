@@ -1,6 +1,6 @@
 /** A shard's checkpoint on its way from the thread to Redis: nothing that the thread told once is lost on the way. */
 
-import type { CheckpointChunk } from '../../workers/protocol.ts';
+import type { CheckpointPart } from '../../workers/protocol.ts';
 import type { Clock } from '../clock.ts';
 import type { ShardStore } from '../store/shard-store.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
@@ -16,8 +16,8 @@ export class CheckpointKeeper {
   #task: ShardTaskHandle | undefined;
   /** Chunks that Redis does not have yet, the newest of each. */
   #pending = new Map<number, Uint8Array>();
-  /** When the thread was last asked and answered, ms on the clock, and as wall time, Unix ms. */
-  #taken: { readonly at: number; readonly unix: number } | undefined;
+  /** Up to when all is told, ms on the clock. */
+  #asOfMs: number | undefined;
   /** Chunks of former owners may stand beside ours. */
   #former = true;
   /** What the thread counts as told may not have arrived here. */
@@ -45,20 +45,18 @@ export class CheckpointKeeper {
   /** Takes what changed; everything, if an earlier answer did not arrive in time. Rejects as the thread does. */
   async collect(): Promise<void> {
     if (!this.#task) return;
-    const now = this.#now();
     const type = this.#incomplete ? 'wholeCheckpoint' : 'checkpoint';
     this.#incomplete = true;
-    this.#keep(await this.#task.ask(type), now);
+    this.#keep(await this.#task.ask(type));
     this.#incomplete = false;
   }
 
   /** Stops a thread and takes its last word, after which nothing changes any more. */
   async collectLast(task: ShardTaskHandle): Promise<void> {
-    const now = this.#now();
-    const last = await task.stop(this.#incomplete);
+    const last = await task.stop();
     if (!last || this.#task !== task) return;
     this.#task = undefined;
-    this.#keep(last, now);
+    this.#keep(last);
     this.#final = true;
   }
 
@@ -70,13 +68,16 @@ export class CheckpointKeeper {
 
   /** Writes what is kept; what does not arrive stays kept. Rejects as the store does. */
   async write(): Promise<void> {
-    if (!this.#taken) return;
+    if (this.#asOfMs === undefined) return;
     const chunks = this.#pending;
     this.#pending = new Map();
-    const { at, unix } = this.#taken;
+    const taken = {
+      unix: this.#clock.wall() - this.#clock.now() + this.#asOfMs,
+      redisUnix: this.#lease.redisTime(this.#asOfMs),
+    };
     try {
       const rows = Array.from(chunks, ([index, bytes]) => ({ index, bytes }));
-      await this.#store.writeCheckpoint(rows, { unix, redisUnix: this.#lease.redisTime(at) }, this.#final);
+      await this.#store.writeCheckpoint(rows, taken, this.#final);
       if (this.#former) await this.#store.dropFormerCheckpoints();
       this.#former = false;
     } catch (error) {
@@ -85,12 +86,8 @@ export class CheckpointKeeper {
     }
   }
 
-  #now() {
-    return { at: this.#clock.now(), unix: this.#clock.wall() };
-  }
-
-  #keep(chunks: readonly CheckpointChunk[], now: { readonly at: number; readonly unix: number }): void {
-    this.#taken = now;
+  #keep({ chunks, asOfMs }: CheckpointPart): void {
+    this.#asOfMs = asOfMs;
     for (const { index, bytes } of chunks) this.#pending.set(index, bytes);
   }
 }

@@ -304,7 +304,7 @@ export class ShardHost {
     if (this.#stopped) return;
     this.#log.warn({ reason }, 'shard lost');
     this.#end(reason);
-    void this.#task.stop(false);
+    void this.#task.stop();
     this.#context.onLost(this);
   }
 
@@ -368,7 +368,7 @@ export class ShardHost {
     this.#context.clock.after(RESTART_MS, async () => {
       if (this.#stopped) return;
       // A task that was started but not filled must not go on beside the next one.
-      void this.#task.stop(false);
+      void this.#task.stop();
       try {
         await this.#load();
         // Handles are new: the headend must learn them.

@@ -2,7 +2,7 @@
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
-import type { Answer, CheckpointChunk, FromShard, ShardTask, ToShard } from '../../workers/protocol.ts';
+import type { Answer, CheckpointPart, FromShard, ShardTask, ToShard } from '../../workers/protocol.ts';
 import { MONOTONIC_ZERO_UNIX } from '../clock.ts';
 
 /** Longest wait for a thread's answer, ms. */
@@ -31,8 +31,8 @@ export class ShardThread {
   #request = 0;
   /** UDP port of the probe socket, once the shard runs. */
   readonly ready: Promise<number>;
-  /** Resolves with what changed last when the task is told to stop; rejects when its thread dies. */
-  readonly done: Promise<readonly CheckpointChunk[]>;
+  /** Resolves with the whole checkpoint when the task is told to stop; rejects when its thread dies. */
+  readonly done: Promise<CheckpointPart>;
 
   constructor(pool: Piscina, probe: { address: string; port: number }, onEvent: (event: ShardEvent) => void) {
     const { port1, port2 } = new MessageChannel();
@@ -82,9 +82,9 @@ export class ShardThread {
     });
   }
 
-  /** Stops the shard. Returns the last changes, or undefined if the thread is gone or does not answer. */
-  async stop(whole: boolean): Promise<readonly CheckpointChunk[] | undefined> {
-    this.#port.postMessage({ type: 'stop', whole });
+  /** Stops the shard. Returns the whole checkpoint, or undefined if the thread is gone or does not answer. */
+  async stop(): Promise<CheckpointPart | undefined> {
+    this.#port.postMessage({ type: 'stop' });
     const timeout = Promise.withResolvers<undefined>();
     const timer = setTimeout(() => timeout.resolve(undefined), STOP_MS);
     try {

@@ -40,7 +40,7 @@ export type Lease = {
 
 /** Liveness as former owners last wrote it. */
 export type Checkpoint = {
-  /** When it was taken, by the owner's clock, Unix ms. */
+  /** Up to when it tells everything, by the owner's clock, Unix ms. */
   readonly atUnix: number;
   /** How long ago at most, by Redis's clock, ms. */
   readonly ageMs: number;
@@ -175,7 +175,7 @@ export class ShardStore {
 
   /**
    * Writes chunks of the checkpoint. They stand beside those of former owners, whose handles were others.
-   * @param taken when the thread was asked, by the owner's clock, and by Redis's at the earliest, Unix ms
+   * @param taken up to when all is told, by the owner's clock, and by Redis's at the earliest, Unix ms
    * @param final this owner has stopped: nothing changes any more
    */
   async writeCheckpoint(

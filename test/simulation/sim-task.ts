@@ -2,7 +2,7 @@
 
 import { type ShardEvent, type ShardTaskHandle, ThreadTimeoutError } from '../../services/concentrator/shard-thread.ts';
 import { readCanary } from '../../workers/canary.ts';
-import type { Answer, CheckpointChunk, FromShard, ToShard } from '../../workers/protocol.ts';
+import type { Answer, CheckpointPart, FromShard, ToShard } from '../../workers/protocol.ts';
 import { Shard, type ShardIo } from '../../workers/shard.ts';
 import { EPOCH_UNIX, type Process, type VirtualTime } from './virtual-time.ts';
 
@@ -26,7 +26,7 @@ export type TaskWorld = {
 export class SimTask implements ShardTaskHandle {
   readonly process: Process;
   readonly ready: Promise<number>;
-  readonly done: Promise<readonly CheckpointChunk[]>;
+  readonly done: Promise<CheckpointPart>;
   /** SPI pair by handle. */
   readonly spis = new Map<number, string>();
   running = true;
@@ -40,7 +40,7 @@ export class SimTask implements ShardTaskHandle {
   readonly #world: TaskWorld;
   readonly #shard: Shard;
   readonly #waiting = new Map<number, (body: Answer[keyof Answer]) => void>();
-  readonly #finish: (chunks: readonly CheckpointChunk[]) => void;
+  readonly #finish: (checkpoint: CheckpointPart) => void;
   readonly #fail: (error: Error) => void;
   #request = 0;
   #nextAt = Number.POSITIVE_INFINITY;
@@ -50,7 +50,7 @@ export class SimTask implements ShardTaskHandle {
     this.#world = world;
     this.process = process;
     const { time } = world;
-    const done = Promise.withResolvers<readonly CheckpointChunk[]>();
+    const done = Promise.withResolvers<CheckpointPart>();
     this.done = done.promise;
     this.#finish = done.resolve;
     this.#fail = done.reject;
@@ -123,10 +123,10 @@ export class SimTask implements ShardTaskHandle {
     return promise;
   }
 
-  async stop(whole: boolean): Promise<readonly CheckpointChunk[] | undefined> {
+  async stop(): Promise<CheckpointPart | undefined> {
     const { time } = this.#world;
     this.stopping = true;
-    const stopped = Promise.withResolvers<readonly CheckpointChunk[] | undefined>();
+    const stopped = Promise.withResolvers<CheckpointPart | undefined>();
     const cancel = time.at(time.now + ANSWER_MS, this.process, () => {
       time.settled();
       stopped.resolve(undefined);
@@ -135,10 +135,10 @@ export class SimTask implements ShardTaskHandle {
     this.#whenAwake(() => {
       cancel();
       time.settled();
-      const chunks = this.#shard.lastCheckpoint(whole);
+      const checkpoint = this.#shard.checkpoint(true);
       this.#end();
-      this.#finish(chunks);
-      stopped.resolve(chunks);
+      this.#finish(checkpoint);
+      stopped.resolve(checkpoint);
     });
     return stopped.promise;
   }

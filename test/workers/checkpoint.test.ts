@@ -28,12 +28,10 @@ function rig() {
     });
     machine.add(handle, POLICY, heardAt, { firstAskMs });
   };
-  const writer = new CheckpointWriter();
-  const rows = (whole = false) => {
-    if (whole) writer.touchAll();
-    return writer.collect(sessions, machine.peers, EPOCH).flatMap(({ bytes }) => [...decodeChunk(bytes)]);
-  };
-  return { add, liveness, machine, rows, writer };
+  const writer = new CheckpointWriter(0);
+  const collect = (now: number, whole = false) => writer.collect(sessions, machine.peers, EPOCH, now, whole);
+  const rows = (whole = false) => collect(0, whole).chunks.flatMap(({ bytes }) => [...decodeChunk(bytes)]);
+  return { add, collect, liveness, machine, rows, writer };
 }
 
 test('a row holds message id, evidence, what is under way, and what is not known for sure', () => {
@@ -61,4 +59,24 @@ test('only chunks that changed are collected, unless the whole is asked for', ()
   assert.equal(rows().length, 1);
   assert.equal(rows().length, 0);
   assert.equal(rows(true).length, 1);
+});
+
+test('a large shard is collected in parts, the longest unwritten first, and says up to when all is told', () => {
+  const { collect, writer } = rig();
+  const chunks = 40;
+  const touch = (from: number, to: number) => {
+    for (let chunk = from; chunk < to; chunk++) writer.touch(chunk * 512);
+  };
+  const indices = (now: number) => {
+    const part = collect(now);
+    return { first: part.chunks[0]?.index, count: part.chunks.length, asOfMs: part.asOfMs };
+  };
+  assert.deepEqual(indices(100), { first: undefined, count: 0, asOfMs: 100 });
+  touch(0, chunks);
+  // Since the last collection, at 100, something of the others may have changed.
+  assert.deepEqual(indices(900), { first: 0, count: 16, asOfMs: 100 });
+  touch(0, 1);
+  assert.deepEqual(indices(1_700), { first: 16, count: 16, asOfMs: 100 });
+  assert.deepEqual(indices(2_500), { first: 32, count: 9, asOfMs: 2_500 });
+  assert.equal(collect(3_300, true).chunks.length, 64);
 });

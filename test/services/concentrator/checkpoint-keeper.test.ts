@@ -26,16 +26,25 @@ function setUp() {
     { now: () => surroundings.now, wall: () => UNIX + surroundings.now } as Clock,
     { redisTime: (at) => UNIX + AHEAD_MS + at },
   );
-  return Object.assign(surroundings, { keeper });
+  return Object.assign(surroundings, {
+    keeper,
+    thread: (answers: readonly (readonly number[])[], last?: readonly number[]) =>
+      threadOf(() => surroundings.now, answers, last),
+  });
 }
 
 /** A thread that gives these answers in turn, and this last word. */
-function thread(answers: readonly (readonly number[])[], last?: readonly number[]): ShardTaskHandle {
+function threadOf(
+  now: () => number,
+  answers: readonly (readonly number[])[],
+  last?: readonly number[],
+): ShardTaskHandle {
   const chunks = (indices: readonly number[]) => indices.map((index) => ({ index, bytes: Uint8Array.of(index) }));
   const left = [...answers];
+  const part = (indices: readonly number[]) => ({ chunks: chunks(indices), asOfMs: now() });
   const handle = {
-    ask: async () => chunks(left.shift()!),
-    stop: async () => last && chunks(last),
+    ask: async () => part(left.shift()!),
+    stop: async () => last && part(last),
   };
   return handle as unknown as ShardTaskHandle;
 }
@@ -43,9 +52,9 @@ function thread(answers: readonly (readonly number[])[], last?: readonly number[
 const indices = ({ chunks }: Written) => chunks.map(({ index }) => index);
 
 describe('a checkpoint on its way', () => {
-  test('is as old as the moment the thread was asked, however late it arrives', async () => {
+  test('is as old as the thread says, however late it arrives', async () => {
     const world = setUp();
-    const { keeper, written } = world;
+    const { keeper, thread, written } = world;
     keeper.watch(thread([[0, 1], [1]]));
     await keeper.collect();
     world.down = true;
@@ -61,7 +70,7 @@ describe('a checkpoint on its way', () => {
   });
 
   test('is not taken from a thread that knows only some of the SAs', async () => {
-    const { keeper, written } = setUp();
+    const { keeper, thread, written } = setUp();
     const filling = thread([[0]], [0]);
     await keeper.collect();
     await keeper.write();
@@ -72,7 +81,7 @@ describe('a checkpoint on its way', () => {
 
   test('of a thread that died is what it told last, and its successor has no part in it', async () => {
     const world = setUp();
-    const { keeper, written } = world;
+    const { keeper, thread, written } = world;
     keeper.watch(thread([[3]]));
     await keeper.collect();
     keeper.died();
@@ -85,7 +94,7 @@ describe('a checkpoint on its way', () => {
 
   test('is final with the last word of the thread, and only then', async () => {
     const answered = setUp();
-    const stopping = thread([], [5]);
+    const stopping = answered.thread([], [5]);
     answered.keeper.watch(stopping);
     await answered.keeper.collectLast(stopping);
     await answered.keeper.write();
@@ -95,7 +104,7 @@ describe('a checkpoint on its way', () => {
     );
 
     const silent = setUp();
-    const stalled = thread([[5]]);
+    const stalled = silent.thread([[5]]);
     silent.keeper.watch(stalled);
     await silent.keeper.collect();
     await silent.keeper.collectLast(stalled);
