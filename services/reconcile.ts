@@ -39,8 +39,8 @@ export function saHash(spi: SpiWords, revision: number): bigint {
     for (let shift = 24; shift >= 0; shift -= 8) {
       low = (low ^ ((word >>> shift) & 0xff)) >>> 0;
       const product = low * PRIME_LOW;
-      high = (high * PRIME_LOW + Math.floor(product / 2 ** 32) + low * 2 ** 8) % 2 ** 32;
-      low = product % 2 ** 32;
+      high = (high * PRIME_LOW + Math.floor(product / 2 ** 32) + low * 2 ** 8) >>> 0;
+      low = product >>> 0;
     }
   };
   for (const word of spi) mix(word);

@@ -8,7 +8,7 @@ import { CheckpointWriter } from './checkpoint.ts';
 import { type FillRandom, Liveness, MAX_CANDIDATES, Reply } from './ike/liveness.ts';
 import { SessionFlag, SessionTable } from './ike/sessions.ts';
 import { Machine } from './liveness/machine.ts';
-import { Flag, State } from './liveness/peers.ts';
+import { Flag, roomFor, State, widen } from './liveness/peers.ts';
 import { Mode } from './liveness/policy.ts';
 import {
   type CheckpointPart,
@@ -232,9 +232,7 @@ export class Shard {
     const { handle, parked } = sa;
     const gated = sa.keys !== undefined;
     if (handle >= this.#parked.length) {
-      const wider = new Uint8Array(Math.max(handle + 1, this.#parked.length * 2, 1024));
-      wider.set(this.#parked);
-      this.#parked = wider;
+      this.#parked = widen(new Uint8Array(roomFor(handle + 1, this.#parked.length)), this.#parked);
     }
     this.#parked[handle] = parked ? 1 : 0;
     const ready = parked || !this.#path?.guarded;

@@ -5,9 +5,10 @@ import { runMain, SettingsError } from '../../services/settings.ts';
 import { evidence } from './evidence.ts';
 import type { Result } from './measure.ts';
 import { probe } from './probe.ts';
+import { register } from './register.ts';
 import { wheel } from './wheel.ts';
 
-const BENCHMARKS: Readonly<Record<string, () => Promise<Result>>> = { wheel, probe, evidence };
+const BENCHMARKS: Readonly<Record<string, () => Promise<Result>>> = { wheel, probe, evidence, register };
 
 await runMain(async () => {
   const { values, positionals } = parseArgs({

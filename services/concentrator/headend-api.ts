@@ -1,9 +1,10 @@
 /** The headend's stream: one per shard. Messages are taken in order, each done before the next is read. */
 
-import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { create, fromBinary, type MessageInitShape } from '@bufbuild/protobuf';
 import { type ServerDuplexStream, status } from '@grpc/grpc-js';
 import {
   type ConnectShardRequest,
+  ConnectShardRequestSchema,
   type ConnectShardResponse,
   ConnectShardResponseSchema,
 } from '../../proto/gen/dpd/v1/headend_pb.js';
@@ -13,6 +14,7 @@ import type { Logger } from '../log.ts';
 import type { Concentrator } from './concentrator.ts';
 import type { Neighbour, ShardHost, ShardStream } from './shard-host.ts';
 import { addressNumber } from './shard-sa.ts';
+import { upsertBytes } from './upsert-bytes.ts';
 import * as validate from './validate.ts';
 
 const HELLO_MS = 10_000;
@@ -21,7 +23,8 @@ const VERDICT_BATCH = 200;
 /** Messages that a headend may leave unread; beyond it the stream ends, and verdicts come again on the next. */
 const MAX_UNREAD = 10_000;
 
-type Call = ServerDuplexStream<ConnectShardRequest, ConnectShardResponse>;
+/** Requests arrive as they are, and are decoded one at a time: what waits takes no more room than it did on the wire. */
+type Call = ServerDuplexStream<Buffer, ConnectShardResponse>;
 
 /** Serves one ConnectShard call to its end. */
 export function connectShard(node: Concentrator, log: Logger, call: Call): void {
@@ -39,25 +42,25 @@ class HeadendStream implements ShardStream {
   readonly #node: Concentrator;
   readonly #call: Call;
   #host: ShardHost | undefined;
-  /** Why the stream must end, once something outside says so. */
-  readonly #ended = Promise.withResolvers<never>();
+  /** Why the stream must end, once something outside says so; and who is to be told. */
+  #failure: Error | undefined;
+  #interrupt: (failure: Error) => void = () => {};
 
   constructor(node: Concentrator, call: Call) {
     this.#node = node;
     this.#call = call;
-    this.#ended.promise.catch(() => {});
   }
 
   async run(): Promise<void> {
     const call = this.#call;
     call.on('cancelled', () => call.destroy());
     const hello = setTimeout(() => this.#fail(status.DEADLINE_EXCEEDED, `no hello within ${HELLO_MS} ms`), HELLO_MS);
-    const messages = call[Symbol.asyncIterator]() as AsyncIterator<ConnectShardRequest>;
+    const requests = call[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
     try {
       for (;;) {
-        const next = await Promise.race([messages.next(), this.#ended.promise]);
+        const next = await this.#orFailure(requests.next());
         if (next.done) return;
-        await Promise.race([this.#take(next.value), this.#ended.promise]);
+        await this.#orFailure(this.#take(next.value));
         clearTimeout(hello);
       }
     } catch (error) {
@@ -91,7 +94,17 @@ class HeadendStream implements ShardStream {
   }
 
   #fail(code: status, reason: string): void {
-    this.#ended.reject(new ApiError(code, reason));
+    this.#failure ??= new ApiError(code, reason);
+    this.#interrupt(this.#failure);
+  }
+
+  /** As Promise.race, which would keep a reaction to each of a stream's messages for as long as the stream lives. */
+  #orFailure<T>(work: Promise<T>): Promise<T> {
+    if (this.#failure) return Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => {
+      this.#interrupt = reject;
+      work.then(resolve, reject);
+    });
   }
 
   #write(message: Exclude<MessageInitShape<typeof ConnectShardResponseSchema>['message'], undefined>): boolean {
@@ -100,7 +113,8 @@ class HeadendStream implements ShardStream {
     return this.#call.write(create(ConnectShardResponseSchema, { message }));
   }
 
-  async #take({ message }: ConnectShardRequest): Promise<void> {
+  async #take(request: Buffer): Promise<void> {
+    const { message } = decode(request);
     if (message.case === 'hello') {
       if (this.#host) throw new ApiError(status.FAILED_PRECONDITION, 'hello: already received on this stream');
       rejectIfInvalid(validate.checkHello(message.value));
@@ -115,7 +129,9 @@ class HeadendStream implements ShardStream {
       case 'upsert': {
         rejectIfInvalid(validate.checkUpsert(message.value, shard, host.shards));
         this.#node.admit(message.value.sas.length);
-        const handles = await withRedis(host.upsert(message.value.sas));
+        const bytes = upsertBytes(request);
+        rejectIfInvalid(validate.checkSizes(bytes.map(({ sa }) => sa.length)));
+        const handles = await withRedis(host.upsert(message.value.sas, bytes));
         this.#write({ case: 'batchDone', value: { batchId: message.value.batchId, handles } });
         break;
       }
@@ -202,6 +218,15 @@ class HeadendStream implements ShardStream {
         },
       });
     }
+  }
+}
+
+function decode(request: Buffer): ConnectShardRequest {
+  try {
+    return fromBinary(ConnectShardRequestSchema, request);
+  } catch (error) {
+    const description = `not a ConnectShardRequest: ${(error as Error).message}`;
+    throw new ApiError(status.INVALID_ARGUMENT, description, [{ field: 'message', description }]);
   }
 }
 

@@ -160,7 +160,7 @@ export class ConcentratorNode {
   async #serve(): Promise<void> {
     const { concentrator } = this;
     this.#server = await startServer(this.settings, (server) => {
-      server.addService(serviceDefinition(HeadendService), {
+      server.addService(serviceDefinition(HeadendService, [HeadendService.method.connectShard]), {
         connectShard: (call: Parameters<typeof connectShard>[2]) => connectShard(concentrator, this.#log, call),
       });
       server.addService(serviceDefinition(VerdictService), {

@@ -3,16 +3,21 @@
 import { fromBinary } from '@bufbuild/protobuf';
 import { type Sa, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { SpiIndex } from '../../workers/ike/spi-index.ts';
-import { widen } from '../../workers/liveness/peers.ts';
+import { roomFor, widen } from '../../workers/liveness/peers.ts';
 import { SetHash } from '../reconcile.ts';
 import { type SpiPair, type SpiWords, spiFromHex, spiWords, wordsHex } from '../spi.ts';
+import { ByteStore } from './byte-store.ts';
 
 export class ShardRecords {
   /** Order-free hash of what is held. */
   readonly set = new SetHash();
   #spi: Parameters<SpiIndex['find']>[0] = emptyColumns(0);
   #revision = new Uint32Array(0);
-  readonly #encoded: (Uint8Array | undefined)[] = [];
+  readonly #bytes = new ByteStore();
+  /** Number of an SA's message in the store; 0 if the handle is free. */
+  #encoded = new Uint32Array(0);
+  /** Handles ever given. */
+  #given = 0;
   readonly #index = new SpiIndex();
   readonly #free: number[] = [];
 
@@ -33,7 +38,8 @@ export class ShardRecords {
 
   /** The SA's message without keys as it is stored. */
   encoded(handle: number): Uint8Array | undefined {
-    return this.#encoded[handle];
+    const number = this.#encoded[handle] ?? 0;
+    return number === 0 ? undefined : this.#bytes.get(number);
   }
 
   /** Enters an SA or replaces its record. Returns its handle. */
@@ -41,12 +47,15 @@ export class ShardRecords {
     const words = spiWords(id);
     let handle = this.find(id);
     if (handle < 0) {
-      handle = this.#free.pop() ?? this.#encoded.length;
+      handle = this.#free.pop() ?? this.#given++;
       if (handle >= this.#revision.length) this.#grow(handle + 1);
       [this.#spi.spiI0[handle], this.#spi.spiI1[handle], this.#spi.spiR0[handle], this.#spi.spiR1[handle]] = words;
       this.#index.add(this.#spi, handle);
-    } else this.set.remove(words, this.#revision[handle]!);
-    this.#encoded[handle] = encoded;
+    } else {
+      this.set.remove(words, this.#revision[handle]!);
+      this.#bytes.drop(this.#encoded[handle]!);
+    }
+    this.#encoded[handle] = this.#bytes.put(encoded);
     this.#revision[handle] = revision;
     this.set.add(words, revision);
     return handle;
@@ -56,13 +65,14 @@ export class ShardRecords {
   remove(handle: number): void {
     this.set.remove(this.#words(handle), this.#revision[handle]!);
     this.#index.remove(this.#spi, handle);
-    this.#encoded[handle] = undefined;
+    this.#bytes.drop(this.#encoded[handle]!);
+    this.#encoded[handle] = 0;
     this.#free.push(handle);
   }
 
   /** The SA's message without keys, or undefined if the handle is free. */
   get(handle: number): Sa | undefined {
-    const encoded = this.#encoded[handle];
+    const encoded = this.encoded(handle);
     return encoded && fromBinary(SaSchema, encoded);
   }
 
@@ -72,13 +82,13 @@ export class ShardRecords {
 
   /** Handles in use, from `first` on. */
   *handles(first = 0): Generator<number> {
-    for (let handle = first; handle < this.#encoded.length; handle++) if (this.#encoded[handle]) yield handle;
+    for (let handle = first; handle < this.#given; handle++) if (this.#encoded[handle] !== 0) yield handle;
   }
 
   /** Handles of SAs whose message contains these bytes; a cheap first cut for a search. */
   *containing(bytes: Buffer): Generator<number> {
     for (const handle of this.handles()) {
-      const encoded = this.#encoded[handle]!;
+      const encoded = this.encoded(handle)!;
       if (Buffer.from(encoded.buffer, encoded.byteOffset, encoded.length).includes(bytes)) yield handle;
     }
   }
@@ -89,11 +99,12 @@ export class ShardRecords {
   }
 
   #grow(needed: number): void {
-    const capacity = Math.max(needed, this.#revision.length * 2, 1024);
+    const capacity = roomFor(needed, this.#revision.length);
     const wide = emptyColumns(capacity);
     for (const column of ['spiI0', 'spiI1', 'spiR0', 'spiR1'] as const) widen(wide[column], this.#spi[column]);
     this.#spi = wide;
     this.#revision = widen(new Uint32Array(capacity), this.#revision);
+    this.#encoded = widen(new Uint32Array(capacity), this.#encoded);
   }
 }
 

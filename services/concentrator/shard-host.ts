@@ -3,9 +3,9 @@
  * connected, the stream it speaks through. Outlives the stream: a shard whose headend is away stays watched.
  */
 
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { fromBinary } from '@bufbuild/protobuf';
 import type { UpsertSas } from '../../proto/gen/dpd/v1/headend_pb.js';
-import { type Sa, SaKeysSchema, SaSchema, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
+import { SaKeysSchema, SaSchema, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import { SPREAD } from '../../workers/liveness/machine.ts';
 import { State } from '../../workers/liveness/peers.ts';
 import type { PeerStatus, ShardCounters, ShardPath, ShardSa } from '../../workers/protocol.ts';
@@ -27,6 +27,7 @@ import { resume, toShardSa } from './shard-sa.ts';
 import type { ShardEvent, ShardTaskHandle, StartShardTask } from './shard-thread.ts';
 import type { Sites } from './sites.ts';
 import type { StormGuard } from './storm-guard.ts';
+import type { SaBytes } from './upsert-bytes.ts';
 import { VerdictDesk } from './verdict-desk.ts';
 
 /** How often the lease is renewed and a checkpoint written, ms. */
@@ -176,20 +177,19 @@ export class ShardHost {
     this.#stream?.members(members);
   }
 
-  /** Writes SAs to Redis, then watches them. Returns their handles. On error nothing has changed. */
-  async upsert(sas: UpsertSas['sas']): Promise<number[]> {
-    const rows = sas.map((sa) => ({ sa, spi: spiHex(sa.id!), encoded: encodeWithoutKeys(sa) }));
+  /**
+   * Writes SAs to Redis, then watches them. Returns their handles. On error nothing has changed.
+   * @param bytes of each SA, as they are stored
+   */
+  async upsert(sas: UpsertSas['sas'], bytes: readonly SaBytes[]): Promise<number[]> {
+    if (bytes.length !== sas.length) throw new RangeError(`bytes of ${bytes.length} SAs for ${sas.length}`);
     await this.#store.writeSas(
-      rows.map(({ sa, spi, encoded }) => ({
-        spi,
-        sa: encoded,
-        keys: sa.keys && toBinary(SaKeysSchema, sa.keys),
-      })),
+      sas.map((sa, n) => ({ spi: spiHex(sa.id!), ...bytes[n]! })),
       [],
     );
     const shardSas: ShardSa[] = [];
-    const handles = rows.map(({ sa, encoded }) => {
-      const handle = this.records.put(sa.id!, sa.revision, encoded);
+    const handles = sas.map((sa, n) => {
+      const handle = this.records.put(sa.id!, sa.revision, bytes[n]!.sa);
       shardSas.push(
         toShardSa(handle, sa, sa.keys, {
           nextMid: sa.nextMessageId,
@@ -427,11 +427,6 @@ export class ShardHost {
       ),
     );
   }
-}
-
-function encodeWithoutKeys(sa: Sa): Uint8Array {
-  const { keys: _keys, ...bare } = sa;
-  return toBinary(SaSchema, create(SaSchema, bare));
 }
 
 function decodeStored(sa: Buffer, keys: Buffer | undefined) {

@@ -89,10 +89,21 @@ export function addressNumber(dotted: string): number {
   return dotted.split('.').reduce((number, byte) => number * 256 + Number(byte), 0);
 }
 
+/** The same object for equal policies in a row: a message to a thread then holds it once. */
 function toPolicy(policy: ApiPolicy): Policy {
   const { intervalMs, retryIntervalMs, retries, jitterPercent } = policy;
-  return { mode: policy.mode as Policy['mode'], intervalMs, retryIntervalMs, retries, jitterPercent };
+  const mode = policy.mode as Policy['mode'];
+  if (
+    mode !== lastPolicy.mode ||
+    intervalMs !== lastPolicy.intervalMs ||
+    retryIntervalMs !== lastPolicy.retryIntervalMs ||
+    retries !== lastPolicy.retries ||
+    jitterPercent !== lastPolicy.jitterPercent
+  )
+    lastPolicy = { mode, intervalMs, retryIntervalMs, retries, jitterPercent };
+  return lastPolicy;
 }
+let lastPolicy: Policy = { mode: Mode.DISABLED, intervalMs: 0, retryIntervalMs: 0, retries: 0, jitterPercent: 0 };
 
 function toMaterial(sa: Sa, keys: SaKeys): { suite: number; material: Uint8Array } {
   const suite = findSuite(keys.encryption, keys.integrity, keys.skEi.length);

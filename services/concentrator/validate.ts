@@ -24,6 +24,7 @@ import { findSuite } from '../../workers/ike/algorithms.ts';
 import { POLICY_LIMITS } from '../../workers/liveness/policy.ts';
 import type { Violation } from '../grpc/errors.ts';
 import { shardOf } from '../spi.ts';
+import { LONGEST } from './byte-store.ts';
 
 export const LIMITS = {
   shards: 256,
@@ -40,6 +41,8 @@ export const LIMITS = {
   ackDetailBytes: 512,
   connectionBytes: 128,
   pageSize: 1_000,
+  /** All of the limits above together stay below. */
+  saBytes: LONGEST,
 } as const;
 
 const HEADEND_NAME = /^[A-Za-z0-9._-]{1,64}$/;
@@ -103,6 +106,15 @@ export function checkUpsert(upsert: UpsertSas, shard: number, shards: number): V
     const pair = `${sa.id?.initiatorSpi}/${sa.id?.responderSpi}`;
     if (seen.has(pair)) check.fail(`sas[${n}].id`, 'names the same SA as an earlier item of the batch');
     seen.add(pair);
+  });
+  return check.violations;
+}
+
+/** Of each SA of an upsert, as encoded without keys, bytes. */
+export function checkSizes(lengths: readonly number[]): Violation[] {
+  const check = new Checker('upsert');
+  lengths.forEach((length, n) => {
+    if (length > LIMITS.saBytes) check.fail(`sas[${n}]`, `${length} bytes without keys, at most ${LIMITS.saBytes}`);
   });
   return check.violations;
 }

@@ -18,7 +18,15 @@ export function methodDefinition<M extends DescMethod>(
   };
 }
 
-/** grpc-js service definition, methods by their lower-camel name. */
-export function serviceDefinition(service: DescService): ServiceDefinition {
-  return Object.fromEntries(service.methods.map((method) => [method.localName, methodDefinition(method)]));
+/**
+ * grpc-js service definition, methods by their lower-camel name.
+ * @param raw methods whose requests are handed on as they arrive
+ */
+export function serviceDefinition(service: DescService, raw: readonly DescMethod[] = []): ServiceDefinition {
+  return Object.fromEntries(
+    service.methods.map((method) => [
+      method.localName,
+      { ...methodDefinition(method), ...(raw.includes(method) && { requestDeserialize: (bytes: Buffer) => bytes }) },
+    ]),
+  );
 }

@@ -133,12 +133,17 @@ export class ShardStore {
     removed: readonly string[],
   ): Promise<void> {
     const { lease, sas, keys, dead } = this.#keys;
-    const rows = written.flatMap(({ spi, sa, keys: plain }) => [
-      spi,
-      Buffer.from(sa),
-      plain ? this.#context.vault.seal(plain, this.#sealedFor(spi)) : '',
-    ]);
-    await this.#write('write-sas', [lease, sas, keys, dead], [written.length, ...rows, ...removed]);
+    const args: (string | number | Buffer)[] = [written.length, 0];
+    for (const { spi, sa } of written) args.push(spi, Buffer.from(sa.buffer, sa.byteOffset, sa.length));
+    let keyed = 0;
+    for (const { spi, keys: plain } of written) {
+      if (!plain) continue;
+      args.push(spi, this.#context.vault.seal(plain, this.#sealedFor(spi)));
+      keyed++;
+    }
+    args[1] = keyed;
+    for (const spi of removed) args.push(spi);
+    await this.#write('write-sas', [lease, sas, keys, dead], args);
   }
 
   /** Every SA of the shard, page by page. Throws VaultError if keys were sealed with another vault key. */

@@ -3,6 +3,7 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { pooledRandom } from '../../workers/random.ts';
 import { SettingsError } from '../settings.ts';
 
 const KEY_LENGTH = 32;
@@ -18,6 +19,7 @@ export class VaultError extends Error {
 
 export class Vault {
   readonly #key: Buffer;
+  readonly #fillRandom = pooledRandom();
 
   /** @param key 32 bytes */
   constructor(key: Buffer) {
@@ -28,11 +30,15 @@ export class Vault {
 
   /** Seals a record for the place that `context` names. */
   seal(plain: Uint8Array, context: string): Buffer {
-    const nonce = randomBytes(NONCE_LENGTH);
-    const cipher = createCipheriv('aes-256-gcm', this.#key, nonce);
+    const record = Buffer.allocUnsafe(1 + NONCE_LENGTH + plain.length + TAG_LENGTH);
+    record[0] = VERSION;
+    this.#fillRandom(record, 1, 1 + NONCE_LENGTH);
+    const cipher = createCipheriv('aes-256-gcm', this.#key, record.subarray(1, 1 + NONCE_LENGTH));
     cipher.setAAD(Buffer.from(context));
-    const sealed = Buffer.concat([cipher.update(plain), cipher.final()]);
-    return Buffer.concat([Buffer.of(VERSION), nonce, sealed, cipher.getAuthTag()]);
+    cipher.update(plain).copy(record, 1 + NONCE_LENGTH);
+    cipher.final();
+    cipher.getAuthTag().copy(record, record.length - TAG_LENGTH);
+    return record;
   }
 
   /** Opens a record. Throws VaultError. */

@@ -17,6 +17,7 @@ const id = fc.constantFrom('a', 'b', 'c');
 const verdict = fc.constantFrom('V1', 'V2');
 const epoch = fc.constantFrom('current', 'stale');
 const rows = fc.array(fc.tuple(id, id, verdict), { maxLength: 4 });
+const pairs = fc.array(fc.tuple(id, verdict), { maxLength: 3 });
 const flat = (items: readonly (readonly string[])[]) => items.flat();
 
 const CALLS = fc.oneof(
@@ -30,10 +31,10 @@ const CALLS = fc.oneof(
     keys: [K('lease')],
     args: [e, '', ttl, attended],
   })),
-  fc.tuple(epoch, rows, fc.array(id, { maxLength: 2 })).map(([e, written, removed]) => ({
+  fc.tuple(epoch, pairs, pairs, fc.array(id, { maxLength: 2 })).map(([e, sas, keys, removed]) => ({
     name: 'write-sas',
     keys: [K('lease'), K('sas'), K('keys'), K('dead')],
-    args: [e, '1/0', String(written.length), ...flat(written), ...removed],
+    args: [e, '1/0', String(sas.length), String(keys.length), ...flat(sas), ...flat(keys), ...removed],
   })),
   fc.tuple(epoch, fc.constantFrom('0', '1')).map(([e, final]) => ({
     name: 'write-checkpoint',

@@ -184,13 +184,14 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     db.hset(lease!, 'attended', attended!);
     return [Number(db.hget(lease!, 'written') ?? 0), db.now()];
   },
-  'write-sas'(db, [, sas, keys, dead], [, , count, ...rest]) {
-    const written = Number(count) * 3;
-    for (let n = 0; n < written; n += 3) {
-      db.hset(sas!, String(rest[n]), rest[n + 1]!);
-      if (String(rest[n + 2]) !== '') db.hset(keys!, String(rest[n]), rest[n + 2]!);
-    }
-    for (const spi of rest.slice(written)) for (const key of [sas!, keys!, dead!]) db.hdel(key, String(spi));
+  'write-sas'(db, [, sas, keys, dead], [, , sasWritten, keysWritten, ...rest]) {
+    const pairs = (key: string, from: number, to: number) => {
+      for (let n = from; n < to; n += 2) db.hset(key, String(rest[n]), rest[n + 1]!);
+      return to;
+    };
+    const keysFrom = pairs(sas!, 0, 2 * Number(sasWritten));
+    const removedFrom = pairs(keys!, keysFrom, keysFrom + 2 * Number(keysWritten));
+    for (const spi of rest.slice(removedFrom)) for (const key of [sas!, keys!, dead!]) db.hdel(key, String(spi));
     return 1;
   },
   'write-checkpoint'(db, [, checkpoint], [, , at, taken, final, ...chunks]) {

@@ -1,8 +1,8 @@
 /** gRPC streams between agents and nodes: ordered, delayed, broken by crashes at once and by partitions after a while. */
 
 import { EventEmitter } from 'node:events';
-import { create, type MessageInitShape } from '@bufbuild/protobuf';
-import { type ConnectShardRequest, ConnectShardRequestSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
+import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { ConnectShardRequestSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
 import type { UplinkStream } from '../../services/agent/uplink.ts';
 import type { Concentrator } from '../../services/concentrator/concentrator.ts';
 import { connectShard } from '../../services/concentrator/headend-api.ts';
@@ -22,8 +22,8 @@ export class SimStream {
   readonly #time: VirtualTime;
   readonly #random: Random;
   readonly #reaches: () => boolean;
-  readonly #requests: ConnectShardRequest[] = [];
-  #waiting: ((result: IteratorResult<ConnectShardRequest>) => void) | undefined;
+  readonly #requests: Buffer[] = [];
+  #waiting: ((result: IteratorResult<Buffer>) => void) | undefined;
   #ended = false;
   #lastUp = 0;
   #lastDown = 0;
@@ -43,7 +43,8 @@ export class SimStream {
     const stream = {
       on: (event: string, listener: (...args: never[]) => void) => this.client.on(event, listener as never),
       write: (message: MessageInitShape<typeof ConnectShardRequestSchema>) => {
-        this.#up(() => this.#arrive(create(ConnectShardRequestSchema, message)));
+        const request = Buffer.from(toBinary(ConnectShardRequestSchema, create(ConnectShardRequestSchema, message)));
+        this.#up(() => this.#arrive(request));
         return true;
       },
       end: () => this.#up(() => this.#endRequests()),
@@ -134,7 +135,7 @@ export class SimStream {
     tell();
   }
 
-  #arrive(request: ConnectShardRequest): void {
+  #arrive(request: Buffer): void {
     if (this.#waiting) {
       this.#waiting({ done: false, value: request });
       this.#waiting = undefined;
@@ -147,7 +148,7 @@ export class SimStream {
     this.#waiting = undefined;
   }
 
-  #next(): Promise<IteratorResult<ConnectShardRequest>> {
+  #next(): Promise<IteratorResult<Buffer>> {
     const request = this.#requests.shift();
     if (request) return Promise.resolve({ done: false, value: request });
     if (this.#ended) return Promise.resolve({ done: true, value: undefined });

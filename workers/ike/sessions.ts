@@ -1,6 +1,7 @@
 /** What a shard knows of each IKE SA to speak on it: SPIs, keys, message ids, address. A structure of arrays. */
 
-import { widen } from '../liveness/peers.ts';
+import { roomFor, widen } from '../liveness/peers.ts';
+import { Slab } from '../slab.ts';
 import { keyMaterialLength, SUITES, type Suite } from './algorithms.ts';
 import { copy, type DirectionKeys } from './sealed.ts';
 import { SpiIndex } from './spi-index.ts';
@@ -51,7 +52,7 @@ export class SessionTable {
   answered = new Uint32Array(0);
   #suite = new Uint8Array(0);
   #keySlot = new Uint32Array(0);
-  readonly #slabs: KeySlab[] = SUITES.map((suite) => new KeySlab(keyMaterialLength(suite)));
+  readonly #slabs: readonly Slab[] = SUITES.map((suite) => new Slab(keyMaterialLength(suite)));
   readonly #index = new SpiIndex();
   /** Where keys are put for a cipher, by suite. */
   readonly #keys: readonly DirectionKeys[] = SUITES.map((suite) => ({
@@ -79,7 +80,10 @@ export class SessionTable {
   setKeys(handle: number, suite: number, material: Uint8Array): void {
     if (this.flags[handle]! & SessionFlag.KEYED) return;
     this.#suite[handle] = suite;
-    this.#keySlot[handle] = this.#slabs[suite]!.put(material);
+    const slab = this.#slabs[suite]!;
+    const slot = slab.take();
+    slab.block(slot).set(material, slab.offset(slot));
+    this.#keySlot[handle] = slot;
     this.flags[handle]! |= SessionFlag.KEYED;
   }
 
@@ -116,7 +120,9 @@ export class SessionTable {
   exportKeys(handle: number): SessionInput['keys'] | undefined {
     if (!this.is(handle, SessionFlag.USED | SessionFlag.KEYED)) return undefined;
     const suite = this.#suite[handle]!;
-    return { suite, material: this.#slabs[suite]!.at(this.#keySlot[handle]!).slice() };
+    const slab = this.#slabs[suite]!;
+    const at = slab.offset(this.#keySlot[handle]!);
+    return { suite, material: slab.block(this.#keySlot[handle]!).slice(at, at + slab.stride) };
   }
 
   /** Keys of what the headend sends; good until keys are next asked for. */
@@ -132,8 +138,9 @@ export class SessionTable {
   #direction(handle: number, index: 0 | 1): DirectionKeys {
     const suite = this.#suite[handle]!;
     const keys = this.#keys[suite]!;
-    const { bytes, stride } = this.#slabs[suite]!;
-    let at = this.#keySlot[handle]! * stride + (index * stride) / 2;
+    const slab = this.#slabs[suite]!;
+    const bytes = slab.block(this.#keySlot[handle]!);
+    let at = slab.offset(this.#keySlot[handle]!) + (index * slab.stride) / 2;
     copy(bytes, at, keys.encryption, 0, keys.encryption.length);
     at += keys.encryption.length;
     copy(bytes, at, keys.salt, 0, keys.salt.length);
@@ -142,7 +149,7 @@ export class SessionTable {
   }
 
   #grow(needed: number): void {
-    const capacity = Math.max(needed, this.flags.length * 2, 1024);
+    const capacity = roomFor(needed, this.flags.length);
     this.flags = widen(new Uint8Array(capacity), this.flags);
     this.spiI0 = widen(new Uint32Array(capacity), this.spiI0);
     this.spiI1 = widen(new Uint32Array(capacity), this.spiI1);
@@ -191,35 +198,4 @@ export function splitKeyMaterial(suite: Suite, headendIsInitiator: boolean, mate
     skEr: material.subarray(responder, responder + ske),
     skAr: material.subarray(responder + ske, responder + half),
   };
-}
-
-/** Fixed-size records of key material in one growing block. */
-class KeySlab {
-  bytes = new Uint8Array(0);
-  /** Length of a record. */
-  readonly stride: number;
-  #used = 0;
-  readonly #free: number[] = [];
-
-  constructor(stride: number) {
-    this.stride = stride;
-  }
-
-  put(material: Uint8Array): number {
-    const slot = this.#free.pop() ?? this.#used++;
-    const end = (slot + 1) * this.stride;
-    if (end > this.bytes.length)
-      this.bytes = widen(new Uint8Array(Math.max(end, this.bytes.length * 2, 64 * this.stride)), this.bytes);
-    this.bytes.set(material, slot * this.stride);
-    return slot;
-  }
-
-  at(slot: number): Uint8Array {
-    return this.bytes.subarray(slot * this.stride, (slot + 1) * this.stride);
-  }
-
-  drop(slot: number): void {
-    this.at(slot).fill(0);
-    this.#free.push(slot);
-  }
 }

@@ -16,7 +16,7 @@ export class SpiIndex {
 
   /** Enters a handle whose columns are set. The pair must not be in the index. */
   add(columns: SpiColumns, handle: number): void {
-    if ((this.#size + 1) * 2 > this.#slots.length) this.#rehash(columns, this.#slots.length * 2);
+    if ((this.#size + 1) * 4 > this.#slots.length * 3) this.#rehash(columns, this.#slots.length * 2);
     this.#insert(columns, handle);
     this.#size++;
   }

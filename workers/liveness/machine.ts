@@ -6,7 +6,7 @@
  */
 
 import { Outcomes } from './outcomes.ts';
-import { Flag, PeerTable, State } from './peers.ts';
+import { Flag, PeerTable, roomFor, State } from './peers.ts';
 import { Mode, type Policy, PolicyTable } from './policy.ts';
 import { type OnDue, TimingWheel } from './wheel.ts';
 
@@ -248,7 +248,7 @@ export class Machine {
   }
 
   #grow(needed: number): void {
-    const capacity = Math.max(needed, this.peers.capacity * 2);
+    const capacity = roomFor(needed, this.peers.capacity);
     this.peers.grow(capacity);
     this.#wheel.grow(capacity);
   }

@@ -1,16 +1,23 @@
 -- Writes and removes SAs, all or nothing. Fenced.
 -- KEYS: lease, sas, keys, dead
--- ARGV: epoch, write, number of SAs written, then for each: SPI pair, Sa, sealed keys or ''; then SPI pairs removed
--- Returns: 1. Empty keys leave those held in place.
-local written = tonumber(ARGV[3])
-for n = 0, written - 1 do
-  local at = 4 + n * 3
-  redis.call('HSET', KEYS[2], ARGV[at], ARGV[at + 1])
-  if ARGV[at + 2] ~= '' then redis.call('HSET', KEYS[3], ARGV[at], ARGV[at + 2]) end
+-- ARGV: epoch, write, number of SAs written, number of keys written, then for each SA: SPI pair, Sa; for each key: SPI pair,
+-- sealed keys; then SPI pairs removed
+-- Returns: 1. SAs written without keys keep those held in place.
+local PAIRS = 1000
+local at = 5
+local function set(key, count)
+  local last = at + 2 * count - 1
+  while at <= last do
+    local to = math.min(at + 2 * PAIRS - 1, last)
+    redis.call('HSET', key, unpack(ARGV, at, to))
+    at = to + 1
+  end
 end
-for at = 4 + written * 3, #ARGV do
-  redis.call('HDEL', KEYS[2], ARGV[at])
-  redis.call('HDEL', KEYS[3], ARGV[at])
-  redis.call('HDEL', KEYS[4], ARGV[at])
+set(KEYS[2], tonumber(ARGV[3]))
+set(KEYS[3], tonumber(ARGV[4]))
+while at <= #ARGV do
+  local to = math.min(at + PAIRS - 1, #ARGV)
+  for n = 2, 4 do redis.call('HDEL', KEYS[n], unpack(ARGV, at, to)) end
+  at = to + 1
 end
 return 1

@@ -1,0 +1,143 @@
+/**
+ * Registration of 1,000,000 SAs with keys by a node: over its streams, checked, sealed, in Redis, on its threads. Beside
+ * it the floor: the same messages decoded, and the same number of bytes put into the same kind of Redis by plain HSETs.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { ConnectShardRequestSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
+import { Action, Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { shardOf } from '../../services/spi.ts';
+import { startEmbeddedRedis } from '../../services/store/embedded-redis.ts';
+import { connectRedis } from '../../services/store/redis.ts';
+import { type FleetShape, saOf } from '../spokes/fleet.ts';
+import { type Result, round, threadCpuMicros } from './measure.ts';
+import { RawStream, type Rig, withNode } from './rig.ts';
+
+const SAS = 1_000_000;
+const SHARDS = 8;
+const BATCH = 1_000;
+/** Batches on their way at once on each stream. */
+const WINDOW = 4;
+/** Bytes that Redis holds of an SA: its message, and its keys sealed. */
+const STORED = { sa: 130, keys: 110 };
+/** SAs that the floor is measured with. */
+const SAMPLE = 50_000;
+
+export async function register(sas = SAS): Promise<Result> {
+  const batches = encodeFleet(sas, SHARDS);
+  const baseline = await floorMicros(batches[0]!);
+  return withNode({ DPD_MAX_PEERS: String(sas) }, async (rig) => {
+    const before = { cpuS: rig.node.cpuSeconds(), rss: rig.node.rssBytes() };
+    const wallS = await registerAll(rig, batches);
+    const cpuMicros = ((rig.node.cpuSeconds() - before.cpuS) * 1e6) / sas;
+    return {
+      sas,
+      wall_s: round(wallS),
+      cpu_us_per_sa: round(cpuMicros),
+      rss_bytes_per_sa: Math.round((rig.node.rssBytes() - before.rss) / sas),
+      baseline,
+      ratio: round(cpuMicros / baseline),
+    };
+  });
+}
+
+/** Upserts of a whole fleet, encoded, by shard. Nobody answers at their addresses. */
+export function encodeFleet(count: number, shards: number): Uint8Array[][] {
+  const sockets = Array.from({ length: 128 }, (_, n) => ({ address: `127.${1 + (n >> 8)}.${n & 255}.1`, port: 9 }));
+  const fleet: FleetShape = { count, shards, seed: 'register', sockets };
+  const policy = create(PolicySchema, {
+    mode: Mode.ON_IDLE,
+    intervalMs: 3_600_000,
+    retryIntervalMs: 2_000,
+    retries: 5,
+    jitterPercent: 10,
+    action: Action.FAILOVER,
+  });
+  const byShard = Array.from({ length: shards }, () => [] as Uint8Array[]);
+  const gathering = Array.from({ length: shards }, () => [] as ReturnType<typeof saOf>[]);
+  const pack = (shard: number) => {
+    const value = { batchId: BigInt(byShard[shard]!.length + 1), sas: gathering[shard]! };
+    byShard[shard]!.push(
+      toBinary(ConnectShardRequestSchema, create(ConnectShardRequestSchema, { message: { case: 'upsert', value } })),
+    );
+    gathering[shard] = [];
+  };
+  for (let spoke = 0; spoke < count; spoke++) {
+    const sa = saOf(fleet, spoke, 0, policy);
+    const shard = shardOf(sa.id!.responderSpi, shards);
+    if (gathering[shard]!.push(sa) === BATCH) pack(shard);
+  }
+  for (let shard = 0; shard < shards; shard++) if (gathering[shard]!.length > 0) pack(shard);
+  return byShard;
+}
+
+/** Registers all of it on one stream a shard. Returns how long it took, s. */
+export async function registerAll({ node }: Rig, byShard: readonly (readonly Uint8Array[])[]): Promise<number> {
+  const started = performance.now();
+  await Promise.all(
+    byShard.map(async (batches, shard) => {
+      const stream = new RawStream(node.address);
+      const done = Promise.withResolvers<void>();
+      let sent = 0;
+      let acknowledged = 0;
+      const pump = () => {
+        while (sent < batches.length && sent - acknowledged < WINDOW) stream.send(batches[sent++]!);
+      };
+      stream.onMessage((message) => {
+        if (message.case === 'inventory' && message.value.complete) pump();
+        if (message.case !== 'batchDone') return;
+        acknowledged++;
+        if (acknowledged === batches.length) done.resolve();
+        else pump();
+      });
+      const hello = { headend: 'bench', shard, shards: byShard.length };
+      stream.send(
+        toBinary(
+          ConnectShardRequestSchema,
+          create(ConnectShardRequestSchema, { message: { case: 'hello', value: hello } }),
+        ),
+      );
+      await done.promise;
+      stream.close();
+    }),
+  );
+  return (performance.now() - started) / 1_000;
+}
+
+/** Decoding the messages and writing two fields an SA, us of this thread's CPU per SA. */
+async function floorMicros(batches: readonly Uint8Array[]): Promise<number> {
+  return withNodeRedis(async (redis) => {
+    const messages = batches.slice(0, SAMPLE / BATCH);
+    const [sa, keys] = [randomBytes(STORED.sa), randomBytes(STORED.keys)];
+    const before = threadCpuMicros();
+    let field = 0;
+    for (const message of messages) {
+      const { message: decoded } = fromBinary(ConnectShardRequestSchema, message);
+      if (decoded.case !== 'upsert') throw new Error('not an upsert');
+      const commands = redis.pipeline();
+      for (const _ of decoded.value.sas) {
+        commands.hset('sas', String(field), sa);
+        commands.hset('keys', String(field++), keys);
+      }
+      await commands.exec();
+    }
+    return round((threadCpuMicros() - before) / field);
+  });
+}
+
+async function withNodeRedis<T>(work: (redis: Awaited<ReturnType<typeof connectRedis>>) => Promise<T>): Promise<T> {
+  const { mkdtempSync, rmSync } = await import('node:fs');
+  const { tmpdir } = await import('node:os');
+  const directory = mkdtempSync(join(tmpdir(), 'dpd-bench-'));
+  const server = await startEmbeddedRedis(directory);
+  const redis = await connectRedis(server.url);
+  try {
+    return await work(redis);
+  } finally {
+    redis.disconnect();
+    await server.stop();
+    rmSync(directory, { recursive: true, force: true });
+  }
+}

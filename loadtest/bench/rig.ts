@@ -1,0 +1,77 @@
+/** A node of its own with its private Redis, for benchmarks that need all of it. */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fromBinary } from '@bufbuild/protobuf';
+import { Client, type ClientDuplexStream, credentials } from '@grpc/grpc-js';
+import {
+  type ConnectShardResponse,
+  ConnectShardResponseSchema,
+  HeadendService,
+} from '../../proto/gen/dpd/v1/headend_pb.js';
+import { NodeProcess } from '../node-process.ts';
+
+export type Rig = { readonly node: NodeProcess; readonly directory: string };
+
+const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
+
+/** Runs `work` beside a fresh node, which is stopped afterwards. */
+export async function withNode<T>(env: Record<string, string>, work: (rig: Rig) => Promise<T>): Promise<T> {
+  const directory = mkdtempSync(join(tmpdir(), 'dpd-bench-'));
+  let node: NodeProcess | undefined;
+  try {
+    node = await NodeProcess.start(`unix:${join(directory, 'node.sock')}`, {
+      DPD_DATA_DIR: join(directory, 'data'),
+      DPD_NODE_ID: 'bench',
+      DPD_PROBE_ADDRESS: '127.0.0.1',
+      DPD_PROBE_PORT_BASE: '0',
+      LOG_LEVEL: 'warn',
+      ...env,
+    });
+    return await work({ node, directory });
+  } finally {
+    await node?.stop();
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/** A headend's stream that sends messages encoded beforehand, so that the sender costs next to nothing. */
+export class RawStream {
+  readonly #client: Client;
+  readonly #call: ClientDuplexStream<Uint8Array, ConnectShardResponse>;
+  #hear: (message: ConnectShardResponse['message']) => void = () => {};
+  #failed: Error | undefined;
+
+  constructor(address: string) {
+    this.#client = new Client(address, credentials.createInsecure(), {
+      'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+      'grpc.use_local_subchannel_pool': 1,
+    });
+    const { name, parent } = HeadendService.method.connectShard;
+    this.#call = this.#client.makeBidiStreamRequest(
+      `/${parent.typeName}/${name}`,
+      (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
+      (bytes: Buffer) => fromBinary(ConnectShardResponseSchema, bytes),
+    );
+    this.#call.on('data', (response: ConnectShardResponse) => this.#hear(response.message));
+    this.#call.on('error', (error: Error) => {
+      this.#failed = error;
+    });
+  }
+
+  /** Called with every message of the node. */
+  onMessage(hear: (message: ConnectShardResponse['message']) => void): void {
+    this.#hear = hear;
+  }
+
+  send(bytes: Uint8Array): void {
+    if (this.#failed) throw this.#failed;
+    this.#call.write(bytes);
+  }
+
+  close(): void {
+    this.#call.end();
+    this.#client.close();
+  }
+}
