@@ -4,6 +4,7 @@
  */
 
 import { status } from '@grpc/grpc-js';
+import pLimit from 'p-limit';
 import type { Hello } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { Outcome, type VerdictAck } from '../../proto/gen/dpd/v1/types_pb.js';
 import { ApiError } from '../grpc/errors.ts';
@@ -15,6 +16,8 @@ import { acknowledgeVerdict, readHeadends, registerHeadend } from '../store/shar
 import { Membership } from './membership.ts';
 import type { Neighbour, ShardHost, ShardStream } from './shard-host.ts';
 import { Shards, type ShardsContext } from './shards.ts';
+
+const LARGE_AT_ONCE = 2;
 
 export type ConcentratorContext = Omit<ShardsContext, 'members' | 'bus'> & {
   readonly joinBus: (hear: (word: Word) => void) => Promise<Bus>;
@@ -99,6 +102,12 @@ export class Concentrator {
       throw new ApiError(status.UNAVAILABLE, `shard not opened: ${(error as Error).name}`);
     }
   }
+
+  /**
+   * Large requests, of all streams, are taken a few at a time: what they decode to is many times as large, and would
+   * outlive the collector's young generation while all of them wait for Redis.
+   */
+  readonly takeLarge = pLimit(LARGE_AT_ONCE);
 
   /** Refuses SAs beyond the node's limit with RESOURCE_EXHAUSTED. */
   admit(more: number): void {

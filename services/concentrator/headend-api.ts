@@ -20,6 +20,8 @@ import * as validate from './validate.ts';
 const HELLO_MS = 10_000;
 const INVENTORY_BATCH = 5_000;
 const VERDICT_BATCH = 200;
+/** Requests beyond this take their turn; see {@link Concentrator.takeLarge}. */
+const LARGE_BYTES = 16_384;
 /** Messages that a headend may leave unread; beyond it the stream ends, and verdicts come again on the next. */
 const MAX_UNREAD = 10_000;
 
@@ -60,7 +62,9 @@ class HeadendStream implements ShardStream {
       for (;;) {
         const next = await this.#orFailure(requests.next());
         if (next.done) return;
-        await this.#orFailure(this.#take(next.value));
+        const request = next.value;
+        const take = () => this.#take(request);
+        await this.#orFailure(request.length > LARGE_BYTES ? this.#node.takeLarge(take) : take());
         clearTimeout(hello);
       }
     } catch (error) {
@@ -128,7 +132,7 @@ class HeadendStream implements ShardStream {
     switch (message.case) {
       case 'upsert': {
         rejectIfInvalid(validate.checkUpsert(message.value, shard, host.shards));
-        this.#node.admit(message.value.sas.length);
+        this.#node.admit(message.value.sas.filter(({ id }) => host.records.find(id!) < 0).length);
         const bytes = upsertBytes(request);
         rejectIfInvalid(validate.checkSizes(bytes.map(({ sa }) => sa.length)));
         const handles = await withRedis(host.upsert(message.value.sas, bytes));
