@@ -26,8 +26,8 @@ export class DemoCluster {
     this.#members = members;
   }
 
-  /** Starts `count` nodes; one alone has a Redis of its own, several share one. */
-  static async start(directory: string, count: number): Promise<DemoCluster> {
+  /** Starts `count` nodes; one alone has a Redis of its own, several share one; each may hold all peers. */
+  static async start(directory: string, count: number, maxPeers: number): Promise<DemoCluster> {
     const redis = count > 1 ? await startEmbeddedRedis(join(directory, 'redis')) : undefined;
     const vaultKey = randomBytes(32).toString('base64');
     const members = await Promise.all(
@@ -39,6 +39,7 @@ export class DemoCluster {
           DPD_PROBE_ADDRESS: '127.0.0.1',
           DPD_PROBE_PORT_BASE: '0',
           LOG_LEVEL: 'warn',
+          DPD_MAX_PEERS: String(maxPeers),
           ...(redis && { REDIS_URL: redis.url, DPD_VAULT_KEY: vaultKey }),
         });
         return { process, client: new ApiClient(plaintext(address)) };

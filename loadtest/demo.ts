@@ -16,6 +16,7 @@ import { SimulatedDataPlane } from '../services/agent/simulated.ts';
 import { plaintext } from '../services/grpc/credentials.ts';
 import { createLogger } from '../services/log.ts';
 import { flag, integer, readSettings, runMain, SettingsError } from '../services/settings.ts';
+import { SUITES } from '../workers/ike/algorithms.ts';
 import { DemoCluster } from './demo-cluster.ts';
 import { Display } from './demo-display.ts';
 import { Ledger } from './demo-ledger.ts';
@@ -23,7 +24,7 @@ import { type FleetShape, LIVES, saOf } from './spokes/fleet.ts';
 import type { FromSpokes, ToSpokes } from './spokes/protocol.ts';
 
 const SETTINGS = {
-  spokes: { env: 'DEMO_SPOKES', help: 'spokes', fallback: '3000', parse: integer(1, 1_000_000) },
+  spokes: { env: 'DEMO_SPOKES', help: 'spokes', fallback: '3000', parse: integer(1, 4_000_000) },
   kill: { env: 'DEMO_KILL', help: 'spokes to kill', fallback: '30', parse: integer(0, 1_000_000) },
   interval: { env: 'DEMO_INTERVAL', help: 'policy: interval, ms', fallback: '5000', parse: integer(1_000, 3_600_000) },
   retryInterval: {
@@ -38,6 +39,18 @@ const SETTINGS = {
     help: 'share of the spokes with traffic, percent',
     fallback: '20',
     parse: integer(0, 100),
+  },
+  calm: {
+    env: 'DEMO_CALM',
+    help: 'how long everyone lives before the first death, ms; 0: one and a half intervals',
+    fallback: '0',
+    parse: integer(0, 86_400_000),
+  },
+  suite: {
+    env: 'DEMO_SUITE',
+    help: 'cipher that all spokes speak, as OpenSSL names it, e.g. aes-256-gcm; mixed: every suite there is',
+    fallback: 'mixed',
+    parse: parseSuite,
   },
   nodes: { env: 'DEMO_NODES', help: 'nodes of the cluster', fallback: '1', parse: integer(1, 16) },
   killNode: {
@@ -103,17 +116,35 @@ async function demo(
   let agent: Agent | undefined;
   try {
     display.say(`starting Redis and ${nodes === 1 ? 'a node' : `${nodes} nodes`}; making ${count} spokes`);
-    cluster = await DemoCluster.start(directory, nodes);
+    cluster = await DemoCluster.start(directory, nodes, 2 * count);
     const tell = (message: ToSpokes) => worker.postMessage(message);
+    let heardCost: (cost: SpokesCost) => void = () => {};
+    /** CPU time that nodes and spokes have used, us, and the probes they did for it. */
+    const costs = async () => {
+      const spokesCost = new Promise<SpokesCost>((resolve) => {
+        heardCost = resolve;
+      });
+      tell({ type: 'cost' });
+      const { cpuMicros, answered } = await spokesCost;
+      const counters = total(await cluster!.counters());
+      return {
+        nodeMicros: cluster!.cpuSeconds() * 1e6,
+        probes: counters.probesAnswered,
+        spokesMicros: cpuMicros,
+        answers: answered,
+      };
+    };
+    const idleRss = cluster.rssBytes();
     const seed = `demo-${process.pid}`;
     const sockets = new Promise<FleetShape['sockets']>((resolve) =>
       worker.on('message', (message: FromSpokes) => {
         if (message.type === 'ready') resolve(message.sockets);
+        else if (message.type === 'cost') heardCost(message);
         else ledger.killed(`spoke-${message.spoke}`, message.lastAnswerUnix);
       }),
     );
-    tell({ type: 'start', seed, count, sockets: SOCKETS });
-    const fleet: FleetShape = { count, shards, seed, sockets: await sockets };
+    tell({ type: 'start', seed, count, sockets: SOCKETS, suite: settings.suite });
+    const fleet: FleetShape = { count, shards, seed, suite: settings.suite, sockets: await sockets };
     const ledger = new Ledger(detectionMs);
     const spokeOf = (sa: Sa) => Number(sa.peerId.slice('spoke-'.length));
     const dataPlane = new SimulatedDataPlane(
@@ -142,6 +173,7 @@ async function demo(
       return counters;
     };
     const settle = Date.now() + REGISTER_MS;
+    const registering = performance.now();
     while (!agent.settled) {
       if (Date.now() > settle) throw new Error(`registration did not end within ${REGISTER_MS} ms`);
       await show('registering');
@@ -156,7 +188,13 @@ async function demo(
         await sleep(Math.min(500, Math.max(1, end - performance.now())));
       }
     };
-    await watchFor('everyone lives', interval * 1.5);
+    const registerMs = performance.now() - registering;
+    // The first interval spreads the first probes; what follows is the steady state.
+    await watchFor('everyone lives', interval);
+    const before = await costs();
+    await watchFor('everyone lives', settings.calm > 0 ? settings.calm : interval * 0.5);
+    const after = await costs();
+    const calmRss = cluster.rssBytes();
     const victims = pick(count, kill);
     const gap = (interval * KILL_SPREAD) / Math.max(1, kill);
     const killing = (async () => {
@@ -186,6 +224,14 @@ async function demo(
       probes_suppressed: Number(counters.probesSuppressed),
       failovers: ledger.failovers,
       ...(takeoverMs !== undefined && { takeover_ms: Math.round(takeoverMs) }),
+      register_s: round(registerMs / 1_000),
+      // In the calm before the deaths.
+      calm_probes: after.probes - before.probes,
+      node_cpu_us_per_probe: round((after.nodeMicros - before.nodeMicros) / Math.max(1, after.probes - before.probes)),
+      spokes_cpu_us_per_answer: round(
+        (after.spokesMicros - before.spokesMicros) / Math.max(1, after.answers - before.answers),
+      ),
+      rss_bytes_per_spoke: Math.round((calmRss - idleRss) / count),
       node_cpu_s: cluster.cpuSeconds(),
       node_rss_bytes: cluster.rssBytes(),
       wall_s: Math.round(performance.now() - started) / 1_000,
@@ -206,6 +252,21 @@ async function demo(
 /** `kill` different spokes, spread evenly over the fleet. */
 function pick(count: number, kill: number): number[] {
   return Array.from({ length: kill }, (_, n) => Math.floor((n * count) / kill));
+}
+
+type SpokesCost = Extract<FromSpokes, { type: 'cost' }>;
+
+function round(value: number): number {
+  return Math.round(value * 100) / 100;
+}
+
+/** Index of the suite, or undefined for all of them. */
+function parseSuite(name: string): number | undefined {
+  if (name === 'mixed') return undefined;
+  const names = [...new Set(SUITES.map(({ cipher }) => cipher))];
+  if (!names.includes(name)) throw new SettingsError(`must be mixed or one of ${names.join(', ')}`);
+  // The strongest of its name: the longest integrity check value.
+  return SUITES.findLastIndex(({ cipher }) => cipher === name);
 }
 
 /** Sums of the shards' counters. */

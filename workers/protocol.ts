@@ -132,6 +132,8 @@ export type ShardCounters = {
   canariesSent: number;
   vouchers: number;
   suspicionsBlinded: number;
+  /** How late probes are for want of budget, ms. */
+  behindMs: number;
 };
 
 /** Answers by the type of the request. */
@@ -163,6 +165,8 @@ export type ShardTask = {
   readonly probeAddress: string;
   /** UDP port to bind, or 0 for any. */
   readonly probePort: number;
+  /** Budget of the thread, shared by its shards, probes a second. */
+  readonly probesPerSecond: number;
   /** Unix ms at which the monotonic clock was 0: the same for all threads of a process, and for good. */
   readonly zeroUnix: number;
 };

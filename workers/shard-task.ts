@@ -1,6 +1,7 @@
 /** The Piscina task: owns one shard until told to stop. Resolves with the shard's last checkpoint. */
 
 import { monotonicMs } from './monotonic.ts';
+import { Pacer } from './pacer.ts';
 import { ProbeSocket } from './probe-socket.ts';
 import type { CheckpointPart, ShardTask, ToShard } from './protocol.ts';
 import { pooledRandom } from './random.ts';
@@ -13,6 +14,7 @@ export default async function runShard({
   port,
   probeAddress,
   probePort,
+  probesPerSecond,
   zeroUnix,
 }: ShardTask): Promise<CheckpointPart> {
   const socket = await ProbeSocket.bind(
@@ -27,6 +29,7 @@ export default async function runShard({
     fillRandom: pooledRandom(),
     send: (message, address, toPort, handle) => socket.send(message, address, toPort, handle),
     post: (message) => port.postMessage(message),
+    pacer: pacerOf(probesPerSecond),
   });
   const timer = setInterval(() => shard.tick(), TICK_INTERVAL_MS);
   port.postMessage({ type: 'ready', probePort: socket.port });
@@ -45,3 +48,10 @@ export default async function runShard({
     port.close();
   }
 }
+
+/** One for all shards of this thread. */
+function pacerOf(probesPerSecond: number): Pacer {
+  pacer ??= new Pacer(probesPerSecond, monotonicMs());
+  return pacer;
+}
+let pacer: Pacer | undefined;

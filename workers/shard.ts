@@ -10,6 +10,7 @@ import { SessionFlag, SessionTable } from './ike/sessions.ts';
 import { Machine } from './liveness/machine.ts';
 import { Flag, roomFor, State, widen } from './liveness/peers.ts';
 import { Mode } from './liveness/policy.ts';
+import type { Pacer } from './pacer.ts';
 import {
   type CheckpointPart,
   type FromShard,
@@ -38,6 +39,8 @@ export type ShardIo = {
    */
   send(message: Buffer, address: number, port: number, handle: number): boolean;
   post(message: FromShard): void;
+  /** What probes are paced by; shared by the shards of a thread. Without one there is no limit. */
+  readonly pacer?: Pacer;
 };
 
 /** A canary follows the last probe of a suspicion, but not more often than this, ms. */
@@ -85,6 +88,7 @@ export class Shard {
     this.#io = io;
     this.#machine = new Machine(io.now(), 1024, {
       probe: (handle, attempt, last) => this.#probe(handle, attempt, last),
+      ...(io.pacer && { mayGoOn: () => io.pacer!.open }),
       pathFailed: (fromMs, toMs) => this.#canaries.missed(fromMs, toMs),
       verdict: (handle, earliestMs) => this.#verdict(handle, earliestMs),
       recovered: (handle, firstMs, attempts, was) =>
@@ -105,6 +109,7 @@ export class Shard {
   /** Runs what is due, then tells the main thread what came of it. Call every few ms. */
   tick(): void {
     const now = this.#io.now();
+    this.#io.pacer?.fill(now);
     this.#machine.advance(now);
     if (now - this.#canaryAt >= (this.#canaryWanted ? CANARY_SPACING_MS : CANARY_INTERVAL_MS)) this.#sendCanary(now);
     this.#flush(now);
@@ -225,6 +230,7 @@ export class Shard {
       probesBlocked: blocked,
       verdicts,
       suspicionsBlinded: blinded,
+      behindMs: this.#machine.behindMs,
     };
   }
 
@@ -369,6 +375,7 @@ export class Shard {
       this.#count.sendErrors++;
       return false;
     }
+    this.#io.pacer?.spend();
     sent[handle]!++;
     this.#count.probesSent++;
     return true;

@@ -27,7 +27,6 @@ const SPOKES = 10_000;
 const INTERVAL_MS = 1_000;
 const RUN_MS = 5_000;
 const WARM_MS = 3_000;
-/** Every spoke of a suite's index: the fleet deals suites round. */
 const GCM_256 = SUITES.findIndex(({ cipher, icvLength }) => cipher === 'aes-256-gcm' && icvLength === 16);
 
 export async function probe(): Promise<Result> {
@@ -45,9 +44,9 @@ export async function probe(): Promise<Result> {
 async function probeMicros(): Promise<{ micros: number; answered: number }> {
   const worker = new Worker(new URL('../spokes/worker.ts', import.meta.url));
   const seed = 'bench';
-  worker.postMessage({ type: 'start', seed, count: SPOKES * SUITES.length, sockets: 64 } satisfies ToSpokes);
+  worker.postMessage({ type: 'start', seed, count: SPOKES, sockets: 64, suite: GCM_256 } satisfies ToSpokes);
   const [ready] = (await once(worker, 'message')) as [Extract<FromSpokes, { type: 'ready' }>];
-  const fleet: FleetShape = { count: SPOKES, shards: 1, seed, sockets: ready.sockets };
+  const fleet: FleetShape = { count: SPOKES, shards: 1, seed, suite: GCM_256, sockets: ready.sockets };
   const policy = create(PolicySchema, {
     mode: Mode.PERIODIC,
     intervalMs: INTERVAL_MS,
@@ -78,7 +77,7 @@ async function probeMicros(): Promise<{ micros: number; answered: number }> {
   });
   const known = { nextMid: 0, heardAgeMs: 0, dead: false, candidates: 0, site: 0, firstAskMs: SPREAD };
   for (let n = 0; n < SPOKES; n++) {
-    const { keys, ...sa } = saOf(fleet, n * SUITES.length + GCM_256, 0, policy);
+    const { keys, ...sa } = saOf(fleet, n, 0, policy);
     shard.handle({ type: 'upsert', sas: [toShardSa(n, sa, keys, known)] });
   }
   const timer = setInterval(() => shard.tick(), 5);

@@ -1,8 +1,9 @@
 /** A spoke's answer to a liveness check: authenticates it, answers the next id, repeats its answer to the last. */
 
 import { FLAG_INITIATOR, FLAG_RESPONSE, isInformational, MARKER_LENGTH, Offset } from '../../workers/ike/message.ts';
-import { open, seal, sealedLength } from '../../workers/ike/sealed.ts';
+import { copy, open, seal, sealedLength } from '../../workers/ike/sealed.ts';
 import type { SessionTable } from '../../workers/ike/sessions.ts';
+import type { SendBuffers } from '../../workers/send-buffers.ts';
 
 /** Handle of the SA that a request names, or -1 if it is no liveness check of an SA held here. */
 export function findRequest(sessions: SessionTable, request: Buffer): number {
@@ -15,12 +16,12 @@ export function findRequest(sessions: SessionTable, request: Buffer): number {
   );
 }
 
-/** Writes the answer into `out`, or returns undefined where a spoke stays silent. `nextMid` is the spoke's expectation. */
+/** Writes the answer, or returns undefined where a spoke stays silent. `nextMid` is the spoke's expectation. */
 export function answerRequest(
   sessions: SessionTable,
   handle: number,
   request: Buffer,
-  out: Buffer,
+  buffers: SendBuffers,
 ): Buffer | undefined {
   const mid = request.readUInt32BE(Offset.MESSAGE_ID);
   const expected = sessions.nextMid[handle]!;
@@ -28,8 +29,8 @@ export function answerRequest(
   const suite = sessions.suite(handle);
   if (!open(suite, sessions.sendKeys(handle), request)) return undefined;
   sessions.nextMid[handle] = mid + 1;
-  const response = out.subarray(0, sealedLength(suite));
-  request.copy(response, 0, 0, Offset.BODY);
+  const response = buffers.next(sealedLength(suite));
+  copy(request, 0, response, 0, Offset.BODY);
   response[Offset.FLAGS] = FLAG_RESPONSE | FLAG_INITIATOR;
   response.writeUInt32BE(response.length - MARKER_LENGTH, Offset.LENGTH);
   response.writeUInt16BE(response.length - Offset.SK, Offset.SK_LENGTH);

@@ -14,6 +14,8 @@ export type FleetShape = {
   readonly count: number;
   readonly shards: number;
   readonly seed: string;
+  /** Index of the suite that all have; undefined: one after the other. */
+  readonly suite?: number | undefined;
   /** Sockets that the spokes share, half of them for each endpoint. */
   readonly sockets: readonly { readonly address: string; readonly port: number }[];
 };
@@ -28,9 +30,9 @@ export type Identity = {
   readonly skAr: Uint8Array;
 };
 
-/** The identity of a spoke's life, always the same for one seed. */
-export function identityOf(seed: string, spoke: number, life: number): Identity {
-  const suite = SUITES[spoke % SUITES.length]!;
+/** The identity of a spoke's life, always the same for one seed and suite. */
+export function identityOf(seed: string, spoke: number, life: number, suiteOfAll?: number): Identity {
+  const suite = SUITES[suiteOfAll ?? spoke % SUITES.length]!;
   const stream = createHash('shake256', { outputLength: 16 + 2 * (36 + 64) })
     .update(`${seed}/${spoke}/${life}`)
     .digest();
@@ -58,7 +60,7 @@ export function identityOf(seed: string, spoke: number, life: number): Identity 
 
 /** The SA of a spoke's life as a headend registers it; the spoke dialled in. */
 export function saOf(fleet: FleetShape, spoke: number, life: number, policy: NonNullable<Sa['policy']>): Sa {
-  const identity = identityOf(fleet.seed, spoke, life);
+  const identity = identityOf(fleet.seed, spoke, life, fleet.suite);
   const half = fleet.sockets.length / LIVES;
   const [i0, i1, r0, r1] = identity.spi;
   return create(SaSchema, {

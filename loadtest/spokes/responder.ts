@@ -1,21 +1,24 @@
 /** Spokes by number, each with its lives: they answer until they are killed. */
 
 import { keyMaterial, SessionTable } from '../../workers/ike/sessions.ts';
+import { SendBuffers } from '../../workers/send-buffers.ts';
 import { answerRequest, findRequest } from './answer.ts';
 import { type Identity, identityOf, LIVES } from './fleet.ts';
 
 export class Responder {
   readonly #seed: string;
+  readonly #suite: number | undefined;
   readonly #sessions = new SessionTable();
   readonly #dead: Uint8Array;
   /** When each life last answered, Unix ms. */
   readonly lastAnswer: Float64Array;
-  readonly #out = Buffer.alloc(256);
+  readonly #buffers = new SendBuffers();
   answered = 0;
   refused = 0;
 
-  constructor(seed: string, count: number) {
+  constructor(seed: string, count: number, suite?: number) {
     this.#seed = seed;
+    this.#suite = suite;
     this.#dead = new Uint8Array(count * LIVES);
     this.lastAnswer = new Float64Array(count * LIVES);
     for (let spoke = 0; spoke < count; spoke++) this.bring(spoke, 0);
@@ -23,7 +26,7 @@ export class Responder {
 
   /** Brings up a life of a spoke. */
   bring(spoke: number, life: number): void {
-    const identity: Identity = identityOf(this.#seed, spoke, life);
+    const identity: Identity = identityOf(this.#seed, spoke, life, this.#suite);
     this.#sessions.add({
       handle: spoke * LIVES + life,
       spi: identity.spi,
@@ -45,12 +48,12 @@ export class Responder {
     this.#dead[spoke * LIVES + life] = 0;
   }
 
-  /** The answer to a datagram, valid until the next call, or undefined for none. */
+  /** The answer to a datagram, good until many more were given, or undefined for none. */
   answer(request: Buffer): Buffer | undefined {
     const life = findRequest(this.#sessions, request);
     if (life < 0) return this.#refuse();
     if (this.#dead[life] === 1) return undefined;
-    const response = answerRequest(this.#sessions, life, request, this.#out);
+    const response = answerRequest(this.#sessions, life, request, this.#buffers);
     if (!response) return this.#refuse();
     this.answered++;
     this.lastAnswer[life] = Date.now();

@@ -14,16 +14,21 @@ const say = (message: FromSpokes) => port.postMessage(message);
 port.on('message', async (message: ToSpokes) => {
   switch (message.type) {
     case 'start': {
-      responder = new Responder(message.seed, message.count);
+      responder = new Responder(message.seed, message.count, message.suite);
       const sockets = await Promise.all(
         Array.from({ length: message.sockets }, (_, n) => bindUdp(`127.${1 + (n >> 8)}.${n & 255}.1`, 0)),
       );
       for (const socket of sockets)
         socket.on('message', (request, from) => {
           const response = responder!.answer(request);
-          if (response) socket.send(Buffer.from(response), from.port, from.address);
+          if (response) socket.send(response, from.port, from.address);
         });
       say({ type: 'ready', sockets: sockets.map((socket) => socket.address()) });
+      break;
+    }
+    case 'cost': {
+      const { user, system } = process.threadCpuUsage();
+      say({ type: 'cost', cpuMicros: user + system, answered: responder?.answered ?? 0 });
       break;
     }
     case 'bring':

@@ -86,7 +86,7 @@ export class ConcentratorNode {
     const concentrator = await Concentrator.start({
       store: { redis, vault: vaultOf(settings, embedded), node: settings.nodeId, replicas: settings.redisReplicas },
       joinBus: (hear) => joinBus(redis, url, hear),
-      startTask: (probe, onEvent) => new ShardThread(pool, probe, onEvent),
+      startTask: (probe, onEvent) => new ShardThread(pool, probe, settings.probeRate / threads, onEvent),
       clock: systemClock,
       traces: new SuspicionTraces(),
       log,

@@ -86,6 +86,9 @@ export async function listPeers(node: ConcentratorNode, request: ListPeersReques
   return create(ListPeersResponseSchema, { peers });
 }
 
+/** Counters that are 32 bits wide on the API. */
+const GAUGES: ReadonlySet<string> = new Set(['peers', 'behindMs']);
+
 export async function getCounters(node: ConcentratorNode, request: GetCountersRequest): Promise<GetCountersResponse> {
   rejectIfInvalid(checkHeadendFilter(request.headend));
   const hosts = hostsFor(node, request.headend);
@@ -96,7 +99,7 @@ export async function getCounters(node: ConcentratorNode, request: GetCountersRe
       const wide = Object.fromEntries(
         Object.entries(counters).map(([name, value]) => [
           name,
-          typeof value === 'number' && name !== 'peers' ? BigInt(value) : value,
+          typeof value === 'number' && !GAUGES.has(name) ? BigInt(value) : value,
         ]),
       );
       return create(ShardCountersSchema, {

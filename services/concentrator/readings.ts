@@ -20,6 +20,7 @@ export async function readNode(node: ConcentratorNode): Promise<Reading[]> {
     for (const [state, number] of Object.entries(State))
       if (number !== State.FREE) add('dpd.peers', counters.states[number]!, { state: state.toLowerCase() });
     add('dpd.path.vouched', counters.pathVouched ? 1 : 0);
+    add('dpd.probes.behind', counters.behindMs);
     add('dpd.verdicts.waiting', waiting);
     add('dpd.verdicts.held', held.count);
     add('dpd.verdicts', counters.verdicts);

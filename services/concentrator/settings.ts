@@ -84,6 +84,12 @@ export const NODE_SETTINGS = {
     fallback: '2000000',
     parse: integer(1, 10_000_000),
   },
+  probeRate: {
+    env: 'DPD_PROBE_RATE',
+    help: 'probes a second at most; what is due beyond it waits, and no verdict comes of waiting',
+    fallback: '50000',
+    parse: integer(1, 10_000_000),
+  },
   probeAddress: {
     env: 'DPD_PROBE_ADDRESS',
     help: 'IPv4 address that probes leave from',

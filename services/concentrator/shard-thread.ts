@@ -34,13 +34,20 @@ export class ShardThread {
   /** Resolves with the whole checkpoint when the task is told to stop; rejects when its thread dies. */
   readonly done: Promise<CheckpointPart>;
 
-  constructor(pool: Piscina, probe: { address: string; port: number }, onEvent: (event: ShardEvent) => void) {
+  /** @param probesPerSecond budget of each thread */
+  constructor(
+    pool: Piscina,
+    probe: { address: string; port: number },
+    probesPerSecond: number,
+    onEvent: (event: ShardEvent) => void,
+  ) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
     const task: ShardTask = {
       port: port2,
       probeAddress: probe.address,
       probePort: probe.port,
+      probesPerSecond,
       zeroUnix: MONOTONIC_ZERO_UNIX,
     };
     // Piscina 5.3's type of a transfer list resolves to another overload's options under Node 26's types.

@@ -23,6 +23,7 @@ export type Reading = {
 export const INSTRUMENTS = {
   'dpd.peers': { kind: 'gauge', unit: '{sa}', description: 'SAs held, by state' },
   'dpd.path.vouched': { kind: 'gauge', unit: '1', description: '1 if the path of the shard is vouched for' },
+  'dpd.probes.behind': { kind: 'gauge', unit: 'ms', description: 'how late probes are for want of budget' },
   'dpd.members': { kind: 'gauge', unit: '{node}', description: 'nodes that live, as this one knows' },
   'dpd.verdicts.waiting': { kind: 'gauge', unit: '{verdict}', description: 'verdicts that wait for Redis' },
   'dpd.verdicts.held': { kind: 'gauge', unit: '{verdict}', description: 'verdicts held back' },

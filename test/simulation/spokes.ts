@@ -6,6 +6,7 @@ import { type Policy, type Sa, SaSchema } from '../../proto/gen/dpd/v1/types_pb.
 import { spiHex } from '../../services/spi.ts';
 import { SUITES } from '../../workers/ike/algorithms.ts';
 import { keyMaterial, SessionTable } from '../../workers/ike/sessions.ts';
+import { SendBuffers } from '../../workers/send-buffers.ts';
 import type { Random } from './random.ts';
 
 /** One SA as it is in truth, whatever the cluster believes. */
@@ -53,7 +54,7 @@ export class Spokes {
   readonly #sessions = new SessionTable();
   readonly #byHandle: (TrueSa | undefined)[] = [];
   readonly #random: Random;
-  readonly #out = Buffer.alloc(256);
+  readonly #buffers = new SendBuffers();
 
   constructor(random: Random) {
     this.#random = random;
@@ -153,7 +154,7 @@ export class Spokes {
   }
 
   answer(truth: TrueSa, request: Buffer): Buffer | undefined {
-    const answer = answerRequest(this.#sessions, truth.handle, request, this.#out);
+    const answer = answerRequest(this.#sessions, truth.handle, request, this.#buffers);
     return answer && Buffer.from(answer);
   }
 }

@@ -7,6 +7,7 @@ import { Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { toShardSa } from '../../services/concentrator/shard-sa.ts';
 import { readCanary, VOUCHER_MS } from '../../workers/canary.ts';
 import { keyMaterial, SessionTable } from '../../workers/ike/sessions.ts';
+import { SendBuffers } from '../../workers/send-buffers.ts';
 import { Shard } from '../../workers/shard.ts';
 
 const POLICY = create(PolicySchema, { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs: 1_000, retries: 3 });
@@ -64,7 +65,7 @@ test('after a takeover the next candidate is offered again, but only while the p
   });
   const answer = (probe: Buffer) => {
     assert.equal(findRequest(spoke, probe), 0);
-    return Buffer.from(answerRequest(spoke, 0, probe, Buffer.alloc(256))!);
+    return Buffer.from(answerRequest(spoke, 0, probe, new SendBuffers())!);
   };
   sent.length = 0;
   shard.receive(answer(probes[0]!));

@@ -8,7 +8,7 @@
 import { Outcomes } from './outcomes.ts';
 import { Flag, PeerTable, roomFor, State } from './peers.ts';
 import { Mode, type Policy, PolicyTable } from './policy.ts';
-import { type OnDue, TimingWheel } from './wheel.ts';
+import { type OnDue, TICK_MS, TimingWheel } from './wheel.ts';
 
 /** What the machine asks of its surroundings. Called from within {@link Machine.advance}; must not throw. */
 export type Effects = {
@@ -19,6 +19,8 @@ export type Effects = {
   probe(handle: number, attempt: number, last: boolean): boolean;
   /** Whether the path is known to have failed at some moment of this time: probes may not have left. */
   pathFailed?(fromMs: number, toMs: number): boolean;
+  /** Whether the budget for probes allows another now; asked before each timer that is due. */
+  mayGoOn?(): boolean;
   /** The peer is dead. `earliestMs`: first moment the policy allowed this verdict. */
   verdict(handle: number, earliestMs: number): void;
   /**
@@ -58,7 +60,10 @@ export class Machine {
   readonly #wheel: TimingWheel;
   readonly #effects: Effects;
   readonly #onDue: OnDue;
+  readonly #mayGoOn: () => boolean;
   #now: number;
+  /** Nobody looked at timers or read answers for so long before now, ms. */
+  #unseenMs = 0;
   /** When the newest canary known to have left properly was sent, ms. */
   #vouchedAt = Number.NEGATIVE_INFINITY;
   /** Until when that canary speaks for the path, ms. */
@@ -77,6 +82,7 @@ export class Machine {
     this.#wheel = new TimingWheel(nowMs, capacity);
     this.#effects = effects;
     this.#onDue = (handle, dueMs) => this.#due(handle, dueMs);
+    this.#mayGoOn = () => effects.mayGoOn?.() ?? true;
   }
 
   /**
@@ -240,11 +246,17 @@ export class Machine {
     return this.#wheel.idleUntilMs;
   }
 
-  /** Moves time on and runs every timer due by `nowMs`. */
+  /** Moves time on and runs every timer due by `nowMs`, as far as the budget goes. */
   advance(nowMs: number): void {
     if (nowMs <= this.#now) return;
+    this.#unseenMs = nowMs - this.#now;
     this.#now = nowMs;
-    this.#wheel.advance(nowMs, this.#onDue);
+    this.#wheel.advance(nowMs, this.#onDue, this.#mayGoOn);
+  }
+
+  /** How late timers run because the budget for probes is spent, ms. */
+  get behindMs(): number {
+    return Math.max(0, this.#now - this.#wheel.atMs - TICK_MS);
   }
 
   #grow(needed: number): void {
@@ -319,7 +331,8 @@ export class Machine {
     const { peers } = this;
     const { retries, retryIntervalMs } = this.#policy(handle);
     const late = this.#now - dueMs;
-    if (late > retryIntervalMs * LATE_SHARE) {
+    const blind = Math.min(late, this.#unseenMs);
+    if (blind > retryIntervalMs * LATE_SHARE) {
       // Blind time: answers may lie unread in the socket. The peer gets it back before anything is held against it.
       this.#giveBack(handle, late);
       if (peers.attempt[handle]! >= retries) {
@@ -328,6 +341,9 @@ export class Machine {
         this.#wheel.schedule(handle, this.#now + grace);
         return;
       }
+    } else if (late > retryIntervalMs * LATE_SHARE && peers.attempt[handle]! < retries) {
+      // Its turn came late, for want of budget: what is asked late may be answered late.
+      this.#giveBack(handle, late);
     }
     if (peers.attempt[handle]! === 1) this.counters.outcomes.silent(peers.site[handle]!);
     if (peers.attempt[handle]! < retries) this.#ask(handle);

@@ -6,7 +6,7 @@
  * Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", 1987, scheme 7.
  */
 
-/** Length of a tick, in ms. A timer never fires early and at most one tick late. */
+/** Length of a tick, in ms. A timer never fires early, and at most one tick late unless the wheel is held up. */
 export const TICK_MS = 5;
 
 const SLOT_BITS = 8;
@@ -19,6 +19,8 @@ const HORIZON = 2 ** (SLOT_BITS * LEVELS) - 1;
 
 /** Called for each timer that is due, with its handle and the time it was set for, ms. It may set and cancel any. */
 export type OnDue = (handle: number, dueMs: number) => void;
+
+const always = () => true;
 
 export class TimingWheel {
   #next: Int32Array;
@@ -75,15 +77,25 @@ export class TimingWheel {
     const above = this.#anyAbove();
     if (this.#used[0] === 0 && !above) return Number.POSITIVE_INFINITY;
     const turn = (this.#tick | SLOT_MASK) + 1;
-    let tick = this.#tick + 1;
+    // The present slot holds what an advance that was stopped has left.
+    let tick = this.#tick;
     while (tick < turn && this.#heads[this.#slot(0, tick)]! === NONE) tick++;
     // Behind the turn lie timers of this level already, and those that come down from above.
     return tick * TICK_MS;
   }
 
-  /** Moves time to `nowMs` and calls `onDue` for every timer due by then, tick by tick in order. */
-  advance(nowMs: number, onDue: OnDue): void {
+  /** The moment that the wheel has come to, ms. */
+  get atMs(): number {
+    return this.#tick * TICK_MS;
+  }
+
+  /**
+   * Moves time to `nowMs` and calls `onDue` for every timer due by then, tick by tick in order.
+   * @param mayGoOn asked before each timer; once it says no, the rest waits for the next call, and time with it
+   */
+  advance(nowMs: number, onDue: OnDue, mayGoOn: () => boolean = always): void {
     const target = Math.floor(nowMs / TICK_MS);
+    if (!this.#expire(onDue, mayGoOn)) return;
     while (this.#tick < target) {
       if (this.#used[0] === 0 && !this.#anyAbove()) {
         this.#tick = target;
@@ -91,12 +103,19 @@ export class TimingWheel {
       }
       this.#tick++;
       for (let level = 1; level < LEVELS && this.#slot(level - 1, this.#tick) === 0; level++) this.#cascade(level);
-      const bucket = this.#slot(0, this.#tick);
-      for (let handle = this.#heads[bucket]!; handle !== NONE; handle = this.#heads[bucket]!) {
-        this.#unlink(handle);
-        onDue(handle, this.#tick * TICK_MS);
-      }
+      if (!this.#expire(onDue, mayGoOn)) return;
     }
+  }
+
+  /** Runs the timers of the present tick. False if it was stopped. */
+  #expire(onDue: OnDue, mayGoOn: () => boolean): boolean {
+    const bucket = this.#slot(0, this.#tick);
+    for (let handle = this.#heads[bucket]!; handle !== NONE; handle = this.#heads[bucket]!) {
+      if (!mayGoOn()) return false;
+      this.#unlink(handle);
+      onDue(handle, this.#tick * TICK_MS);
+    }
+    return true;
   }
 
   #anyAbove(): boolean {

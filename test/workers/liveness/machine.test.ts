@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { Machine, SPREAD } from '../../../workers/liveness/machine.ts';
 import { State } from '../../../workers/liveness/peers.ts';
 import { Mode, type Policy } from '../../../workers/liveness/policy.ts';
+import { Pacer } from '../../../workers/pacer.ts';
 
 const POLICY: Policy = { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs: 1_000, retries: 3, jitterPercent: 0 };
 const STEP_MS = 5;
@@ -324,4 +325,67 @@ test('property: whatever happens, no verdict before last evidence + interval + r
       },
     ),
   );
+});
+
+describe('a budget for probes', () => {
+  /** Peers that answer after `rttMs` unless they are dead, probed under a budget. */
+  function paced(peers: number, perSecond: number, dead: ReadonlySet<number>, untilMs: number) {
+    const pacer = new Pacer(perSecond, 0);
+    const answers: { at: number; handle: number }[] = [];
+    const asked = new Map<number, number[]>();
+    const verdicts = new Map<number, number>();
+    let now = 0;
+    let behind = 0;
+    const machine = new Machine(0, peers, {
+      mayGoOn: () => pacer.open,
+      probe: (handle) => {
+        pacer.spend();
+        asked.set(handle, [...(asked.get(handle) ?? []), now]);
+        if (!dead.has(handle)) answers.push({ at: now + 100, handle });
+        return true;
+      },
+      verdict: (handle) => verdicts.set(handle, now),
+      recovered: () => {},
+    });
+    for (let handle = 0; handle < peers; handle++) machine.add(handle, POLICY, 0);
+    while (now < untilMs) {
+      now += STEP_MS;
+      while (answers[0] && answers[0].at <= now) machine.answered(answers.shift()!.handle, now);
+      pacer.fill(now);
+      machine.advance(now);
+      behind = Math.max(behind, machine.behindMs);
+    }
+    return { asked, verdicts, behind, machine };
+  }
+
+  test('is kept, and who waits longest is asked first', () => {
+    const { asked, behind } = paced(1_000, 50, new Set(), 25_000);
+    const sent = [...asked.values()].flat().sort((a, b) => a - b);
+    for (let at = 0; at < 25_000; at += 1_000)
+      assert(sent.filter((time) => time >= at && time < at + 1_000).length <= 52);
+    // All were due at 10 s: each is asked once before any is asked again.
+    assert.equal(asked.size, sent.length);
+    assert(behind > 10_000, `only ${behind} ms behind`);
+  });
+
+  test('that does not suffice makes nobody dead who lives, and finds who is dead', () => {
+    const dead = new Set([3, 500, 999]);
+    const { asked, verdicts } = paced(1_000, 60, dead, 120_000);
+    assert.deepEqual(
+      [...verdicts.keys()].sort((a, b) => a - b),
+      [...dead],
+    );
+    // Asked late, each still had its time to answer.
+    for (const handle of dead) {
+      const times = [...asked.get(handle)!.slice(-3), verdicts.get(handle)!];
+      times.slice(1).forEach((time, n) => {
+        assert(time - times[n]! >= 0.75 * POLICY.retryIntervalMs, `${time - times[n]!} ms after the probe before`);
+      });
+    }
+  });
+
+  test('that suffices delays nobody', () => {
+    const { behind } = paced(100, 10_000, new Set(), 30_000);
+    assert.equal(behind, 0);
+  });
 });

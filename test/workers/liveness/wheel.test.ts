@@ -70,3 +70,36 @@ test('growing keeps timers', () => {
   wheel.advance(100, (handle) => fired.push(handle));
   assert.deepEqual(fired, [1, 999]);
 });
+
+test('property: a wheel that is held up lets nothing be lost or overtake, and catches up', () => {
+  const timers = fc.array(fc.nat(20_000), { minLength: 1, maxLength: 100 });
+  fc.assert(
+    fc.property(timers, fc.array(fc.nat(10), { minLength: 1, maxLength: 50 }), (delays, allowances) => {
+      const wheel = new TimingWheel(0, delays.length);
+      delays.forEach((delay, handle) => {
+        wheel.schedule(handle, delay);
+      });
+      const fired: { handle: number; dueMs: number }[] = [];
+      let allowed = 0;
+      for (let now = 0, n = 0; fired.length < delays.length; now += 200, n++) {
+        assert(now < 20_000 + 200 * 300, 'the wheel does not catch up');
+        // Now and then a call that lets something through, so that it ends.
+        allowed = n % 3 === 0 ? 3 : allowances[n % allowances.length]!;
+        const before = fired.length;
+        const limit = allowed;
+        wheel.advance(
+          now,
+          (handle, dueMs) => fired.push({ handle, dueMs }),
+          () => allowed-- > 0,
+        );
+        assert(fired.length - before <= limit);
+        if (wheel.atMs < Math.floor(now / TICK_MS) * TICK_MS) assert(wheel.idleUntilMs <= now);
+      }
+      assert.equal(new Set(fired.map(({ handle }) => handle)).size, delays.length);
+      fired.forEach(({ handle, dueMs }, n) => {
+        assert(dueMs >= delays[handle]! && dueMs < delays[handle]! + 2 * TICK_MS);
+        if (n > 0) assert(dueMs >= fired[n - 1]!.dueMs);
+      });
+    }),
+  );
+});

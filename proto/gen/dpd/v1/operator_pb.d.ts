@@ -395,6 +395,13 @@ export declare type ShardCounters = Message<"dpd.v1.ShardCounters"> & {
    * @generated from field: uint32 verdicts_waiting = 35;
    */
   verdictsWaiting: number;
+
+  /**
+   * Gauge: how late probes are because the node's budget for probes is spent, in ms.
+   *
+   * @generated from field: uint32 behind_ms = 36;
+   */
+  behindMs: number;
 };
 
 /**
