@@ -193,13 +193,9 @@ export class ShardStore {
       `${this.#epoch}:${index}`,
       Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
     ]);
-    // A lost checkpoint is made good by the next one.
-    await runFenced(
-      this.#context.redis,
-      'write-checkpoint',
-      [lease, checkpoint],
-      [this.#epoch, '', Math.round(taken.unix), Math.floor(taken.redisUnix), final ? '1' : '0', ...rows],
-    );
+    // One that is lost must be missed: the next tells only of what changed since.
+    const args = [Math.round(taken.unix), Math.floor(taken.redisUnix), final ? '1' : '0', ...rows];
+    await this.#write('write-checkpoint', [lease, checkpoint], args);
   }
 
   /** What former owners left. Without any it is an empty one, of when the shard's lease was first taken. */

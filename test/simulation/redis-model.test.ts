@@ -39,7 +39,7 @@ const CALLS = fc.oneof(
   fc.tuple(epoch, fc.constantFrom('0', '1')).map(([e, final]) => ({
     name: 'write-checkpoint',
     keys: [K('lease'), K('checkpoint')],
-    args: [e, '', '17', '18', final, '1:0', 'rows'],
+    args: [e, '5/4', '17', '18', final, '1:0', 'rows'],
   })),
   fc.tuple(epoch, rows).map(([e, verdicts]) => ({
     name: 'append-verdicts',

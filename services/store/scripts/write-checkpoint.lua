@@ -1,5 +1,5 @@
 -- Writes chunks of the checkpoint and the time it was taken, by the owner's clock and by Redis's: it may arrive long after. Fenced.
--- KEYS: lease, checkpoint   ARGV: epoch, '', both as Unix ms, 1 if it is the owner's last, then for each chunk: number, rows
+-- KEYS: lease, checkpoint   ARGV: epoch, write, both as Unix ms, 1 if it is the owner's last, then for each chunk: number, rows
 -- Returns: 1.
 redis.call('HSET', KEYS[2], 'at', ARGV[3], 'taken', ARGV[4], 'final', ARGV[5])
 for at = 6, #ARGV, 2 do
