@@ -230,7 +230,7 @@ export class Shard {
       probesBlocked: blocked,
       verdicts,
       suspicionsBlinded: blinded,
-      behindMs: this.#machine.behindMs,
+      behindMs: Math.round(this.#machine.behindMs),
     };
   }
 
