@@ -6,9 +6,20 @@ import { evidence } from './evidence.ts';
 import type { Result } from './measure.ts';
 import { probe } from './probe.ts';
 import { register } from './register.ts';
+import { scale } from './scale.ts';
+import { takeover } from './takeover.ts';
+import { verdict } from './verdict.ts';
 import { wheel } from './wheel.ts';
 
-const BENCHMARKS: Readonly<Record<string, () => Promise<Result>>> = { wheel, probe, evidence, register };
+const BENCHMARKS: Readonly<Record<string, () => Promise<Result>>> = {
+  wheel,
+  probe,
+  evidence,
+  register: () => register(),
+  verdict,
+  takeover,
+  scale,
+};
 
 await runMain(async () => {
   const { values, positionals } = parseArgs({

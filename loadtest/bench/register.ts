@@ -4,16 +4,13 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { join } from 'node:path';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { ConnectShardRequestSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { Action, Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { shardOf } from '../../services/spi.ts';
-import { startEmbeddedRedis } from '../../services/store/embedded-redis.ts';
-import { connectRedis } from '../../services/store/redis.ts';
 import { type FleetShape, saOf } from '../spokes/fleet.ts';
 import { type Result, round, threadCpuMicros } from './measure.ts';
-import { RawStream, type Rig, withNode } from './rig.ts';
+import { RawStream, type Rig, withNode, withRedis } from './rig.ts';
 
 const SAS = 1_000_000;
 const SHARDS = 8;
@@ -30,7 +27,10 @@ export async function register(sas = SAS): Promise<Result> {
   const baseline = await floorMicros(batches[0]!);
   return withNode({ DPD_MAX_PEERS: String(sas) }, async (rig) => {
     const before = { cpuS: rig.node.cpuSeconds(), rss: rig.node.rssBytes() };
-    const wallS = await registerAll(rig, batches);
+    const started = performance.now();
+    const { streams } = await registerAll(rig, batches);
+    const wallS = (performance.now() - started) / 1_000;
+    for (const stream of streams) stream.close();
     const cpuMicros = ((rig.node.cpuSeconds() - before.cpuS) * 1e6) / sas;
     return {
       sas,
@@ -43,18 +43,18 @@ export async function register(sas = SAS): Promise<Result> {
   });
 }
 
+/** A policy that asks nobody while a benchmark lasts. */
+const QUIET = { mode: Mode.ON_IDLE, intervalMs: 3_600_000, retryIntervalMs: 2_000, retries: 5, jitterPercent: 10 };
+
 /** Upserts of a whole fleet, encoded, by shard. Nobody answers at their addresses. */
-export function encodeFleet(count: number, shards: number): Uint8Array[][] {
+export function encodeFleet(
+  count: number,
+  shards: number,
+  { policy: settings = QUIET, keys = true }: { policy?: typeof QUIET; keys?: boolean } = {},
+): Uint8Array[][] {
   const sockets = Array.from({ length: 128 }, (_, n) => ({ address: `127.${1 + (n >> 8)}.${n & 255}.1`, port: 9 }));
   const fleet: FleetShape = { count, shards, seed: 'register', sockets };
-  const policy = create(PolicySchema, {
-    mode: Mode.ON_IDLE,
-    intervalMs: 3_600_000,
-    retryIntervalMs: 2_000,
-    retries: 5,
-    jitterPercent: 10,
-    action: Action.FAILOVER,
-  });
+  const policy = create(PolicySchema, { ...settings, action: Action.FAILOVER });
   const byShard = Array.from({ length: shards }, () => [] as Uint8Array[]);
   const gathering = Array.from({ length: shards }, () => [] as ReturnType<typeof saOf>[]);
   const pack = (shard: number) => {
@@ -66,6 +66,7 @@ export function encodeFleet(count: number, shards: number): Uint8Array[][] {
   };
   for (let spoke = 0; spoke < count; spoke++) {
     const sa = saOf(fleet, spoke, 0, policy);
+    if (!keys) sa.keys = undefined;
     const shard = shardOf(sa.id!.responderSpi, shards);
     if (gathering[shard]!.push(sa) === BATCH) pack(shard);
   }
@@ -73,12 +74,38 @@ export function encodeFleet(count: number, shards: number): Uint8Array[][] {
   return byShard;
 }
 
-/** Registers all of it on one stream a shard. Returns how long it took, s. */
-export async function registerAll({ node }: Rig, byShard: readonly (readonly Uint8Array[])[]): Promise<number> {
-  const started = performance.now();
+/** A stream for each shard, each with its shard loaded. */
+export async function openAll({ node }: Rig, shards: number): Promise<RawStream[]> {
+  return Promise.all(
+    Array.from({ length: shards }, async (_, shard) => {
+      const stream = new RawStream(node.address);
+      const loaded = Promise.withResolvers<void>();
+      stream.onMessage((message) => {
+        if (message.case === 'inventory' && message.value.complete) loaded.resolve();
+      });
+      const hello = { headend: 'bench', shard, shards };
+      stream.send(
+        toBinary(
+          ConnectShardRequestSchema,
+          create(ConnectShardRequestSchema, { message: { case: 'hello', value: hello } }),
+        ),
+      );
+      await loaded.promise;
+      return stream;
+    }),
+  );
+}
+
+/** Registers all of it on one stream a shard. Returns the streams and the SAs' handles, by shard. */
+export async function registerAll(
+  rig: Rig,
+  byShard: readonly (readonly Uint8Array[])[],
+): Promise<{ streams: RawStream[]; handles: number[][] }> {
+  const streams = await openAll(rig, byShard.length);
+  const handles = byShard.map(() => [] as number[]);
   await Promise.all(
     byShard.map(async (batches, shard) => {
-      const stream = new RawStream(node.address);
+      const stream = streams[shard]!;
       const done = Promise.withResolvers<void>();
       let sent = 0;
       let acknowledged = 0;
@@ -86,29 +113,22 @@ export async function registerAll({ node }: Rig, byShard: readonly (readonly Uin
         while (sent < batches.length && sent - acknowledged < WINDOW) stream.send(batches[sent++]!);
       };
       stream.onMessage((message) => {
-        if (message.case === 'inventory' && message.value.complete) pump();
         if (message.case !== 'batchDone') return;
+        handles[shard]!.push(...message.value.handles);
         acknowledged++;
         if (acknowledged === batches.length) done.resolve();
         else pump();
       });
-      const hello = { headend: 'bench', shard, shards: byShard.length };
-      stream.send(
-        toBinary(
-          ConnectShardRequestSchema,
-          create(ConnectShardRequestSchema, { message: { case: 'hello', value: hello } }),
-        ),
-      );
+      pump();
       await done.promise;
-      stream.close();
     }),
   );
-  return (performance.now() - started) / 1_000;
+  return { streams, handles };
 }
 
 /** Decoding the messages and writing two fields an SA, us of this thread's CPU per SA. */
 async function floorMicros(batches: readonly Uint8Array[]): Promise<number> {
-  return withNodeRedis(async (redis) => {
+  return withRedis(async (redis) => {
     const messages = batches.slice(0, SAMPLE / BATCH);
     const [sa, keys] = [randomBytes(STORED.sa), randomBytes(STORED.keys)];
     const before = threadCpuMicros();
@@ -125,19 +145,4 @@ async function floorMicros(batches: readonly Uint8Array[]): Promise<number> {
     }
     return round((threadCpuMicros() - before) / field);
   });
-}
-
-async function withNodeRedis<T>(work: (redis: Awaited<ReturnType<typeof connectRedis>>) => Promise<T>): Promise<T> {
-  const { mkdtempSync, rmSync } = await import('node:fs');
-  const { tmpdir } = await import('node:os');
-  const directory = mkdtempSync(join(tmpdir(), 'dpd-bench-'));
-  const server = await startEmbeddedRedis(directory);
-  const redis = await connectRedis(server.url);
-  try {
-    return await work(redis);
-  } finally {
-    redis.disconnect();
-    await server.stop();
-    rmSync(directory, { recursive: true, force: true });
-  }
 }

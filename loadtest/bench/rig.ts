@@ -10,6 +10,8 @@ import {
   ConnectShardResponseSchema,
   HeadendService,
 } from '../../proto/gen/dpd/v1/headend_pb.js';
+import { startEmbeddedRedis } from '../../services/store/embedded-redis.ts';
+import { connectRedis, type RedisClient } from '../../services/store/redis.ts';
 import { NodeProcess } from '../node-process.ts';
 
 export type Rig = { readonly node: NodeProcess; readonly directory: string };
@@ -32,6 +34,20 @@ export async function withNode<T>(env: Record<string, string>, work: (rig: Rig) 
     return await work({ node, directory });
   } finally {
     await node?.stop();
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/** Runs `work` beside a fresh Redis, which is stopped afterwards. */
+export async function withRedis<T>(work: (redis: RedisClient, url: string) => Promise<T>): Promise<T> {
+  const directory = mkdtempSync(join(tmpdir(), 'dpd-bench-'));
+  const server = await startEmbeddedRedis(directory);
+  const redis = await connectRedis(server.url);
+  try {
+    return await work(redis, server.url);
+  } finally {
+    redis.disconnect();
+    await server.stop();
     rmSync(directory, { recursive: true, force: true });
   }
 }

@@ -22,7 +22,7 @@ export function shardKeys({ headend, shard }: ShardId) {
     sas: `${tag}:sas`,
     /** Hash: SPI pair to sealed SaKeys. */
     keys: `${tag}:keys`,
-    /** Hash: epoch and chunk number to rows; and of the last write: at, stored (Unix ms), final (see the script). */
+    /** Hash: epoch and chunk number to rows; and of the last write: at, taken (Unix ms), final (see the script). */
     checkpoint: `${tag}:checkpoint`,
     /** Stream: the verdict log. */
     verdicts: `${tag}:verdicts`,
