@@ -18,7 +18,7 @@ const FLAGS = ['--expose-gc', '--min-semi-space-size=64', '--max-semi-space-size
  * Bytes an operation at most. No object: what there is are numbers with a fraction, 12 bytes each, where V8 does not inline
  * a call that takes or returns one; an object a peer, or a closure, would be more.
  */
-const LIMITS: Readonly<Record<string, number>> = { evidence: 2, timer: 32, probe: 130, verdict: 130, wire: 4 };
+const LIMITS: Readonly<Record<string, number>> = { evidence: 1, timer: 32, probe: 130, verdict: 130, wire: 1 };
 
 test('evidence, timers, probes and verdicts leave no objects behind', () => {
   const script = new URL('./allocations.ts', import.meta.url).pathname;
