@@ -19,6 +19,7 @@ const SECONDS = Number(__ENV.SECONDS || { streams: 60, soak: 3_600, spike: 60 }[
 const POLICY = { mode: 'MODE_ON_IDLE', intervalMs: 5_000, retryIntervalMs: 1_000, retries: 3, action: 'ACTION_CLEAR' };
 const DETECTION_MS = 8_000;
 const EVIDENCE_MS = 1_000;
+const WATCH_AFTER_S = 5;
 
 const registerMs = new Trend('register_ms', true);
 const verdictMs = new Trend('verdict_latency_ms', true);
@@ -51,6 +52,8 @@ export const options = {
       executor: 'per-vu-iterations',
       vus: WATCHERS,
       iterations: 1,
+      // A headend that nobody has heard of cannot be watched.
+      startTime: `${WATCH_AFTER_S}s`,
       maxDuration: `${SECONDS + 60}s`,
       exec: 'watcher',
     },
@@ -136,8 +139,15 @@ export function watcher() {
   stream.on('data', ({ verdicts: given }) => {
     for (const { history } of given || []) watchMs.add(Date.now() - Number(history.earliestUnixMs));
   });
-  stream.on('error', () => {});
+  let closing = false;
+  stream.on('error', () => !closing && streamErrors.add(1));
   stream.write({ headend: `k6-headends-${exec.scenario.iterationInTest}`, resumeToken: 'now' });
   stream.end();
-  setTimeout(() => client.close(), SECONDS * 1_000);
+  setTimeout(
+    () => {
+      closing = true;
+      client.close();
+    },
+    (SECONDS - WATCH_AFTER_S) * 1_000,
+  );
 }

@@ -57,7 +57,8 @@ class HeadendStream implements ShardStream {
     const call = this.#call;
     call.on('cancelled', () => call.destroy());
     const hello = setTimeout(() => this.#fail(status.DEADLINE_EXCEEDED, `no hello within ${HELLO_MS} ms`), HELLO_MS);
-    const requests = call[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+    // Destroyed at the end of the requests, as an iterator does by itself, the call could not be given its status.
+    const requests = call.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
     try {
       for (;;) {
         const next = await this.#orFailure(requests.next());

@@ -299,3 +299,19 @@ describe('unary calls', () => {
     await assert.rejects(watch({ headend: 'never-seen' }), { code: status.NOT_FOUND });
   });
 });
+
+test('a headend that has said all it had to say gets its status', async () => {
+  const stream = rig.client.duplex(HeadendService.method.connectShard);
+  const ended = Promise.withResolvers<number>();
+  stream.on('status', ({ code }) => ended.resolve(code));
+  stream.on('error', () => {});
+  stream.on('data', ({ message }: ConnectShardResponse) => {
+    if (message.case === 'inventory' && message.value.complete) stream.end();
+  });
+  stream.write(
+    create(ConnectShardRequestSchema, { message: { case: 'hello', value: { headend: 'ends', shard: 0, shards: 1 } } }),
+  );
+  const timer = setTimeout(() => ended.reject(new Error('no status within 5 s')), 5_000);
+  assert.equal(await ended.promise, status.OK);
+  clearTimeout(timer);
+});

@@ -69,7 +69,7 @@ export class SimStream {
       emit: (event: string, error: { details?: string }) => {
         if (event === 'error') this.#down(() => this.#close(() => this.client.emit('error', new Error(error.details))));
       },
-      [Symbol.asyncIterator]: () => ({ next: () => this.#next() }),
+      iterator: () => ({ next: () => this.#next() }),
     };
     this.client.once('cancelled', () => {
       call.cancelled = true;
