@@ -210,7 +210,7 @@ class HeadendStream implements ShardStream {
     for (let n = 0; n === 0 || n < handles.length; n += INVENTORY_BATCH) {
       const batch = handles.slice(n, n + INVENTORY_BATCH);
       const statuses = await host.statuses(batch);
-      const ids = batch.map((handle) => host.records.get(handle)!.id!);
+      const ids = batch.map((handle) => host.records.id(handle));
       this.#write({
         case: 'inventory',
         value: {

@@ -36,6 +36,12 @@ export class ShardRecords {
     return wordsHex(this.#words(handle));
   }
 
+  /** SPI pair of a handle in use. */
+  id(handle: number): SpiPair {
+    const [i0, i1, r0, r1] = this.#words(handle);
+    return { initiatorSpi: (BigInt(i0) << 32n) | BigInt(i1), responderSpi: (BigInt(r0) << 32n) | BigInt(r1) };
+  }
+
   /** The SA's message without keys as it is stored. */
   encoded(handle: number): Uint8Array | undefined {
     const number = this.#encoded[handle] ?? 0;

@@ -66,7 +66,13 @@ export function plan(pursuit: Pursuit, now: Situation, limits: FailoverLimits, n
   const attemptMs = nowUnix - pursuit.attemptUnix;
   if (!acknowledged) {
     if (late) return { kind: 'giveUp', reason: 'not acknowledged' };
-    return { kind: 'wait', dueUnix: nowUnix + LOOK_MS, deliver: attemptMs >= DELIVER_AGAIN_MS };
+    // An acknowledgement makes it due at once: until the next delivery there is nothing to see.
+    const nextUnix = Math.min(pursuit.attemptUnix + DELIVER_AGAIN_MS, pursuit.beganUnix + limits.deadlineMs + 1);
+    return {
+      kind: 'wait',
+      dueUnix: Math.max(nowUnix + LOOK_MS, nextUnix),
+      deliver: attemptMs >= DELIVER_AGAIN_MS,
+    };
   }
   switch (acknowledged.outcome) {
     case 'CLEARED':

@@ -11,7 +11,7 @@ import type { Logger } from '../log.ts';
 import { shardOf, spiFromHex } from '../spi.ts';
 import type { Bus } from '../store/bus.ts';
 import { knownDead } from '../store/dead-endpoints.ts';
-import { FailoverStore, type StoredFailover } from '../store/failover-store.ts';
+import { FailoverStore, type FailoverWait, type StoredFailover } from '../store/failover-store.ts';
 import type { ShardId } from '../store/keys.ts';
 import type { RedisClient } from '../store/redis.ts';
 import { redisNow } from '../store/shard-store.ts';
@@ -64,14 +64,19 @@ export class Pursuer {
         clock.wall(),
       );
       let deliver = false;
+      const waits: FailoverWait[] = [];
       for (const [n, failover] of due.entries())
-        deliver = (await this.#step(store, id, shards, failover, verdicts[n]!, isDead, now())) || deliver;
+        deliver = (await this.#step(store, id, shards, failover, verdicts[n]!, isDead, now(), waits)) || deliver;
+      await store.wait(waits);
       if (deliver) this.#context.bus.say({ word: 'look', ...id });
     }
     return 0;
   }
 
-  /** Returns true if the shard's owner has something to deliver. */
+  /**
+   * Returns true if the shard's owner has something to deliver.
+   * @param waits where a failover is noted that has nothing to do yet
+   */
   async #step(
     store: FailoverStore,
     id: ShardId,
@@ -80,6 +85,7 @@ export class Pursuer {
     verdict: Verdict,
     isDead: Awaited<ReturnType<typeof knownDead>>,
     now: number,
+    waits: FailoverWait[],
   ): Promise<boolean> {
     const { log, limits } = this.#context;
     const pursuit = stored
@@ -108,7 +114,12 @@ export class Pursuer {
     };
     switch (step.kind) {
       case 'wait':
-        await store.wait(verdictId, JSON.stringify(pursuit), step.dueUnix);
+        waits.push({
+          id: verdictId,
+          pursuit: JSON.stringify(pursuit),
+          dueUnix: step.dueUnix,
+          acknowledged: ack !== undefined,
+        });
         return step.deliver;
       case 'done':
         await settle();

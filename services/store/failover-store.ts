@@ -27,6 +27,15 @@ export type DeadLetter = {
   readonly verdict: string;
 };
 
+/** A failover that waits. */
+export type FailoverWait = {
+  readonly id: string;
+  /** Pursuit as JSON. */
+  readonly pursuit: string;
+  readonly dueUnix: number;
+  readonly acknowledged: boolean;
+};
+
 export class FailoverStore {
   readonly #redis: RedisClient;
   readonly #keys: ReturnType<typeof shardKeys>;
@@ -67,10 +76,20 @@ export class FailoverStore {
     return score === undefined ? undefined : Number(score);
   }
 
-  /** Notes where a failover stands and when to look again. */
-  async wait(id: string, pursuit: string, dueUnix: number): Promise<void> {
-    await this.#redis.hset(this.#keys.pursuits, id, pursuit);
-    await this.#redis.zadd(this.#keys.due, 'XX', dueUnix, id);
+  /**
+   * Notes where failovers stand and when to look again: those not acknowledged yet at once if their acknowledgement comes
+   * meanwhile.
+   */
+  async wait(waits: readonly FailoverWait[]): Promise<void> {
+    if (waits.length === 0) return;
+    const { pursuits, due, acks } = this.#keys;
+    await this.#redis.hset(pursuits, Object.fromEntries(waits.map(({ id, pursuit }) => [id, pursuit])));
+    await this.#redis.zadd(due, 'XX', ...waits.flatMap(({ id, dueUnix }) => [dueUnix, id]));
+    const unacknowledged = waits.filter(({ acknowledged }) => !acknowledged).map(({ id }) => id);
+    if (unacknowledged.length === 0) return;
+    const found = await this.#redis.hmget(acks, ...unacknowledged);
+    const overtaken = unacknowledged.filter((_, n) => found[n] !== null);
+    if (overtaken.length > 0) await this.#redis.zadd(due, 'XX', ...overtaken.flatMap((id) => [0, id]));
   }
 
   /** Begins another attempt. False if somebody else did, or it has ended. */

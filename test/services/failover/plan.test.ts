@@ -21,7 +21,7 @@ describe('waiting for the acknowledgement', () => {
     const pursuit = begin(NOW, 1);
     assert.deepEqual(plan(pursuit, SITUATION, LIMITS, NOW + 500), {
       kind: 'wait',
-      dueUnix: NOW + 1_500,
+      dueUnix: NOW + 10_000,
       deliver: false,
     });
     const later = plan(pursuit, SITUATION, LIMITS, NOW + 11_000);
