@@ -18,7 +18,7 @@ export const ADOPT_ATTENDED_MS = 600_000;
 /** Verdicts kept in a shard's log, roughly. */
 export const VERDICT_LOG_LENGTH = 100_000;
 /** SAs read from Redis at a time. */
-const PAGE = 2_000;
+const PAGE = 500;
 
 /** An SA as stored: encoded without keys, and the keys encoded, open. */
 export type StoredSa = { readonly spi: string; readonly sa: Buffer; readonly keys: Buffer | undefined };
