@@ -6,7 +6,7 @@ import type { ShardStore } from '../store/shard-store.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
 import type { ShardTaskHandle } from './shard-thread.ts';
 
-type CheckpointStore = Pick<ShardStore, 'writeCheckpoint' | 'dropFormerCheckpoints'>;
+type CheckpointStore = Pick<ShardStore, 'writeCheckpoint'>;
 
 export class CheckpointKeeper {
   readonly #store: CheckpointStore;
@@ -18,8 +18,10 @@ export class CheckpointKeeper {
   #pending = new Map<number, Uint8Array>();
   /** Up to when all is told, ms on the clock. */
   #asOfMs: number | undefined;
-  /** Chunks of former owners may stand beside ours. */
+  /** Chunks of former owners, or of a thread that died, may stand beside ours: their handles were others. */
   #former = true;
+  /** What is pending is all there is, and may replace them. */
+  #whole = false;
   /** What the thread counts as told may not have arrived here. */
   #incomplete = false;
   /** The thread has had its last word. */
@@ -34,7 +36,7 @@ export class CheckpointKeeper {
   /** This thread knows all SAs now. */
   watch(task: ShardTaskHandle): void {
     this.#task = task;
-    this.#incomplete = true;
+    this.startAnew();
   }
 
   /** The thread died: what it told last is all there is. */
@@ -47,7 +49,7 @@ export class CheckpointKeeper {
     if (!this.#task) return;
     const type = this.#incomplete ? 'wholeCheckpoint' : 'checkpoint';
     this.#incomplete = true;
-    this.#keep(await this.#task.ask(type));
+    this.#keep(await this.#task.ask(type), type === 'wholeCheckpoint');
     this.#incomplete = false;
   }
 
@@ -56,19 +58,21 @@ export class CheckpointKeeper {
     const last = await task.stop();
     if (!last || this.#task !== task) return;
     this.#task = undefined;
-    this.#keep(last);
+    this.#keep(last, true);
     this.#final = true;
   }
 
-  /** Redis lost what it had: the next collection is whole. */
+  /** What Redis has counts for nothing: the next collection is whole. */
   startAnew(): void {
     this.#incomplete = true;
     this.#former = true;
+    this.#whole = false;
   }
 
   /** Writes what is kept; what does not arrive stays kept. Rejects as the store does. */
   async write(): Promise<void> {
-    if (this.#asOfMs === undefined) return;
+    // A part of it beside what counts for nothing would pass for newer than it is.
+    if (this.#asOfMs === undefined || (this.#former && !this.#whole)) return;
     const chunks = this.#pending;
     this.#pending = new Map();
     const taken = {
@@ -77,8 +81,7 @@ export class CheckpointKeeper {
     };
     try {
       const rows = Array.from(chunks, ([index, bytes]) => ({ index, bytes }));
-      await this.#store.writeCheckpoint(rows, taken, this.#final);
-      if (this.#former) await this.#store.dropFormerCheckpoints();
+      await this.#store.writeCheckpoint(rows, taken, { whole: this.#former, final: this.#final });
       this.#former = false;
     } catch (error) {
       this.#pending = new Map([...chunks, ...this.#pending]);
@@ -86,8 +89,9 @@ export class CheckpointKeeper {
     }
   }
 
-  #keep({ chunks, asOfMs }: CheckpointPart): void {
+  #keep({ chunks, asOfMs }: CheckpointPart, whole: boolean): void {
     this.#asOfMs = asOfMs;
+    this.#whole ||= whole;
     for (const { index, bytes } of chunks) this.#pending.set(index, bytes);
   }
 }

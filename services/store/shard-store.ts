@@ -179,14 +179,15 @@ export class ShardStore {
   }
 
   /**
-   * Writes chunks of the checkpoint. They stand beside those of former owners, whose handles were others.
+   * Writes chunks of the checkpoint.
    * @param taken up to when all is told, by the owner's clock, and by Redis's at the earliest, Unix ms
+   * @param whole they are all there is; otherwise they stand beside those written before, of former owners too
    * @param final this owner has stopped: nothing changes any more
    */
   async writeCheckpoint(
     chunks: readonly CheckpointChunk[],
     taken: { readonly unix: number; readonly redisUnix: number },
-    final: boolean,
+    { whole, final }: { readonly whole: boolean; readonly final: boolean },
   ): Promise<void> {
     const { lease, checkpoint } = this.#keys;
     const rows = chunks.flatMap(({ index, bytes }) => [
@@ -194,7 +195,7 @@ export class ShardStore {
       Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
     ]);
     // One that is lost must be missed: the next tells only of what changed since.
-    const args = [Math.round(taken.unix), Math.floor(taken.redisUnix), final ? '1' : '0', ...rows];
+    const args = [Math.round(taken.unix), Math.floor(taken.redisUnix), final ? '1' : '0', whole ? '1' : '0', ...rows];
     await this.#write('write-checkpoint', [lease, checkpoint], args);
   }
 
@@ -223,15 +224,6 @@ export class ShardStore {
       final,
       rows: new Map(Array.from(rows, ([spi, { row }]) => [spi, row])),
     };
-  }
-
-  /** Forgets the chunks of former owners, once this one has written all of its own. */
-  async dropFormerCheckpoints(): Promise<void> {
-    const fields = await this.#context.redis.hkeys(this.#keys.checkpoint);
-    const former = fields.filter(
-      (field) => !['at', 'taken', 'final'].includes(field) && !field.startsWith(`${this.#epoch}:`),
-    );
-    if (former.length > 0) await this.#context.redis.hdel(this.#keys.checkpoint, ...former);
   }
 
   /**

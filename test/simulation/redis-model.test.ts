@@ -36,10 +36,10 @@ const CALLS = fc.oneof(
     keys: [K('lease'), K('sas'), K('keys'), K('dead')],
     args: [e, '1/0', String(sas.length), String(keys.length), ...flat(sas), ...flat(keys), ...removed],
   })),
-  fc.tuple(epoch, fc.constantFrom('0', '1')).map(([e, final]) => ({
+  fc.tuple(epoch, fc.constantFrom('0', '1'), fc.constantFrom('0', '1'), id).map(([e, final, whole, chunk]) => ({
     name: 'write-checkpoint',
     keys: [K('lease'), K('checkpoint')],
-    args: [e, '5/4', '17', '18', final, '1:0', 'rows'],
+    args: [e, '5/4', '17', '18', final, whole, chunk, 'rows'],
   })),
   fc.tuple(epoch, rows).map(([e, verdicts]) => ({
     name: 'append-verdicts',

@@ -194,7 +194,8 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     for (const spi of rest.slice(removedFrom)) for (const key of [sas!, keys!, dead!]) db.hdel(key, String(spi));
     return 1;
   },
-  'write-checkpoint'(db, [, checkpoint], [, , at, taken, final, ...chunks]) {
+  'write-checkpoint'(db, [, checkpoint], [, , at, taken, final, whole, ...chunks]) {
+    if (String(whole) === '1') for (const field of [...db.hash(checkpoint!).keys()]) db.hdel(checkpoint!, field);
     db.hset(checkpoint!, 'at', at!);
     db.hset(checkpoint!, 'taken', taken!);
     db.hset(checkpoint!, 'final', final!);

@@ -9,7 +9,7 @@ const UNIX = 1_800_000_000_000;
 /** Redis's clock is this far ahead. */
 const AHEAD_MS = 77;
 
-type Written = { chunks: readonly CheckpointChunk[]; unix: number; redisUnix: number; final: boolean };
+type Written = { chunks: readonly CheckpointChunk[]; unix: number; redisUnix: number; final: boolean; whole: boolean };
 
 /** A keeper on a clock that stands at `now`, and a store that keeps what is written unless it is `down`. */
 function setUp() {
@@ -17,11 +17,10 @@ function setUp() {
   const surroundings = { now: 0, down: false, written };
   const keeper = new CheckpointKeeper(
     {
-      writeCheckpoint: async (chunks, taken, final) => {
+      writeCheckpoint: async (chunks, taken, kind) => {
         if (surroundings.down) throw new Error('Redis is away');
-        written.push({ chunks, ...taken, final });
+        written.push({ chunks, ...taken, ...kind });
       },
-      dropFormerCheckpoints: async () => {},
     },
     { now: () => surroundings.now, wall: () => UNIX + surroundings.now } as Clock,
     { redisTime: (at) => UNIX + AHEAD_MS + at },
@@ -90,6 +89,39 @@ describe('a checkpoint on its way', () => {
     await keeper.write();
     assert.deepEqual(written.map(indices), [[3]]);
     assert.equal(written[0]!.unix, UNIX);
+  });
+
+  test('of a new thread, whose handles are others, leaves no chunk of the one before', async () => {
+    const { keeper, thread, written } = setUp();
+    keeper.watch(thread([[0, 1, 2], [1]]));
+    await keeper.collect();
+    await keeper.write();
+    await keeper.collect();
+    await keeper.write();
+    keeper.died();
+    keeper.watch(thread([[0]]));
+    await keeper.collect();
+    await keeper.write();
+    assert.deepEqual(
+      written.map((write) => [indices(write), write.whole]),
+      [
+        [[0, 1, 2], true],
+        [[1], false],
+        [[0], true],
+      ],
+    );
+  });
+
+  test('that Redis lost is not written in parts', async () => {
+    const { keeper, thread, written } = setUp();
+    const stalled = thread([[0, 1]]);
+    keeper.watch(stalled);
+    await keeper.collect();
+    await keeper.write();
+    keeper.startAnew();
+    await keeper.collectLast(stalled);
+    await keeper.write();
+    assert.equal(written.length, 1);
   });
 
   test('is final with the last word of the thread, and only then', async () => {
