@@ -6,6 +6,7 @@ import { ConnectShardRequestSchema } from '../../../proto/gen/dpd/v1/headend_pb.
 import { type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { ByteStore, LONGEST } from '../../../services/concentrator/byte-store.ts';
 import { upsertBytes } from '../../../services/concentrator/upsert-bytes.ts';
+import { checkSizes } from '../../../services/concentrator/validate.ts';
 
 function request(sas: Sa[]): Uint8Array {
   return toBinary(
@@ -66,6 +67,13 @@ describe('an upsert', () => {
     const keys = fromBinary(SaKeysSchema, cut!.keys!);
     assert.deepEqual([...keys.skEi, ...keys.skEr], [0xe1, 0xe1, 0xe2, 0xe2]);
   });
+});
+
+test('an SA that does not fit the store is refused by name', () => {
+  assert.deepEqual(checkSizes([10, LONGEST]), []);
+  assert.deepEqual(checkSizes([10, LONGEST + 1]), [
+    { field: 'upsert.sas[1]', description: `${LONGEST + 1} bytes without keys, at most ${LONGEST}` },
+  ]);
 });
 
 test('property: a byte store gives back what was put, whatever else is put and dropped', () => {
