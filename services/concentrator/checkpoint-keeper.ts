@@ -24,6 +24,7 @@ export class CheckpointKeeper {
   #whole = false;
   /** What the thread counts as told may not have arrived here. */
   #incomplete = false;
+  #writing: Promise<void> = Promise.resolve();
   /** The thread has had its last word. */
   #final = false;
 
@@ -69,8 +70,17 @@ export class CheckpointKeeper {
     this.#whole = false;
   }
 
-  /** Writes what is kept; what does not arrive stays kept. Rejects as the store does. */
-  async write(): Promise<void> {
+  /** Writes what is kept, one after the other; what does not arrive stays kept. Rejects as the store does. */
+  write(): Promise<void> {
+    const before = this.#writing;
+    this.#writing = (async () => {
+      await before.catch(() => {});
+      await this.#write();
+    })();
+    return this.#writing;
+  }
+
+  async #write(): Promise<void> {
     // A part of it beside what counts for nothing would pass for newer than it is.
     if (this.#asOfMs === undefined || (this.#former && !this.#whole)) return;
     const chunks = this.#pending;

@@ -112,6 +112,21 @@ describe('a checkpoint on its way', () => {
     );
   });
 
+  test('is written once, however often that is asked for while Redis is slow', async () => {
+    const { keeper, thread, written } = setUp();
+    keeper.watch(thread([[0, 1]]));
+    await keeper.collect();
+    // The thread dies before the first write is answered: the second must not replace it by nothing.
+    await Promise.all([keeper.write(), keeper.write()]);
+    assert.deepEqual(
+      written.map((write) => [indices(write), write.whole]),
+      [
+        [[0, 1], true],
+        [[], false],
+      ],
+    );
+  });
+
   test('that Redis lost is not written in parts', async () => {
     const { keeper, thread, written } = setUp();
     const stalled = thread([[0, 1]]);
