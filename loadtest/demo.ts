@@ -17,10 +17,11 @@ import { plaintext } from '../services/grpc/credentials.ts';
 import { createLogger } from '../services/log.ts';
 import { flag, integer, readSettings, runMain, SettingsError } from '../services/settings.ts';
 import { SUITES } from '../workers/ike/algorithms.ts';
+import { round } from './bench/measure.ts';
 import { DemoCluster } from './demo-cluster.ts';
 import { Display } from './demo-display.ts';
 import { Ledger } from './demo-ledger.ts';
-import { type FleetShape, LIVES, saOf } from './spokes/fleet.ts';
+import { type FleetShape, LIVES, saOf, suiteNamed } from './spokes/fleet.ts';
 import type { FromSpokes, ToSpokes } from './spokes/protocol.ts';
 
 const SETTINGS = {
@@ -256,17 +257,13 @@ function pick(count: number, kill: number): number[] {
 
 type SpokesCost = Extract<FromSpokes, { type: 'cost' }>;
 
-function round(value: number): number {
-  return Math.round(value * 100) / 100;
-}
-
 /** Index of the suite, or undefined for all of them. */
 function parseSuite(name: string): number | undefined {
   if (name === 'mixed') return undefined;
+  const suite = suiteNamed(name);
+  if (suite >= 0) return suite;
   const names = [...new Set(SUITES.map(({ cipher }) => cipher))];
-  if (!names.includes(name)) throw new SettingsError(`must be mixed or one of ${names.join(', ')}`);
-  // The strongest of its name: the longest integrity check value.
-  return SUITES.findLastIndex(({ cipher }) => cipher === name);
+  throw new SettingsError(`must be mixed or one of ${names.join(', ')}`);
 }
 
 /** Sums of the shards' counters. */

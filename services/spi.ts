@@ -12,6 +12,11 @@ export function spiWords({ initiatorSpi, responderSpi }: SpiPair): SpiWords {
   return [high(initiatorSpi), low(initiatorSpi), high(responderSpi), low(responderSpi)];
 }
 
+/** The pair from its words. */
+export function spiPair([i0, i1, r0, r1]: SpiWords): { initiatorSpi: bigint; responderSpi: bigint } {
+  return { initiatorSpi: (BigInt(i0) << 32n) | BigInt(i1), responderSpi: (BigInt(r0) << 32n) | BigInt(r1) };
+}
+
 /** The pair as 32 hex digits. */
 export function spiHex({ initiatorSpi, responderSpi }: SpiPair): string {
   return hex64(initiatorSpi) + hex64(responderSpi);

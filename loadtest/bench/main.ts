@@ -15,7 +15,7 @@ const BENCHMARKS: Readonly<Record<string, () => Promise<Result>>> = {
   wheel,
   probe,
   evidence,
-  register: () => register(),
+  register,
   verdict,
   takeover,
   scale,

@@ -12,13 +12,12 @@ import { create } from '@bufbuild/protobuf';
 import { Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { toShardSa } from '../../services/concentrator/shard-sa.ts';
 import { readCanary } from '../../workers/canary.ts';
-import { SUITES } from '../../workers/ike/algorithms.ts';
 import { SPREAD } from '../../workers/liveness/machine.ts';
 import { ProbeSocket } from '../../workers/probe-socket.ts';
 import { pooledRandom } from '../../workers/random.ts';
 import { Shard } from '../../workers/shard.ts';
 import { bindUdp } from '../../workers/udp.ts';
-import { type FleetShape, saOf } from '../spokes/fleet.ts';
+import { type FleetShape, saOf, suiteNamed } from '../spokes/fleet.ts';
 import type { FromSpokes, ToSpokes } from '../spokes/protocol.ts';
 import { type Result, round, threadCpuMicros } from './measure.ts';
 
@@ -27,7 +26,7 @@ const SPOKES = 10_000;
 const INTERVAL_MS = 1_000;
 const RUN_MS = 5_000;
 const WARM_MS = 3_000;
-const GCM_256 = SUITES.findIndex(({ cipher, icvLength }) => cipher === 'aes-256-gcm' && icvLength === 16);
+const GCM_256 = suiteNamed('aes-256-gcm');
 
 export async function probe(): Promise<Result> {
   const floor = await floorMicros();

@@ -4,13 +4,14 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { create, fromBinary } from '@bufbuild/protobuf';
 import { ConnectShardRequestSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { Action, Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { shardOf } from '../../services/spi.ts';
+import type { NodeProcess } from '../node-process.ts';
 import { type FleetShape, saOf } from '../spokes/fleet.ts';
 import { type Result, round, threadCpuMicros } from './measure.ts';
-import { RawStream, type Rig, withNode, withRedis } from './rig.ts';
+import { encodeRequest, RawStream, withNode, withRedis } from './rig.ts';
 
 const SAS = 1_000_000;
 const SHARDS = 8;
@@ -22,21 +23,21 @@ const STORED = { sa: 130, keys: 110 };
 /** SAs that the floor is measured with. */
 const SAMPLE = 50_000;
 
-export async function register(sas = SAS): Promise<Result> {
-  const batches = encodeFleet(sas, SHARDS);
+export async function register(): Promise<Result> {
+  const batches = encodeFleet(SAS, SHARDS);
   const baseline = await floorMicros(batches[0]!);
-  return withNode({ DPD_MAX_PEERS: String(sas) }, async (rig) => {
-    const before = { cpuS: rig.node.cpuSeconds(), rss: rig.node.rssBytes() };
+  return withNode({ DPD_MAX_PEERS: String(SAS) }, async (node) => {
+    const before = { cpuS: node.cpuSeconds(), rss: node.rssBytes() };
     const started = performance.now();
-    const { streams } = await registerAll(rig, batches);
+    const { streams } = await registerAll(node, batches);
     const wallS = (performance.now() - started) / 1_000;
     for (const stream of streams) stream.close();
-    const cpuMicros = ((rig.node.cpuSeconds() - before.cpuS) * 1e6) / sas;
+    const cpuMicros = ((node.cpuSeconds() - before.cpuS) * 1e6) / SAS;
     return {
-      sas,
+      sas: SAS,
       wall_s: round(wallS),
       cpu_us_per_sa: round(cpuMicros),
-      rss_bytes_per_sa: Math.round((rig.node.rssBytes() - before.rss) / sas),
+      rss_bytes_per_sa: Math.round((node.rssBytes() - before.rss) / SAS),
       baseline,
       ratio: round(cpuMicros / baseline),
     };
@@ -59,9 +60,7 @@ export function encodeFleet(
   const gathering = Array.from({ length: shards }, () => [] as ReturnType<typeof saOf>[]);
   const pack = (shard: number) => {
     const value = { batchId: BigInt(byShard[shard]!.length + 1), sas: gathering[shard]! };
-    byShard[shard]!.push(
-      toBinary(ConnectShardRequestSchema, create(ConnectShardRequestSchema, { message: { case: 'upsert', value } })),
-    );
+    byShard[shard]!.push(encodeRequest({ case: 'upsert', value }));
     gathering[shard] = [];
   };
   for (let spoke = 0; spoke < count; spoke++) {
@@ -75,7 +74,7 @@ export function encodeFleet(
 }
 
 /** A stream for each shard, each with its shard loaded. */
-export async function openAll({ node }: Rig, shards: number): Promise<RawStream[]> {
+export async function openAll(node: NodeProcess, shards: number): Promise<RawStream[]> {
   return Promise.all(
     Array.from({ length: shards }, async (_, shard) => {
       const stream = new RawStream(node.address);
@@ -83,13 +82,7 @@ export async function openAll({ node }: Rig, shards: number): Promise<RawStream[
       stream.onMessage((message) => {
         if (message.case === 'inventory' && message.value.complete) loaded.resolve();
       });
-      const hello = { headend: 'bench', shard, shards };
-      stream.send(
-        toBinary(
-          ConnectShardRequestSchema,
-          create(ConnectShardRequestSchema, { message: { case: 'hello', value: hello } }),
-        ),
-      );
+      stream.tell({ case: 'hello', value: { headend: 'bench', shard, shards } });
       await loaded.promise;
       return stream;
     }),
@@ -98,10 +91,10 @@ export async function openAll({ node }: Rig, shards: number): Promise<RawStream[
 
 /** Registers all of it on one stream a shard. Returns the streams and the SAs' handles, by shard. */
 export async function registerAll(
-  rig: Rig,
+  node: NodeProcess,
   byShard: readonly (readonly Uint8Array[])[],
 ): Promise<{ streams: RawStream[]; handles: number[][] }> {
-  const streams = await openAll(rig, byShard.length);
+  const streams = await openAll(node, byShard.length);
   const handles = byShard.map(() => [] as number[]);
   await Promise.all(
     byShard.map(async (batches, shard) => {

@@ -3,9 +3,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fromBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import { Client, type ClientDuplexStream, credentials } from '@grpc/grpc-js';
 import {
+  ConnectShardRequestSchema,
   type ConnectShardResponse,
   ConnectShardResponseSchema,
   HeadendService,
@@ -14,12 +15,10 @@ import { startEmbeddedRedis } from '../../services/store/embedded-redis.ts';
 import { connectRedis, type RedisClient } from '../../services/store/redis.ts';
 import { NodeProcess } from '../node-process.ts';
 
-export type Rig = { readonly node: NodeProcess; readonly directory: string };
-
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 
 /** Runs `work` beside a fresh node, which is stopped afterwards. */
-export async function withNode<T>(env: Record<string, string>, work: (rig: Rig) => Promise<T>): Promise<T> {
+export async function withNode<T>(env: Record<string, string>, work: (node: NodeProcess) => Promise<T>): Promise<T> {
   const directory = mkdtempSync(join(tmpdir(), 'dpd-bench-'));
   let node: NodeProcess | undefined;
   try {
@@ -31,7 +30,7 @@ export async function withNode<T>(env: Record<string, string>, work: (rig: Rig) 
       LOG_LEVEL: 'warn',
       ...env,
     });
-    return await work({ node, directory });
+    return await work(node);
   } finally {
     await node?.stop();
     rmSync(directory, { recursive: true, force: true });
@@ -50,6 +49,12 @@ export async function withRedis<T>(work: (redis: RedisClient, url: string) => Pr
     await server.stop();
     rmSync(directory, { recursive: true, force: true });
   }
+}
+
+type Request = Exclude<MessageInitShape<typeof ConnectShardRequestSchema>['message'], undefined>;
+
+export function encodeRequest(message: Request): Uint8Array {
+  return toBinary(ConnectShardRequestSchema, create(ConnectShardRequestSchema, { message }));
 }
 
 /** A headend's stream that sends messages encoded beforehand, so that the sender costs next to nothing. */
@@ -79,6 +84,11 @@ export class RawStream {
   /** Called with every message of the node. */
   onMessage(hear: (message: ConnectShardResponse['message']) => void): void {
     this.#hear = hear;
+  }
+
+  /** Sends a message that is encoded only now. */
+  tell(message: Request): void {
+    this.send(encodeRequest(message));
   }
 
   send(bytes: Uint8Array): void {

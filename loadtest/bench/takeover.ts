@@ -28,14 +28,14 @@ export async function takeover(): Promise<Result> {
         const { streams } = await registerAll(one, batches);
         // Its checkpoint is in Redis.
         await sleep(SETTLE_MS);
-        const cpuS = two.node.cpuSeconds();
+        const cpuS = two.cpuSeconds();
         const killed = performance.now();
-        await one.node.stop('SIGKILL');
+        await one.stop('SIGKILL');
         for (const stream of streams) stream.close();
         const next = await openAll(two, SHARDS);
         const watchedMs = performance.now() - killed;
-        const cpuMicros = ((two.node.cpuSeconds() - cpuS) * 1e6) / SAS;
-        const client = new ApiClient(plaintext(two.node.address));
+        const cpuMicros = ((two.cpuSeconds() - cpuS) * 1e6) / SAS;
+        const client = new ApiClient(plaintext(two.address));
         const { shards } = await client.unary(OperatorService.method.getCounters, {});
         const peers = shards.reduce((sum, shard) => sum + shard.peers, 0);
         if (peers !== SAS) throw new Error(`${peers} of ${SAS} SAs are watched`);

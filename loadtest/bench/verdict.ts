@@ -3,8 +3,6 @@
  * which reads them from there. Beside the floor: as many entries of that size put into a stream of a Redis by one client.
  */
 
-import { create, toBinary } from '@bufbuild/protobuf';
-import { ConnectShardRequestSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { Mode } from '../../proto/gen/dpd/v1/types_pb.js';
 import { VerdictService, type WatchVerdictsResponse } from '../../proto/gen/dpd/v1/verdicts_pb.js';
 import { ApiClient } from '../../services/grpc/client.ts';
@@ -23,8 +21,8 @@ const WAIT_MS = 60_000;
 export async function verdict(): Promise<Result> {
   const batches = encodeFleet(SPOKES, SHARDS, { policy: POLICY, keys: false });
   const baseline = await floorMicros();
-  return withNode({ DPD_STORM_SHARE: '0' }, async (rig) => {
-    const client = new ApiClient(plaintext(rig.node.address));
+  return withNode({ DPD_STORM_SHARE: '0' }, async (node) => {
+    const client = new ApiClient(plaintext(node.address));
     const lateness: number[] = [];
     const all = Promise.withResolvers<void>();
     const watch = client.watch(VerdictService.method.watchVerdicts, { headend: 'bench', resumeToken: 'now' });
@@ -34,22 +32,16 @@ export async function verdict(): Promise<Result> {
       if (lateness.length >= SPOKES) all.resolve();
     });
     watch.on('error', all.reject);
-    const { streams, handles } = await registerAll(rig, batches);
+    const { streams, handles } = await registerAll(node, batches);
     // The last sign of life of all of them, in one moment.
     streams.forEach((stream, shard) => {
-      const value = { heardHandles: handles[shard]!, sentHandles: [], ageMs: 0 };
-      stream.send(
-        toBinary(
-          ConnectShardRequestSchema,
-          create(ConnectShardRequestSchema, { message: { case: 'evidence', value } }),
-        ),
-      );
+      stream.tell({ case: 'evidence', value: { heardHandles: handles[shard]! } });
     });
-    const cpuS = rig.node.cpuSeconds();
+    const cpuS = node.cpuSeconds();
     const timeout = setTimeout(() => all.reject(new Error(`${lateness.length} of ${SPOKES} verdicts`)), WAIT_MS);
     await all.promise;
     clearTimeout(timeout);
-    const micros = ((rig.node.cpuSeconds() - cpuS) * 1e6) / SPOKES;
+    const micros = ((node.cpuSeconds() - cpuS) * 1e6) / SPOKES;
     lateness.sort((a, b) => a - b);
     watch.cancel();
     client.close();

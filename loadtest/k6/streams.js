@@ -76,7 +76,7 @@ export function headend() {
   connect(client);
   const lifeMs = Number(__ENV.LIFE_MS);
   const silent = new Set();
-  const due = new Map();
+  const due = new Set();
   let handles = [];
   let sentAt = 0;
   let timer;
@@ -99,7 +99,7 @@ export function headend() {
         const at = DETECTION_MS + Math.random() * (lifeMs - 3 * DETECTION_MS);
         setTimeout(() => {
           silent.add(handle);
-          due.set(`spoke-${handles.indexOf(handle)}`, true);
+          due.add(`spoke-${handles.indexOf(handle)}`);
         }, at);
       }
       setTimeout(() => {

@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { create } from '@bufbuild/protobuf';
 import { type Sa, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { spiPair } from '../../services/spi.ts';
 import { SUITES } from '../../workers/ike/algorithms.ts';
 
 export const LIVES = 2;
@@ -19,6 +20,11 @@ export type FleetShape = {
   /** Sockets that the spokes share, half of them for each endpoint. */
   readonly sockets: readonly { readonly address: string; readonly port: number }[];
 };
+
+/** Index of the strongest suite with this cipher, as OpenSSL names it: the one with the longest integrity check value; or -1. */
+export function suiteNamed(cipher: string): number {
+  return SUITES.findLastIndex((suite) => suite.cipher === cipher);
+}
 
 /** Keys and SPIs of one life of one spoke. */
 export type Identity = {
@@ -62,12 +68,8 @@ export function identityOf(seed: string, spoke: number, life: number, suiteOfAll
 export function saOf(fleet: FleetShape, spoke: number, life: number, policy: NonNullable<Sa['policy']>): Sa {
   const identity = identityOf(fleet.seed, spoke, life, fleet.suite);
   const half = fleet.sockets.length / LIVES;
-  const [i0, i1, r0, r1] = identity.spi;
   return create(SaSchema, {
-    id: {
-      initiatorSpi: (BigInt(i0) << 32n) | BigInt(i1),
-      responderSpi: (BigInt(r0) << 32n) | BigInt(r1),
-    },
+    id: spiPair(identity.spi),
     peerId: `spoke-${spoke}`,
     ikeVersion: 2,
     endpoints: Array.from({ length: LIVES }, (_, n) => ({

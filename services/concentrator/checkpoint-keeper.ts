@@ -1,6 +1,6 @@
 /** A shard's checkpoint on its way from the thread to Redis: nothing that the thread told once is lost on the way. */
 
-import type { CheckpointPart } from '../../workers/protocol.ts';
+import type { CheckpointChunk, CheckpointPart } from '../../workers/protocol.ts';
 import type { Clock } from '../clock.ts';
 import type { ShardStore } from '../store/shard-store.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
@@ -15,7 +15,7 @@ export class CheckpointKeeper {
   /** Whom to ask. A thread that knows only some of the SAs yet is not asked. */
   #task: ShardTaskHandle | undefined;
   /** Chunks that Redis does not have yet, the newest of each. */
-  #pending = new Map<number, Uint8Array>();
+  #pending = new Map<number, CheckpointChunk>();
   /** Up to when all is told, ms on the clock. */
   #asOfMs: number | undefined;
   /** Chunks of former owners, or of a thread that died, may stand beside ours: their handles were others. */
@@ -90,8 +90,7 @@ export class CheckpointKeeper {
       redisUnix: this.#lease.redisTime(this.#asOfMs),
     };
     try {
-      const rows = Array.from(chunks, ([index, bytes]) => ({ index, bytes }));
-      await this.#store.writeCheckpoint(rows, taken, { whole: this.#former, final: this.#final });
+      await this.#store.writeCheckpoint([...chunks.values()], taken, { whole: this.#former, final: this.#final });
       this.#former = false;
     } catch (error) {
       this.#pending = new Map([...chunks, ...this.#pending]);
@@ -102,6 +101,6 @@ export class CheckpointKeeper {
   #keep({ chunks, asOfMs }: CheckpointPart, whole: boolean): void {
     this.#asOfMs = asOfMs;
     this.#whole ||= whole;
-    for (const { index, bytes } of chunks) this.#pending.set(index, bytes);
+    for (const chunk of chunks) this.#pending.set(chunk.index, chunk);
   }
 }

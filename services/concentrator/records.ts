@@ -5,7 +5,7 @@ import { type Sa, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { SpiIndex } from '../../workers/ike/spi-index.ts';
 import { roomFor, widen } from '../../workers/liveness/peers.ts';
 import { SetHash } from '../reconcile.ts';
-import { type SpiPair, type SpiWords, spiFromHex, spiWords, wordsHex } from '../spi.ts';
+import { type SpiPair, type SpiWords, spiFromHex, spiPair, spiWords, wordsHex } from '../spi.ts';
 import { ByteStore } from './byte-store.ts';
 
 export class ShardRecords {
@@ -38,8 +38,7 @@ export class ShardRecords {
 
   /** SPI pair of a handle in use. */
   id(handle: number): SpiPair {
-    const [i0, i1, r0, r1] = this.#words(handle);
-    return { initiatorSpi: (BigInt(i0) << 32n) | BigInt(i1), responderSpi: (BigInt(r0) << 32n) | BigInt(r1) };
+    return spiPair(this.#words(handle));
   }
 
   /** The SA's message without keys as it is stored. */
@@ -51,7 +50,7 @@ export class ShardRecords {
   /** Enters an SA or replaces its record. Returns its handle. */
   put(id: SpiPair, revision: number, encoded: Uint8Array): number {
     const words = spiWords(id);
-    let handle = this.find(id);
+    let handle = this.#index.find(this.#spi, ...words);
     if (handle < 0) {
       handle = this.#free.pop() ?? this.#given++;
       if (handle >= this.#revision.length) this.#grow(handle + 1);

@@ -60,7 +60,6 @@ export class Machine {
   readonly #wheel: TimingWheel;
   readonly #effects: Effects;
   readonly #onDue: OnDue;
-  readonly #mayGoOn: () => boolean;
   #now: number;
   /** Nobody looked at timers or read answers for so long before now, ms. */
   #unseenMs = 0;
@@ -82,7 +81,6 @@ export class Machine {
     this.#wheel = new TimingWheel(nowMs, capacity);
     this.#effects = effects;
     this.#onDue = (handle, dueMs) => this.#due(handle, dueMs);
-    this.#mayGoOn = () => effects.mayGoOn?.() ?? true;
   }
 
   /**
@@ -251,7 +249,7 @@ export class Machine {
     if (nowMs <= this.#now) return;
     this.#unseenMs = nowMs - this.#now;
     this.#now = nowMs;
-    this.#wheel.advance(nowMs, this.#onDue, this.#mayGoOn);
+    this.#wheel.advance(nowMs, this.#onDue, this.#effects.mayGoOn);
   }
 
   /** How late timers run because the budget for probes is spent, ms. */

@@ -3,15 +3,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { describe, test } from 'node:test';
-import { create } from '@bufbuild/protobuf';
-import { type FleetShape, saOf } from '../../../loadtest/spokes/fleet.ts';
-import { Responder } from '../../../loadtest/spokes/responder.ts';
-import { Mode, PolicySchema } from '../../../proto/gen/dpd/v1/types_pb.js';
-import { toShardSa } from '../../../services/concentrator/shard-sa.ts';
-import { readCanary } from '../../../workers/canary.ts';
-import { SPREAD } from '../../../workers/liveness/machine.ts';
+import { ClosedLoop } from '../../../loadtest/spokes/closed-loop.ts';
 import type { FromShard } from '../../../workers/protocol.ts';
-import { Shard } from '../../../workers/shard.ts';
 
 const FLAGS = ['--expose-gc', '--min-semi-space-size=64', '--max-semi-space-size=64', '--single-threaded-gc'];
 /**
@@ -30,58 +23,25 @@ test('evidence, timers, probes and verdicts leave no objects behind', () => {
 describe('messages', () => {
   const PEERS = 1_000;
   const INTERVAL_MS = 10_000;
-  const SOCKETS = [1, 2].map((n) => ({ address: `127.0.0.${n}`, port: 9 }));
 
   /** A shard of a thousand peers in virtual time, and what it sends and posts. */
   function rig() {
-    let now = 0;
-    const fleet: FleetShape = { count: PEERS, shards: 1, seed: 'cost', sockets: SOCKETS };
-    const spokes = new Responder('cost', PEERS);
     const posted: FromShard[] = [];
-    const answers: Buffer[] = [];
-    let probes = 0;
-    const shard = new Shard({
-      now: () => now,
-      wall: () => now,
-      fillRandom: (bytes, from, to) => bytes.fill(7, from, to),
-      send(message) {
-        if (readCanary(message) !== undefined) return true;
-        probes++;
-        const answer = spokes.answer(message);
-        if (answer) answers.push(answer);
-        return true;
-      },
-      post: (message) => posted.push(message),
-    });
-    shard.handle({
-      type: 'path',
-      path: { canaryAddress: 1, canaryPort: 9, guarded: false, ready: true, open: true },
-    });
-    const untilMs = Number.MAX_SAFE_INTEGER;
-    shard.handle({ type: 'lease', fromMs: 0, untilMs, vouchedUntilMs: untilMs });
-    const policy = create(PolicySchema, {
-      mode: Mode.PERIODIC,
+    const loop = new ClosedLoop({
+      peers: PEERS,
+      seed: 'cost',
       intervalMs: INTERVAL_MS,
       retryIntervalMs: 1_000,
       retries: 3,
+      post: (message) => posted.push(message),
     });
-    const known = { nextMid: 0, heardAgeMs: 0, dead: false, candidates: 0, site: 0, firstAskMs: SPREAD };
-    const sas = Array.from({ length: PEERS }, (_, n) => {
-      const { keys, ...sa } = saOf(fleet, n, 0, policy);
-      return toShardSa(n, sa, keys, known);
-    });
-    shard.handle({ type: 'upsert', sas });
     const run = (ms: number) => {
-      probes = 0;
+      const before = loop.probes;
       posted.length = 0;
-      for (const end = now + ms; now < end; ) {
-        now += 5;
-        shard.tick();
-        for (const answer of answers.splice(0)) shard.receive(answer);
-      }
-      return { probes, posted: posted.map(({ type }) => type) };
+      loop.run(ms);
+      return { probes: loop.probes - before, posted: posted.map(({ type }) => type) };
     };
-    return { spokes, run };
+    return { spokes: loop.spokes, run };
   }
 
   test('one datagram a probe, and nothing to the main thread for it', () => {

@@ -1,0 +1,80 @@
+/** A shard and its spokes in virtual time, joined without a network: for what can be counted, or measured, without a clock. */
+
+import { create } from '@bufbuild/protobuf';
+import { Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { toShardSa } from '../../services/concentrator/shard-sa.ts';
+import { readCanary } from '../../workers/canary.ts';
+import { SPREAD } from '../../workers/liveness/machine.ts';
+import type { FromShard } from '../../workers/protocol.ts';
+import { pooledRandom } from '../../workers/random.ts';
+import { Shard } from '../../workers/shard.ts';
+import { type FleetShape, saOf } from './fleet.ts';
+import { Responder } from './responder.ts';
+
+const TICK_MS = 5;
+const SOCKETS = [1, 2].map((n) => ({ address: `127.0.0.${n}`, port: 9 }));
+
+export type LoopShape = {
+  readonly peers: number;
+  readonly seed: string;
+  /** As in a fleet. */
+  readonly suite?: number;
+  /** Each peer is asked so often, whatever is heard; times in ms. */
+  readonly intervalMs: number;
+  readonly retryIntervalMs: number;
+  readonly retries: number;
+  /** What the shard tells the main thread. */
+  readonly post?: (message: FromShard) => void;
+};
+
+export class ClosedLoop {
+  readonly shard: Shard;
+  readonly spokes: Responder;
+  /** Probes sent so far, repeated ones included. */
+  probes = 0;
+  #now = 0;
+  readonly #answers: Buffer[] = [];
+
+  constructor({ peers, seed, suite, post = () => {}, ...times }: LoopShape) {
+    this.spokes = new Responder(seed, peers, suite);
+    this.shard = new Shard({
+      now: () => this.#now,
+      wall: () => this.#now,
+      fillRandom: pooledRandom(),
+      send: (message) => {
+        if (readCanary(message) === undefined) this.#probed(message);
+        return true;
+      },
+      post,
+    });
+    this.shard.handle({
+      type: 'path',
+      path: { canaryAddress: 1, canaryPort: 9, guarded: false, ready: true, open: true },
+    });
+    const untilMs = Number.MAX_SAFE_INTEGER;
+    this.shard.handle({ type: 'lease', fromMs: 0, untilMs, vouchedUntilMs: untilMs });
+    const fleet: FleetShape = { count: peers, shards: 1, seed, suite, sockets: SOCKETS };
+    const policy = create(PolicySchema, { mode: Mode.PERIODIC, ...times });
+    const known = { nextMid: 0, heardAgeMs: 0, dead: false, candidates: 0, site: 0, firstAskMs: SPREAD };
+    for (let n = 0; n < peers; n++) {
+      const { keys, ...sa } = saOf(fleet, n, 0, policy);
+      this.shard.handle({ type: 'upsert', sas: [toShardSa(n, sa, keys, known)] });
+    }
+  }
+
+  /** Time goes on by this much; answers come at the end of the tick in which they were asked for. */
+  run(ms: number): void {
+    for (const end = this.#now + ms; this.#now < end; ) {
+      this.#now += TICK_MS;
+      this.shard.tick();
+      for (const answer of this.#answers) this.shard.receive(answer);
+      this.#answers.length = 0;
+    }
+  }
+
+  #probed(message: Buffer): void {
+    this.probes++;
+    const answer = this.spokes.answer(message);
+    if (answer) this.#answers.push(answer);
+  }
+}
