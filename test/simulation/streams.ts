@@ -98,7 +98,10 @@ export class SimStream {
   /** Keepalive: call now and then. */
   check(): void {
     const { now } = this.#time;
-    const silent = !this.#reaches() || this.node.pausedUntil > now || this.agent.pausedUntil > now;
+    const reached = this.#reaches();
+    // Whoever runs there now does not know the call, and resets it.
+    if (reached && !(this.node.alive && this.agent.alive)) return this.break('connection reset');
+    const silent = !reached || this.node.pausedUntil > now || this.agent.pausedUntil > now;
     if (!silent) this.#silentSince = undefined;
     else {
       this.#silentSince ??= now;
