@@ -23,9 +23,14 @@ export function spiHex({ initiatorSpi, responderSpi }: SpiPair): string {
 }
 
 /** The pair as 32 hex digits, from its words. */
-export function wordsHex(words: SpiWords): string {
-  return words.map((word) => word.toString(16).padStart(8, '0')).join('');
+export function wordsHex([i0, i1, r0, r1]: SpiWords): string {
+  PAIR.writeUInt32BE(i0, 0);
+  PAIR.writeUInt32BE(i1, 4);
+  PAIR.writeUInt32BE(r0, 8);
+  PAIR.writeUInt32BE(r1, 12);
+  return PAIR.toString('hex');
 }
+const PAIR = Buffer.alloc(16);
 
 /** The pair from its 32 hex digits. */
 export function spiFromHex(hex: string): { initiatorSpi: bigint; responderSpi: bigint } {

@@ -149,7 +149,8 @@ export type Answer = {
 
 export type FromShard =
   | { readonly type: 'ready'; readonly probePort: number }
-  | { readonly type: 'verdicts'; readonly verdicts: readonly ShardVerdict[] }
+  /** See verdict-rows.ts. */
+  | { readonly type: 'verdicts'; readonly rows: Float64Array }
   | { readonly type: 'recovered'; readonly recoveries: readonly Recovery[] }
   | { readonly type: 'outcomes'; readonly outcomes: OutcomeCounts }
   | { readonly type: 'delegated'; readonly handles: Uint32Array; readonly probeIds: Uint32Array }

@@ -21,10 +21,10 @@ import {
   type ShardCounters,
   type ShardPath,
   type ShardSa,
-  type ShardVerdict,
   type ToShard,
 } from './protocol.ts';
 import { type SENDS_IN_FLIGHT, SendBuffers } from './send-buffers.ts';
+import { VerdictRows } from './verdict-rows.ts';
 
 /** The shard's surroundings. */
 export type ShardIo = {
@@ -63,7 +63,7 @@ export class Shard {
   #ownership: Ownership | undefined;
   #parked = new Uint8Array(0);
   #headend = false;
-  #verdicts: ShardVerdict[] = [];
+  readonly #verdicts = new VerdictRows();
   #recoveries: Recovery[] = [];
   #delegatedHandles: number[] = [];
   #delegatedIds: number[] = [];
@@ -393,7 +393,7 @@ export class Shard {
 
   #verdict(handle: number, earliestMs: number): void {
     const { heardAt, cycleAt, attempt, blindMs } = this.#machine.peers;
-    this.#verdicts.push({
+    this.#verdicts.add({
       handle,
       lastEvidenceUnix: this.#unix(heardAt[handle]!),
       firstProbeUnix: this.#unix(cycleAt[handle]!),
@@ -435,14 +435,11 @@ export class Shard {
 
   #flush(now: number): void {
     const { outcomes } = this.#machine.counters;
-    if (outcomes.changed && (this.#verdicts.length > 0 || now - this.#outcomesAt >= OUTCOMES_MS)) {
+    if (outcomes.changed && (!this.#verdicts.empty || now - this.#outcomesAt >= OUTCOMES_MS)) {
       this.#outcomesAt = now;
       this.#io.post({ type: 'outcomes', outcomes: outcomes.read() });
     }
-    if (this.#verdicts.length > 0) {
-      this.#io.post({ type: 'verdicts', verdicts: this.#verdicts });
-      this.#verdicts = [];
-    }
+    if (!this.#verdicts.empty) this.#io.post({ type: 'verdicts', rows: this.#verdicts.take() });
     if (this.#recoveries.length > 0) {
       this.#io.post({ type: 'recovered', recoveries: this.#recoveries });
       this.#recoveries = [];

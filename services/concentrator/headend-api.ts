@@ -7,9 +7,11 @@ import {
   ConnectShardRequestSchema,
   type ConnectShardResponse,
   ConnectShardResponseSchema,
+  VerdictsSchema,
 } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { NO_MID } from '../../workers/protocol.ts';
 import { ApiError, rejectIfInvalid, toServiceError } from '../grpc/errors.ts';
+import { WireWriter } from '../grpc/wire.ts';
 import type { Logger } from '../log.ts';
 import type { Concentrator } from './concentrator.ts';
 import type { Neighbour, ShardHost, ShardStream } from './shard-host.ts';
@@ -24,9 +26,11 @@ const VERDICT_BATCH = 200;
 const LARGE_BYTES = 16_384;
 /** Messages that a headend may leave unread; beyond it the stream ends, and verdicts come again on the next. */
 const MAX_UNREAD = 10_000;
+const VERDICT_LIST = ConnectShardResponseSchema.field.verdicts.number;
+const VERDICTS = VerdictsSchema.field.verdicts.number;
 
 /** Requests arrive as they are, and are decoded one at a time: what waits takes no more room than it did on the wire. */
-type Call = ServerDuplexStream<Buffer, ConnectShardResponse>;
+type Call = ServerDuplexStream<Buffer, ConnectShardResponse | Uint8Array>;
 
 /** Serves one ConnectShard call to its end. */
 export function connectShard(node: Concentrator, log: Logger, call: Call): void {
@@ -44,6 +48,8 @@ class HeadendStream implements ShardStream {
   readonly #node: Concentrator;
   readonly #call: Call;
   #host: ShardHost | undefined;
+  readonly #list = new WireWriter();
+  readonly #response = new WireWriter();
   /** Why the stream must end, once something outside says so; and who is to be told. */
   #failure: Error | undefined;
   #interrupt: (failure: Error) => void = () => {};
@@ -78,8 +84,11 @@ class HeadendStream implements ShardStream {
   }
 
   verdicts(verdicts: Parameters<ShardStream['verdicts']>[0]): void {
-    for (let n = 0; n < verdicts.length; n += VERDICT_BATCH)
-      this.#write({ case: 'verdicts', value: { verdicts: verdicts.slice(n, n + VERDICT_BATCH) } });
+    for (let n = 0; n < verdicts.length; n += VERDICT_BATCH) {
+      for (const verdict of verdicts.slice(n, n + VERDICT_BATCH)) this.#list.bytes(VERDICTS, verdict);
+      this.#list.finishInto(VERDICT_LIST, this.#response);
+      this.#send(this.#response.finish());
+    }
   }
 
   delegatedProbes(handles: Uint32Array, probeIds: Uint32Array): void {
@@ -112,10 +121,14 @@ class HeadendStream implements ShardStream {
     });
   }
 
-  #write(message: Exclude<MessageInitShape<typeof ConnectShardResponseSchema>['message'], undefined>): boolean {
+  #write(message: Exclude<MessageInitShape<typeof ConnectShardResponseSchema>['message'], undefined>): void {
+    this.#send(create(ConnectShardResponseSchema, { message }));
+  }
+
+  #send(response: ConnectShardResponse | Uint8Array): void {
     if (this.#call.writableLength > MAX_UNREAD)
       this.#fail(status.RESOURCE_EXHAUSTED, `${MAX_UNREAD} messages unread by the headend`);
-    return this.#call.write(create(ConnectShardResponseSchema, { message }));
+    this.#call.write(response);
   }
 
   async #take(request: Buffer): Promise<void> {

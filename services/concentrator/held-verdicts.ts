@@ -3,7 +3,6 @@
  * storm is over or an operator says so, a few at a time.
  */
 
-import type { Sa } from '../../proto/gen/dpd/v1/types_pb.js';
 import type { ShardVerdict } from '../../workers/protocol.ts';
 import type { Clock } from '../clock.ts';
 import type { StormReason } from './storm-guard.ts';
@@ -19,7 +18,11 @@ export type HoldSettings = {
 
 export type HeldVerdict = {
   readonly verdict: ShardVerdict;
-  readonly sa: Sa;
+  /** Message of the SA it was decided for. */
+  readonly sa: Uint8Array;
+  readonly spi: string;
+  /** Number of the SA's site label. */
+  readonly site: number;
   readonly reason: StormReason;
   /** When it was first held, ms on the clock. */
   readonly sinceMs: number;
@@ -49,8 +52,8 @@ export class HeldVerdicts {
     return this.#held.values();
   }
 
-  add(verdict: ShardVerdict, sa: Sa, reason: StormReason): void {
-    this.#held.set(verdict.handle, { verdict, sa, reason, sinceMs: this.#clock.now() });
+  add(held: Omit<HeldVerdict, 'sinceMs'>): void {
+    this.#held.set(held.verdict.handle, { ...held, sinceMs: this.#clock.now() });
     this.counters.held++;
   }
 

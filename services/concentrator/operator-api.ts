@@ -1,6 +1,6 @@
 /** What operators ask of a node. Answers carry no keys: records hold none. */
 
-import { create } from '@bufbuild/protobuf';
+import { create, fromBinary } from '@bufbuild/protobuf';
 import { status } from '@grpc/grpc-js';
 import {
   type GetClusterStateResponse,
@@ -29,6 +29,7 @@ import {
   SettleHeldVerdictsResponseSchema,
   ShardCountersSchema,
 } from '../../proto/gen/dpd/v1/operator_pb.js';
+import { SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { State } from '../../workers/liveness/peers.ts';
 import { NO_MID } from '../../workers/protocol.ts';
 import { systemClock } from '../clock.ts';
@@ -165,8 +166,9 @@ export async function listHeldVerdicts(
   const now = systemClock.now();
   for (const host of hosts) {
     response.total += host.verdicts.held.count;
-    for (const { sa, sinceMs, reason } of host.verdicts.held.values()) {
+    for (const { sa: encoded, sinceMs, reason } of host.verdicts.held.values()) {
       if (response.verdicts.length === limit) break;
+      const sa = fromBinary(SaSchema, encoded);
       response.verdicts.push(
         create(HeldVerdictSchema, {
           ...host.id,

@@ -1,4 +1,4 @@
-/** What the main thread keeps of a shard's SAs: their messages, encoded, by handle; handles by SPI; the set's hash. */
+/** What the main thread keeps of a shard's SAs: their messages, encoded, and sites by handle; handles by SPI; the set's hash. */
 
 import { fromBinary } from '@bufbuild/protobuf';
 import { type Sa, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
@@ -13,6 +13,7 @@ export class ShardRecords {
   readonly set = new SetHash();
   #spi: Parameters<SpiIndex['find']>[0] = emptyColumns(0);
   #revision = new Uint32Array(0);
+  #site = new Uint16Array(0);
   readonly #bytes = new ByteStore();
   /** Number of an SA's message in the store; 0 if the handle is free. */
   #encoded = new Uint32Array(0);
@@ -47,8 +48,11 @@ export class ShardRecords {
     return number === 0 ? undefined : this.#bytes.get(number);
   }
 
-  /** Enters an SA or replaces its record. Returns its handle. */
-  put(id: SpiPair, revision: number, encoded: Uint8Array): number {
+  /**
+   * Enters an SA or replaces its record. Returns its handle.
+   * @param site number of its site label
+   */
+  put(id: SpiPair, revision: number, site: number, encoded: Uint8Array): number {
     const words = spiWords(id);
     let handle = this.#index.find(this.#spi, ...words);
     if (handle < 0) {
@@ -62,6 +66,7 @@ export class ShardRecords {
     }
     this.#encoded[handle] = this.#bytes.put(encoded);
     this.#revision[handle] = revision;
+    this.#site[handle] = site;
     this.set.add(words, revision);
     return handle;
   }
@@ -83,6 +88,11 @@ export class ShardRecords {
 
   revision(handle: number): number {
     return this.#revision[handle]!;
+  }
+
+  /** Number of its site label. */
+  site(handle: number): number {
+    return this.#site[handle]!;
   }
 
   /** Handles in use, from `first` on. */
@@ -109,6 +119,7 @@ export class ShardRecords {
     for (const column of ['spiI0', 'spiI1', 'spiR0', 'spiR1'] as const) widen(wide[column], this.#spi[column]);
     this.#spi = wide;
     this.#revision = widen(new Uint32Array(capacity), this.#revision);
+    this.#site = widen(new Uint16Array(capacity), this.#site);
     this.#encoded = widen(new Uint32Array(capacity), this.#encoded);
   }
 }

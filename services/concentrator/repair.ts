@@ -14,21 +14,23 @@ import type { VerdictDesk } from './verdict-desk.ts';
 const PAGE = 500;
 
 export type Damaged = {
-  readonly store: ShardStore;
+  readonly store: Pick<ShardStore, 'register' | 'writeSas' | 'readSpis' | 'writePath' | 'readDead'>;
   readonly shards: number;
   readonly records: ShardRecords;
-  readonly task: ShardTaskHandle;
+  readonly task: Pick<ShardTaskHandle, 'ask' | 'send'>;
   readonly path: ShardPath | undefined;
-  readonly verdicts: VerdictDesk;
+  readonly verdicts: Pick<VerdictDesk, 'gave' | 'writeAgain'>;
 };
 
 /** Makes Redis hold what the owner holds, and no more. Rejects as the store does; then call again. */
 export async function writeAgain({ store, shards, records, task, path, verdicts }: Damaged): Promise<void> {
   await store.register(shards);
   const handles = [...records.handles()];
+  const deadHere: number[] = [];
   for (let n = 0; n < handles.length; n += PAGE) {
     const page = handles.slice(n, n + PAGE);
-    const keys = await task.ask('keys', page);
+    const [keys, statuses] = await Promise.all([task.ask('keys', page), task.ask('query', page)]);
+    deadHere.push(...page.filter((_, k) => statuses[k]!.state === State.DEAD));
     await store.writeSas(
       page.flatMap((handle, k) => {
         const sa = records.get(handle);
@@ -48,10 +50,19 @@ export async function writeAgain({ store, shards, records, task, path, verdicts 
   for (let n = 0; n < surplus.length; n += PAGE) await store.writeSas([], surplus.slice(n, n + PAGE));
   if (path) await store.writePath(path);
   // So may a revival: an SA that still counts as dead would never get a verdict again.
-  const dead = [...(await store.readDead())].filter((spi) => records.findHex(spi) >= 0);
+  const dead = await store.readDead();
+  const held = [...dead].filter((spi) => records.findHex(spi) >= 0);
   const statuses = await task.ask(
     'query',
-    dead.map((spi) => records.findHex(spi)),
+    held.map((spi) => records.findHex(spi)),
   );
-  verdicts.writeAgain(dead.filter((_, n) => statuses[n]!.state !== State.DEAD));
+  verdicts.writeAgain(held.filter((_, n) => statuses[n]!.state !== State.DEAD));
+  // A former owner's verdict that Redis has lost is nobody's any more: its peer is suspected anew.
+  const unknown = deadHere.filter((handle) => {
+    const spi = records.encoded(handle) && records.spi(handle);
+    return spi && !dead.has(spi) && !verdicts.gave(spi);
+  });
+  if (unknown.length === 0) return;
+  task.send({ type: 'hold', handles: unknown });
+  task.send({ type: 'endHold', handles: unknown, drop: true });
 }

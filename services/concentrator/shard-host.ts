@@ -5,11 +5,12 @@
 
 import { fromBinary } from '@bufbuild/protobuf';
 import type { UpsertSas } from '../../proto/gen/dpd/v1/headend_pb.js';
-import { SaKeysSchema, SaSchema, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
+import { SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { SPREAD } from '../../workers/liveness/machine.ts';
 import { State } from '../../workers/liveness/peers.ts';
 import type { PeerStatus, ShardCounters, ShardPath, ShardSa } from '../../workers/protocol.ts';
 import { NO_MID } from '../../workers/protocol.ts';
+import { readVerdictRows } from '../../workers/verdict-rows.ts';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import { type SpiPair, spiHex } from '../spi.ts';
@@ -43,7 +44,8 @@ export type Neighbour = { readonly id: string; readonly address: string; readonl
 
 /** What a headend's stream does for its shard. */
 export type ShardStream = {
-  verdicts(verdicts: readonly Verdict[]): void;
+  /** @param verdicts Verdict messages */
+  verdicts(verdicts: readonly Uint8Array[]): void;
   delegatedProbes(handles: Uint32Array, probeIds: Uint32Array): void;
   members(members: readonly Neighbour[]): void;
   /** The node will give the shard up after this time, ms. */
@@ -109,7 +111,7 @@ export class ShardHost {
     this.verdicts = new VerdictDesk(
       { ...context, id, store, redis: context.store.redis, log: this.#log },
       {
-        record: (handle) => this.records.get(handle),
+        records: () => this.records,
         hold: (handles) => this.#task.send({ type: 'hold', handles }),
         endHold: (handles, drop) => this.#task.send({ type: 'endHold', handles, drop }),
         deliver: (verdicts) => this.#stream?.verdicts(verdicts),
@@ -182,6 +184,7 @@ export class ShardHost {
    * @param bytes of each SA, as they are stored
    */
   async upsert(sas: UpsertSas['sas'], bytes: readonly SaBytes[]): Promise<number[]> {
+    const { sites } = this.#context;
     if (bytes.length !== sas.length) throw new RangeError(`bytes of ${bytes.length} SAs for ${sas.length}`);
     await this.#store.writeSas(
       sas.map((sa, n) => ({ spi: spiHex(sa.id!), ...bytes[n]! })),
@@ -189,7 +192,8 @@ export class ShardHost {
     );
     const shardSas: ShardSa[] = [];
     const handles = sas.map((sa, n) => {
-      const handle = this.records.put(sa.id!, sa.revision, bytes[n]!.sa);
+      const site = sites.number(sa.site);
+      const handle = this.records.put(sa.id!, sa.revision, site, bytes[n]!.sa);
       shardSas.push(
         toShardSa(handle, sa, sa.keys, {
           nextMid: sa.nextMessageId,
@@ -197,7 +201,7 @@ export class ShardHost {
           dead: false,
           candidates: 0,
           firstAskMs: SPREAD,
-          site: this.#context.sites.number(sa.site),
+          site,
         }),
       );
       return handle;
@@ -323,8 +327,9 @@ export class ShardHost {
     for await (const page of this.#store.readSas()) {
       const sas = page.map((stored) => {
         const { sa, keys } = decodeStored(stored.sa, stored.keys);
-        const handle = this.records.put(sa.id!, sa.revision, stored.sa);
-        const known = { dead: dead.has(stored.spi), site: sites.number(sa.site) };
+        const site = sites.number(sa.site);
+        const handle = this.records.put(sa.id!, sa.revision, site, stored.sa);
+        const known = { dead: dead.has(stored.spi), site };
         return resume(handle, { spi: stored.spi, sa, keys }, checkpoint, known);
       });
       this.#task.send({ type: 'upsert', sas });
@@ -355,7 +360,7 @@ export class ShardHost {
         this.#context.storm.outcomes(this.id, event.outcomes);
         break;
       case 'verdicts':
-        this.verdicts.judge(event.verdicts);
+        this.verdicts.judge(readVerdictRows(event.rows));
         break;
     }
   }

@@ -1,9 +1,8 @@
 /** Verdicts for data-plane nodes: a watch over the log of a headend, resumable by token, and acknowledgements. */
 
 import { once } from 'node:events';
-import { create, fromBinary } from '@bufbuild/protobuf';
+import { create } from '@bufbuild/protobuf';
 import { type ServerWritableStream, status } from '@grpc/grpc-js';
-import { VerdictSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import {
   type AcknowledgeVerdictRequest,
   type AcknowledgeVerdictResponse,
@@ -13,6 +12,7 @@ import {
   WatchVerdictsResponseSchema,
 } from '../../proto/gen/dpd/v1/verdicts_pb.js';
 import { ApiError, rejectIfInvalid } from '../grpc/errors.ts';
+import { WireWriter } from '../grpc/wire.ts';
 import { connectRedis } from '../store/redis.ts';
 import { checkNotTrimmed, LogPosition, readVerdicts, VerdictsTrimmedError } from '../store/verdict-log.ts';
 import type { ConcentratorNode } from './node.ts';
@@ -24,7 +24,9 @@ const MAX_WATCHES = 256;
 const DRAIN_MS = 30_000;
 let watches = 0;
 
-type WatchCall = ServerWritableStream<WatchVerdictsRequest, WatchVerdictsResponse>;
+const RESPONSE = WatchVerdictsResponseSchema.field;
+
+type WatchCall = ServerWritableStream<WatchVerdictsRequest, WatchVerdictsResponse | Uint8Array>;
 
 /** Sends verdicts until the caller hangs up. */
 export async function watchVerdicts(node: ConcentratorNode, call: WatchCall): Promise<void> {
@@ -42,14 +44,13 @@ export async function watchVerdicts(node: ConcentratorNode, call: WatchCall): Pr
     if (shards === undefined) throw new ApiError(status.NOT_FOUND, `headend "${headend}" has never registered`);
     const position = await startPosition();
     call.write(create(WatchVerdictsResponseSchema, { resumeToken: String(position) }));
+    const response = new WireWriter();
     while (!call.cancelled && !node.stopping.aborted) {
       const verdicts = await readVerdicts(redis, headend, shards, position);
       if (verdicts.length === 0) continue;
-      const response = create(WatchVerdictsResponseSchema, {
-        verdicts: verdicts.map((bytes) => fromBinary(VerdictSchema, bytes)),
-        resumeToken: String(position),
-      });
-      if (!call.write(response)) await once(call, 'drain', { signal: AbortSignal.timeout(DRAIN_MS) });
+      for (const verdict of verdicts) response.bytes(RESPONSE.verdicts.number, verdict);
+      response.text(RESPONSE.resumeToken.number, String(position));
+      if (!call.write(response.finish())) await once(call, 'drain', { signal: AbortSignal.timeout(DRAIN_MS) });
     }
 
     async function startPosition(): Promise<LogPosition> {

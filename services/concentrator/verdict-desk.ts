@@ -4,24 +4,16 @@
  */
 
 import { create, fromBinary } from '@bufbuild/protobuf';
-import {
-  Guard,
-  type GuardAction,
-  GuardActionSchema,
-  type Sa,
-  type Verdict,
-  VerdictSchema,
-} from '../../proto/gen/dpd/v1/types_pb.js';
+import { Guard, type GuardAction, GuardActionSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import type { Recovery, ShardVerdict } from '../../workers/protocol.ts';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
-import { spiHex } from '../spi.ts';
 import type { ShardId } from '../store/keys.ts';
 import type { RedisClient } from '../store/redis.ts';
-import type { ShardStore } from '../store/shard-store.ts';
+import type { ShardStore, StoredVerdict } from '../store/shard-store.ts';
 import type { SuspicionTraces } from '../telemetry/traces.ts';
 import { type HeldVerdict, HeldVerdicts, type HoldSettings } from './held-verdicts.ts';
-import type { Sites } from './sites.ts';
+import type { ShardRecords } from './records.ts';
 import type { StormGuard, StormReason } from './storm-guard.ts';
 import { VerdictWriter } from './verdict-writer.ts';
 
@@ -35,18 +27,17 @@ export type DeskContext = {
   readonly clock: Clock;
   readonly traces: SuspicionTraces;
   readonly log: Logger;
-  readonly sites: Sites;
   readonly storm: StormGuard;
   readonly hold: HoldSettings;
 };
 
 /** The desk's way to the shard's other parts. */
 export type DeskEvents = {
-  /** The SA of a handle, or undefined if it is gone. */
-  record(handle: number): Sa | undefined;
+  records(): ShardRecords;
   hold(handles: readonly number[]): void;
   endHold(handles: readonly number[], drop: boolean): void;
-  deliver(verdicts: readonly Verdict[]): void;
+  /** @param verdicts Verdict messages */
+  deliver(verdicts: readonly Uint8Array[]): void;
   /** Verdicts are in the log. */
   logged(): void;
   fenced(): void;
@@ -65,7 +56,7 @@ export class VerdictDesk {
     this.#events = events;
     this.held = new HeldVerdicts(context.hold, context.clock);
     this.#writer = new VerdictWriter(
-      { ...context, ...context.id },
+      context,
       (verdicts) => {
         this.#deliver(verdicts);
         events.logged();
@@ -82,14 +73,18 @@ export class VerdictDesk {
   /** The thread gave verdicts: they go on their way, unless so many come together that they are held back. */
   judge(verdicts: readonly ShardVerdict[]): void {
     const held: number[] = [];
+    const records = this.#events.records();
+    const stormReason = this.#stormReasons();
     for (const verdict of verdicts) {
-      const sa = this.#events.record(verdict.handle);
+      const { handle } = verdict;
+      const sa = records.encoded(handle);
       if (!sa) continue;
-      const reason = this.#stormReason(sa);
+      const [spi, site] = [records.spi(handle), records.site(handle)];
+      const reason = stormReason(site);
       if (reason) {
-        this.held.add(verdict, sa, reason);
-        held.push(verdict.handle);
-      } else this.#writer.add(verdict, sa, blindness(verdict));
+        this.held.add({ verdict, sa: sa.slice(), spi, site, reason });
+        held.push(handle);
+      } else this.#writer.add(spi, { sa: sa.slice(), verdict, guards: blindness(verdict) });
     }
     if (held.length === 0) return;
     this.#events.hold(held);
@@ -99,12 +94,16 @@ export class VerdictDesk {
   /** Peers answered: a verdict that nobody has seen yet is taken back, one in the log is forgotten. */
   recovered(recoveries: readonly Recovery[]): void {
     const { id, traces, log } = this.#context;
+    const records = this.#events.records();
     let revived = 0;
     for (const { handle, firstProbeUnix, attempts, wasDead } of recoveries) {
-      const sa = this.#events.record(handle);
+      const sa = records.encoded(handle);
       if (!sa) continue;
-      const spi = spiHex(sa.id!);
-      traces.recovered({ ...id, peerId: sa.peerId, sa: spi, firstProbeUnix, attempts });
+      const spi = records.spi(handle);
+      traces.recovered(() => {
+        const { peerId } = fromBinary(SaSchema, sa);
+        return { ...id, peerId, sa: spi, firstProbeUnix, attempts };
+      });
       if (!wasDead || this.held.cancel(handle)) continue;
       this.#writer.revive(spi);
       revived++;
@@ -122,19 +121,23 @@ export class VerdictDesk {
   settleHeld(): void {
     if (this.held.count === 0) return;
     const { clock, log } = this.#context;
-    const { release, drop } = this.held.settle(({ sa }) => this.#stormReason(sa) !== undefined);
+    const stormReason = this.#stormReasons();
+    const { release, drop } = this.held.settle(({ site }) => stormReason(site) !== undefined);
     if (release.length + drop.length === 0) return;
     this.#events.endHold(drop.map(handleOf), true);
     this.#events.endHold(release.map(handleOf), false);
     for (const held of release)
-      this.#writer.add(held.verdict, held.sa, [
-        ...blindness(held.verdict),
-        create(GuardActionSchema, {
-          guard: Guard.STORM_HOLD,
-          ms: BigInt(Math.round(clock.now() - held.sinceMs)),
-          reason: describe(held.reason),
-        }),
-      ]);
+      this.#writer.add(held.spi, {
+        ...held,
+        guards: [
+          ...blindness(held.verdict),
+          create(GuardActionSchema, {
+            guard: Guard.STORM_HOLD,
+            ms: BigInt(Math.round(clock.now() - held.sinceMs)),
+            reason: describe(held.reason),
+          }),
+        ],
+      });
     log.warn({ released: release.length, dropped: drop.length, held: this.held.count }, 'held verdicts settled');
   }
 
@@ -145,18 +148,23 @@ export class VerdictDesk {
 
   /** Delivers what waits for its acknowledgement and was not sent lately. Rejects as the store does. */
   async deliverAgain(): Promise<void> {
-    const unacknowledged = (await this.#context.store.readUnacked()).map((bytes) => fromBinary(VerdictSchema, bytes));
-    const now = this.#context.clock.now();
+    const { store, clock } = this.#context;
     const former = this.#delivered;
-    // Only what still waits is remembered.
-    this.#delivered = new Map();
-    const due = unacknowledged.filter((verdict) => {
-      const at = former.get(attemptOf(verdict));
-      if (at === undefined || now - at >= DELIVER_AGAIN_MS) return true;
-      this.#delivered.set(attemptOf(verdict), at);
-      return false;
+    const begunAt = clock.now();
+    const waiting = await store.readUnacked((name) => {
+      const at = former.get(name);
+      return at === undefined || begunAt - at >= DELIVER_AGAIN_MS;
     });
-    this.#deliver(due);
+    // A new stream has begun meanwhile, and looks for itself.
+    if (former !== this.#delivered) return;
+    // Only what still waits is remembered.
+    for (const [name, at] of former) if (at < begunAt && !waiting.names.has(name)) former.delete(name);
+    this.#deliver(waiting.verdicts);
+  }
+
+  /** Whether a verdict on this SA is in the log by this owner's hand, or on its way there. */
+  gave(spi: string): boolean {
+    return this.#writer.gave(spi);
   }
 
   /**
@@ -178,16 +186,21 @@ export class VerdictDesk {
     this.#writer.stop();
   }
 
-  #deliver(verdicts: readonly Verdict[]): void {
+  #deliver(verdicts: readonly StoredVerdict[]): void {
     if (verdicts.length === 0) return;
     const now = this.#context.clock.now();
-    for (const verdict of verdicts) this.#delivered.set(attemptOf(verdict), now);
-    this.#events.deliver(verdicts);
+    for (const { name } of verdicts) this.#delivered.set(name, now);
+    this.#events.deliver(verdicts.map(({ bytes }) => bytes));
   }
 
-  #stormReason(sa: Sa): StormReason | undefined {
-    const { id, sites, storm } = this.#context;
-    return storm.reason(id, sites.number(sa.site));
+  /** Why verdicts should wait at this moment, by the number of a site. */
+  #stormReasons(): (site: number) => StormReason | undefined {
+    const { id, storm } = this.#context;
+    const reasons = new Map<number, StormReason | undefined>();
+    return (site) => {
+      if (!reasons.has(site)) reasons.set(site, storm.reason(id, site));
+      return reasons.get(site);
+    };
   }
 }
 
@@ -209,8 +222,4 @@ function blindness({ blindMs }: ShardVerdict): GuardAction[] {
 
 function handleOf({ verdict }: HeldVerdict): number {
   return verdict.handle;
-}
-
-function attemptOf({ id, attempt }: Verdict): string {
-  return `${id}/${attempt}`;
 }

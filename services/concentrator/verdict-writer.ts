@@ -4,36 +4,29 @@
  * peer's answer overtakes is taken back.
  */
 
-import { create, toBinary } from '@bufbuild/protobuf';
-import {
-  Action,
-  DeadReason,
-  type GuardAction,
-  type Sa,
-  type Verdict,
-  VerdictSchema,
-} from '../../proto/gen/dpd/v1/types_pb.js';
+import { fromBinary } from '@bufbuild/protobuf';
+import { type GuardAction, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import type { ShardVerdict } from '../../workers/protocol.ts';
 import type { Clock } from '../clock.ts';
 import { nextEndpoint } from '../failover/plan.ts';
 import type { Logger } from '../log.ts';
-import { spiHex } from '../spi.ts';
 import { knownDead, markDead } from '../store/dead-endpoints.ts';
+import type { ShardId } from '../store/keys.ts';
 import type { RedisClient } from '../store/redis.ts';
 import { FencedError } from '../store/scripts.ts';
-import type { ShardStore } from '../store/shard-store.ts';
+import type { ShardStore, StoredVerdict } from '../store/shard-store.ts';
 import type { SuspicionTraces } from '../telemetry/traces.ts';
+import { type EncodedVerdict, endpointsOf, setNextEndpoint, VerdictComposer } from './verdict-bytes.ts';
 
 /** Steps written at once. */
-const BATCH = 500;
+const BATCH = 200;
 const RETRY_MS = 200;
 const FINISH_POLL_MS = 10;
 /** A failover is looked at for the first time this long after its verdict, unless it is acknowledged before, ms. */
-const FAILOVER_AFTER_MS = 1_000;
+const FAILOVER_AFTER_MS = 5_000;
 
 export type VerdictContext = {
-  readonly headend: string;
-  readonly shard: number;
+  readonly id: ShardId;
   readonly store: ShardStore;
   readonly redis: RedisClient;
   readonly traces: SuspicionTraces;
@@ -42,26 +35,41 @@ export type VerdictContext = {
 };
 
 /** What is to be written: a verdict on an SA, or that it is not dead after all. */
-type Step = { readonly spi: string; readonly verdict: Verdict | undefined; cancelled: boolean };
+type Step = VerdictStep | RevivalStep;
+type RevivalStep = { readonly kind: 'revival'; readonly spi: string; state: 'waiting' };
+type VerdictStep = {
+  readonly kind: 'verdict';
+  readonly spi: string;
+  readonly decided: Decided;
+  /** Composed when its turn comes, so that a burst is soon on its way to Redis. */
+  message: EncodedVerdict | undefined;
+  state: 'waiting' | 'cancelled' | 'writing' | 'logged';
+};
+type Decided = {
+  /** Message of the SA. */
+  readonly sa: Uint8Array;
+  readonly verdict: ShardVerdict;
+  readonly guards: readonly GuardAction[];
+};
 
 export class VerdictWriter {
   readonly #context: VerdictContext;
-  readonly #deliver: (verdicts: Verdict[]) => void;
+  readonly #deliver: (verdicts: StoredVerdict[]) => void;
+  readonly #composer: VerdictComposer;
   readonly #onFenced: () => void;
   /** Steps in order; those of `#writing` come before. */
   #queue: Step[] = [];
   #writing: readonly Step[] = [];
-  /** The verdict of an SA that waits in the queue. */
-  readonly #waitingBySpi = new Map<string, Step>();
-  /** Verdicts that stand in the log by our hand, by SPI pair, for as long as the SA is held and dead. */
-  readonly #given = new Map<string, Verdict>();
+  /** The verdict of each SA that is held and dead, waiting or in the log by our hand. */
+  readonly #bySpi = new Map<string, VerdictStep>();
   #ordinal = 0;
   #busy = false;
   #stopped = false;
 
   /** @param deliver told of verdicts once they are in the log */
-  constructor(context: VerdictContext, deliver: (verdicts: Verdict[]) => void, onFenced: () => void) {
+  constructor(context: VerdictContext, deliver: (verdicts: StoredVerdict[]) => void, onFenced: () => void) {
     this.#context = context;
+    this.#composer = new VerdictComposer(context.id);
     this.#deliver = deliver;
     this.#onFenced = onFenced;
   }
@@ -71,30 +79,38 @@ export class VerdictWriter {
     return this.#queue.length + this.#writing.length;
   }
 
-  /** Takes over a verdict of the shard's, about the SA it was decided for. */
-  add(verdict: ShardVerdict, sa: Sa, guards: readonly GuardAction[]): void {
-    const step = { spi: spiHex(sa.id!), verdict: this.#compose(verdict, sa, guards), cancelled: false };
-    this.#waitingBySpi.set(step.spi, step);
+  /** Takes over a verdict of the shard's, about the SA as it was when it was decided. */
+  add(spi: string, decided: Decided): void {
+    const step: VerdictStep = { kind: 'verdict', spi, decided, message: undefined, state: 'waiting' };
+    this.#bySpi.set(spi, step);
     this.#push(step);
   }
 
   /** The peer answered: its verdict is taken back if it still waits, else forgotten in its turn. */
   revive(spi: string): void {
-    this.#given.delete(spi);
-    const waiting = this.#waitingBySpi.get(spi);
-    if (waiting) waiting.cancelled = true;
-    else this.#push({ spi, verdict: undefined, cancelled: false });
-    this.#waitingBySpi.delete(spi);
+    if (!this.forget(spi)) this.#push({ kind: 'revival', spi, state: 'waiting' });
   }
 
-  /** The SA is gone from the store, and with it what the store knew of its death. */
-  forget(spi: string): void {
-    this.#given.delete(spi);
+  /** The SA is gone from the store, and with it what the store knew of its death. True if a verdict was taken back. */
+  forget(spi: string): boolean {
+    const step = this.#bySpi.get(spi);
+    this.#bySpi.delete(spi);
+    if (step?.state !== 'waiting') return false;
+    step.state = 'cancelled';
+    return true;
   }
 
-  /** Redis lost writes: what was given is written again, before all else. */
+  /** Whether a verdict on this SA is in the log by our hand, or on its way there. */
+  gave(spi: string): boolean {
+    return this.#bySpi.has(spi);
+  }
+
+  /** Redis lost writes: what stood in the log is written again, before all else. */
   writeAgain(): void {
-    this.#queue.unshift(...Array.from(this.#given, ([spi, verdict]) => ({ spi, verdict, cancelled: false })));
+    const logged = [...this.#bySpi.values()].filter(({ state }) => state === 'logged');
+    // Redis may still have it: only a revival takes it back.
+    for (const step of logged) step.state = 'writing';
+    this.#queue = [...logged, ...this.#queue];
     if (!this.#busy) void this.#write();
   }
 
@@ -115,57 +131,17 @@ export class VerdictWriter {
     if (!this.#busy) void this.#write();
   }
 
-  #compose(verdict: ShardVerdict, sa: Sa, guards: readonly GuardAction[]): Verdict {
-    const { headend, shard, store, traces } = this.#context;
-    const spi = spiHex(sa.id!);
-    const id = `${spi}.${store.epoch}.${this.#ordinal++}`;
-    const action = sa.policy?.action || Action.FAILOVER;
-    return create(VerdictSchema, {
-      id,
-      headend,
-      shard,
-      epoch: BigInt(store.epoch),
-      sa: sa.id!,
-      peerId: sa.peerId,
-      childSpis: sa.childSpis,
-      reason: DeadReason.PROBES_UNANSWERED,
-      history: {
-        lastEvidenceUnixMs: BigInt(Math.round(verdict.lastEvidenceUnix)),
-        firstProbeUnixMs: BigInt(Math.round(verdict.firstProbeUnix)),
-        probesSent: verdict.probesSent,
-        earliestUnixMs: BigInt(Math.round(verdict.earliestUnix)),
-        decidedUnixMs: BigInt(Math.round(verdict.decidedUnix)),
-        guards: [...guards],
-      },
-      action,
-      endpoints: sa.endpoints,
-      deadEndpoint: sa.activeEndpoint,
-      nextEndpoint: (sa.activeEndpoint + 1) % sa.endpoints.length,
-      traceparent: traces.verdict(
-        {
-          headend,
-          shard,
-          peerId: sa.peerId,
-          sa: spi,
-          firstProbeUnix: verdict.firstProbeUnix,
-          attempts: verdict.probesSent,
-        },
-        id,
-      ),
-    });
-  }
-
   async #write(): Promise<void> {
     const { store, log, clock } = this.#context;
     this.#busy = true;
     while (this.#queue.length > 0 && !this.#stopped) {
-      const kind = this.#queue[0]!.verdict !== undefined;
-      const other = this.#queue.findIndex(({ verdict }) => (verdict !== undefined) !== kind);
-      this.#writing = this.#queue.splice(0, Math.min(BATCH, other < 0 ? BATCH : other)).filter((s) => !s.cancelled);
+      const { kind } = this.#queue[0]!;
+      let count = 1;
+      while (count < BATCH && this.#queue[count]?.kind === kind) count++;
+      this.#writing = this.#queue.splice(0, count).filter(({ state }) => state !== 'cancelled');
       if (this.#writing.length === 0) continue;
-      for (const { spi } of this.#writing) this.#waitingBySpi.delete(spi);
       try {
-        if (kind) await this.#append(this.#writing as (Step & { verdict: Verdict })[]);
+        if (kind === 'verdict') await this.#append(this.#writing as readonly VerdictStep[]);
         else await store.revive(this.#writing.map(({ spi }) => spi));
         this.#writing = [];
       } catch (error) {
@@ -182,41 +158,60 @@ export class VerdictWriter {
     this.#busy = false;
   }
 
-  async #append(steps: readonly (Step & { verdict: Verdict })[]): Promise<void> {
+  async #append(steps: readonly VerdictStep[]): Promise<void> {
     const { store, redis, traces, clock } = this.#context;
-    await this.#chooseEndpoints(steps);
+    const verdicts = steps.map((step) => {
+      // From here on it may be in the log: an answer of the peer does not take it back any more.
+      step.state = 'writing';
+      step.message ??= this.#compose(step);
+      return step.message;
+    });
+    await this.#chooseEndpoints(verdicts);
     await store.appendVerdicts(
-      steps.map(({ spi, verdict }) => ({ spi, id: verdict.id, bytes: toBinary(VerdictSchema, verdict) })),
+      verdicts.map(({ id, bytes }, n) => ({ spi: steps[n]!.spi, id, bytes })),
       FAILOVER_AFTER_MS,
     );
     // A hint for others; nothing depends on it.
     markDead(
       redis,
-      steps.map(({ verdict }) => verdict.endpoints[verdict.deadEndpoint]!),
+      verdicts.map(({ dead }) => dead),
       clock.wall(),
     ).catch(() => {});
-    for (const { spi, verdict } of steps) {
-      traces.logged(verdict.id);
-      this.#given.set(spi, verdict);
+    for (const step of steps) {
+      traces.logged(step.message!.id);
+      step.state = 'logged';
     }
     // Whoever was fenced in the meantime has nothing to say.
-    if (!this.#stopped) this.#deliver(steps.map(({ verdict }) => verdict));
+    if (!this.#stopped) this.#deliver(verdicts.map(({ id, bytes }) => ({ name: id, bytes })));
+  }
+
+  #compose({ spi, decided: { sa, verdict, guards } }: VerdictStep): EncodedVerdict {
+    const { id: shard, store, traces } = this.#context;
+    const { epoch } = store;
+    const id = `${spi}.${epoch}.${this.#ordinal++}`;
+    const traceparent = traces.verdict(() => {
+      const { firstProbeUnix, probesSent: attempts } = verdict;
+      return { ...shard, peerId: fromBinary(SaSchema, sa).peerId, sa: spi, firstProbeUnix, attempts };
+    }, id);
+    return this.#composer.compose(sa, verdict, { id, epoch, guards, traceparent });
   }
 
   /** Endpoints that the cluster knows to be dead are passed over. */
-  async #chooseEndpoints(steps: readonly { readonly verdict: Verdict }[]): Promise<void> {
+  async #chooseEndpoints(verdicts: readonly EncodedVerdict[]): Promise<void> {
     const { redis, clock } = this.#context;
-    const several = steps.map(({ verdict }) => verdict).filter(({ endpoints }) => endpoints.length > 2);
+    const several = verdicts.flatMap((verdict) =>
+      verdict.endpoints > 2 ? [{ verdict, endpoints: endpointsOf(verdict) }] : [],
+    );
     if (several.length === 0) return;
     const isDead = await knownDead(
       redis,
       several.flatMap(({ endpoints }) => endpoints),
       clock.wall(),
     );
-    for (const verdict of several) {
-      const { endpoints, deadEndpoint } = verdict;
+    for (const { verdict, endpoints } of several) {
+      const from = verdict.active;
       const dead = (endpoint: number) => isDead(endpoints[endpoint]!);
-      verdict.nextEndpoint = nextEndpoint(endpoints.length, deadEndpoint, deadEndpoint, [], dead) ?? deadEndpoint;
+      setNextEndpoint(verdict, nextEndpoint(endpoints.length, from, from, [], dead) ?? from);
     }
   }
 }

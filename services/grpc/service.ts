@@ -1,9 +1,16 @@
 /** Joins protobuf-es service descriptors to grpc-js. */
 
-import { type DescMethod, type DescService, fromBinary, type MessageShape, toBinary } from '@bufbuild/protobuf';
+import {
+  type DescMessage,
+  type DescMethod,
+  type DescService,
+  fromBinary,
+  type MessageShape,
+  toBinary,
+} from '@bufbuild/protobuf';
 import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js';
 
-/** grpc-js method definition of one protobuf-es method. */
+/** grpc-js method definition of one protobuf-es method. A response may be given encoded already. */
 export function methodDefinition<M extends DescMethod>(
   method: M,
 ): MethodDefinition<MessageShape<M['input']>, MessageShape<M['output']>> {
@@ -13,7 +20,7 @@ export function methodDefinition<M extends DescMethod>(
     responseStream: method.methodKind === 'server_streaming' || method.methodKind === 'bidi_streaming',
     requestSerialize: (message) => Buffer.from(toBinary(method.input, message)),
     requestDeserialize: (bytes) => fromBinary(method.input, bytes) as MessageShape<M['input']>,
-    responseSerialize: (message) => Buffer.from(toBinary(method.output, message)),
+    responseSerialize: (message) => encode(method.output, message),
     responseDeserialize: (bytes) => fromBinary(method.output, bytes) as MessageShape<M['output']>,
   };
 }
@@ -29,4 +36,9 @@ export function serviceDefinition(service: DescService, raw: readonly DescMethod
       { ...methodDefinition(method), ...(raw.includes(method) && { requestDeserialize: (bytes: Buffer) => bytes }) },
     ]),
   );
+}
+
+function encode<T extends DescMessage>(type: T, message: MessageShape<T> | Uint8Array): Buffer {
+  if (Buffer.isBuffer(message)) return message;
+  return Buffer.from(toBinary(type, message as MessageShape<T>));
 }

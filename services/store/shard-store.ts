@@ -50,6 +50,14 @@ export type Checkpoint = {
   readonly rows: ReadonlyMap<string, CheckpointRow>;
 };
 
+/** An attempt of a verdict as it is delivered. */
+export type StoredVerdict = {
+  /** Names verdict and attempt. */
+  readonly name: string;
+  /** The Verdict message. */
+  readonly bytes: Uint8Array;
+};
+
 /** What a shard's store works with. */
 export type StoreContext = {
   readonly redis: RedisClient;
@@ -231,11 +239,11 @@ export class ShardStore {
    * @param failoverAfterMs when their failovers are looked at for the first time, from now
    */
   async appendVerdicts(
-    verdicts: readonly { spi: string; id: string; bytes: Uint8Array }[],
+    verdicts: readonly { readonly spi: string; readonly id: string; readonly bytes: Buffer }[],
     failoverAfterMs: number,
   ): Promise<void> {
     const { lease, verdicts: log, unacked, dead, failover, due } = this.#keys;
-    const rows = verdicts.flatMap(({ spi, id, bytes }) => [spi, id, Buffer.from(bytes)]);
+    const rows = verdicts.flatMap(({ spi, id, bytes }) => [spi, id, bytes]);
     await this.#write(
       'append-verdicts',
       [lease, log, unacked, dead, failover, due],
@@ -259,9 +267,28 @@ export class ShardStore {
     return path === null ? undefined : (JSON.parse(path) as ShardPath);
   }
 
-  /** Verdicts not acknowledged yet, encoded. */
-  async readUnacked(): Promise<Buffer[]> {
-    return this.#context.redis.hvalsBuffer(this.#keys.unacked);
+  /**
+   * Verdicts that wait for their acknowledgement.
+   * @param wanted by {@link StoredVerdict.name}: the others are only counted up
+   */
+  async readUnacked(
+    wanted: (name: string) => boolean,
+  ): Promise<{ readonly names: ReadonlySet<string>; readonly verdicts: StoredVerdict[] }> {
+    const { redis } = this.#context;
+    const { unacked, attempts } = this.#keys;
+    const [ids, laterAttempts] = await Promise.all([redis.hkeys(unacked), redis.hgetall(attempts)]);
+    const names = ids.map((id) => attemptName(id, Number(laterAttempts[id] ?? 0)));
+    const due = names.flatMap((name, n) => (wanted(name) ? [{ name, id: ids[n]! }] : []));
+    const verdicts: StoredVerdict[] = [];
+    for (let n = 0; n < due.length; n += PAGE) {
+      const page = due.slice(n, n + PAGE);
+      const messages = await redis.hmgetBuffer(unacked, ...page.map(({ id }) => id));
+      page.forEach(({ name }, k) => {
+        const bytes = messages[k];
+        if (bytes) verdicts.push({ name, bytes });
+      });
+    }
+    return { names: new Set(names), verdicts };
   }
 
   /** SPI pairs of whose life somebody asks and does not know enough. */
@@ -309,6 +336,11 @@ async function takeLease({ redis, node }: StoreContext, id: ShardId): Promise<Ta
   const reply = await runScript(redis, 'take-lease', [lease, checkpoint], [node, LEASE_MS]);
   const [epoch, final, formerRemainingMs, takenUnix] = reply as [number, number, number, number];
   return { epoch, formerStopped: final === 1, formerRemainingMs, takenUnix };
+}
+
+/** Name of a verdict's attempt; the first is called as the verdict. */
+function attemptName(id: string, attempt: number): string {
+  return attempt === 0 ? id : `${id}/${attempt}`;
 }
 
 /** A data plane's answer to a verdict, as stored. */

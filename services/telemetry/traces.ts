@@ -23,6 +23,7 @@ export function startTracing(service: string, env = process.env): () => Promise<
 
 /** Starts tracing into a processor; for tests and for {@link startTracing}. */
 export function registerTracing(service: string, processor: SpanProcessor, env = process.env): () => Promise<void> {
+  tracing = true;
   const provider = new NodeTracerProvider({
     resource: resourceFromAttributes({ [ATTR_SERVICE_NAME]: env['OTEL_SERVICE_NAME'] ?? service }),
     spanProcessors: [processor],
@@ -30,6 +31,9 @@ export function registerTracing(service: string, processor: SpanProcessor, env =
   provider.register();
   return () => provider.shutdown();
 }
+
+/** Whether spans go anywhere: when they do not, nothing is done for them. */
+let tracing = false;
 
 /** One suspicion's facts. Times in Unix ms. */
 export type SuspicionFacts = {
@@ -46,15 +50,17 @@ export class SuspicionTraces {
   readonly #open = new Map<string, { span: Span; since: number }>();
 
   /** A suspicion that an answer ended: a span of its own, at once. */
-  recovered(facts: SuspicionFacts): void {
-    const span = startSuspicion(facts);
+  recovered(facts: () => SuspicionFacts): void {
+    if (!tracing) return;
+    const span = startSuspicion(facts());
     span.setAttribute('dpd.outcome', 'answered');
     span.end();
   }
 
   /** A suspicion that became a verdict. Returns the trace context to carry in it, empty when tracing is off. */
-  verdict(facts: SuspicionFacts, verdictId: string): string {
-    const span = startSuspicion(facts);
+  verdict(facts: () => SuspicionFacts, verdictId: string): string {
+    if (!tracing) return '';
+    const span = startSuspicion(facts());
     if (!span.isRecording()) return '';
     span.setAttribute('dpd.outcome', 'verdict').setAttribute('dpd.verdict.id', verdictId).addEvent('verdict');
     this.#expire();
@@ -64,6 +70,7 @@ export class SuspicionTraces {
 
   /** The verdict is in the log. */
   logged(verdictId: string): void {
+    if (!tracing) return;
     this.#open.get(verdictId)?.span.addEvent('logged');
   }
 

@@ -11,7 +11,7 @@ test('one trace from the first unanswered probe to the acknowledgement, across n
   const stop = registerTracing('test', new SimpleSpanProcessor(exporter), {});
   const traces = new SuspicionTraces();
   const facts = { headend: 'h', shard: 0, peerId: 'p', sa: 'aa', firstProbeUnix: Date.now() - 5_000, attempts: 3 };
-  const traceparent = traces.verdict(facts, 'v1');
+  const traceparent = traces.verdict(() => facts, 'v1');
   assert.match(traceparent, /^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
   traces.logged('v1');
   await inSpan('dpd.failover', traceparent, async () => {});
@@ -20,7 +20,7 @@ test('one trace from the first unanswered probe to the acknowledgement, across n
     ['dpd.failover'],
   );
   traces.acknowledged('v1', 'FAILED_OVER');
-  traces.recovered(facts);
+  traces.recovered(() => facts);
   const [failover, suspicion, recovered] = exporter.getFinishedSpans();
   assert.equal(failover!.spanContext().traceId, suspicion!.spanContext().traceId);
   assert.equal(failover!.parentSpanContext?.spanId, suspicion!.spanContext().spanId);

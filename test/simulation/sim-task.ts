@@ -4,6 +4,7 @@ import { type ShardEvent, type ShardTaskHandle, ThreadTimeoutError } from '../..
 import { readCanary } from '../../workers/canary.ts';
 import type { Answer, CheckpointPart, FromShard, ToShard } from '../../workers/protocol.ts';
 import { Shard, type ShardIo } from '../../workers/shard.ts';
+import { readVerdictRows } from '../../workers/verdict-rows.ts';
 import { EPOCH_UNIX, type Process, type VirtualTime } from './virtual-time.ts';
 
 const TICK_MS = 5;
@@ -74,7 +75,7 @@ export class SimTask implements ShardTaskHandle {
           if (message.type === 'verdicts')
             world.verdicts(
               this,
-              message.verdicts.map(({ handle }) => handle),
+              readVerdictRows(message.rows).map(({ handle }) => handle),
             );
           onEvent(message);
         }

@@ -1,8 +1,8 @@
 /** gRPC streams between agents and nodes: ordered, delayed, broken by crashes at once and by partitions after a while. */
 
 import { EventEmitter } from 'node:events';
-import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
-import { ConnectShardRequestSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
+import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { ConnectShardRequestSchema, ConnectShardResponseSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
 import type { UplinkStream } from '../../services/agent/uplink.ts';
 import type { Concentrator } from '../../services/concentrator/concentrator.ts';
 import { connectShard } from '../../services/concentrator/headend-api.ts';
@@ -62,7 +62,8 @@ export class SimStream {
       on: (event: string, listener: () => void) => server.on(event, listener),
       destroy: () => {},
       write: (message: unknown) => {
-        this.#down(() => this.client.emit('data', message));
+        const response = Buffer.isBuffer(message) ? fromBinary(ConnectShardResponseSchema, message) : message;
+        this.#down(() => this.client.emit('data', response));
         return true;
       },
       end: () => this.#down(() => this.#close(() => this.client.emit('end'))),
@@ -100,7 +101,7 @@ export class SimStream {
     const { now } = this.#time;
     const reached = this.#reaches();
     // Whoever runs there now does not know the call, and resets it.
-    if (reached && !(this.node.alive && this.agent.alive)) return this.break('connection reset');
+    if (reached && !(this.node.alive && this.agent.alive)) this.break('connection reset');
     const silent = !reached || this.node.pausedUntil > now || this.agent.pausedUntil > now;
     if (!silent) this.#silentSince = undefined;
     else {

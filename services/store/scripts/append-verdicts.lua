@@ -1,17 +1,34 @@
 -- Appends verdicts to the log, once each: an SA that has a verdict gets no second one. Fenced.
 -- KEYS: lease, verdicts, unacked, dead, failover, due
 -- ARGV: epoch, write, entries kept in the log, ms until their failover is looked at,
---       then for each: SPI pair, verdict id, Verdict
+--       then for each, 1,000 at most: SPI pair, verdict id, Verdict
 -- Returns: 1. Repeating a call changes nothing.
+local spis = {}
+for at = 5, #ARGV, 3 do spis[#spis + 1] = ARGV[at] end
+if #spis == 0 then return 1 end
+local known = redis.call('HMGET', KEYS[4], unpack(spis))
 local time = redis.call('TIME')
 local due = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[4]))
-for at = 5, #ARGV, 3 do
-  local id = ARGV[at + 1]
-  if redis.call('HSETNX', KEYS[4], ARGV[at], id) == 1 then
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'v', ARGV[at + 2])
-    redis.call('HSET', KEYS[3], id, ARGV[at + 2])
-    redis.call('HSET', KEYS[5], id, ARGV[at + 2])
-    redis.call('ZADD', KEYS[6], due, id)
+-- One command for all is several times as fast as one for each.
+local dead, messages, dues = {}, {}, {}
+local given = {}
+for n, spi in ipairs(spis) do
+  local id, verdict = ARGV[3 * n + 3], ARGV[3 * n + 4]
+  if not known[n] and not given[spi] then
+    given[spi] = true
+    dead[#dead + 1] = spi
+    dead[#dead + 1] = id
+    messages[#messages + 1] = id
+    messages[#messages + 1] = verdict
+    dues[#dues + 1] = due
+    dues[#dues + 1] = id
   end
 end
+if #dead == 0 then return 1 end
+redis.call('HSET', KEYS[4], unpack(dead))
+for n = 2, #messages, 2 do redis.call('XADD', KEYS[2], '*', 'v', messages[n]) end
+redis.call('XTRIM', KEYS[2], 'MAXLEN', '~', ARGV[3])
+redis.call('HSET', KEYS[3], unpack(messages))
+redis.call('HSET', KEYS[5], unpack(messages))
+redis.call('ZADD', KEYS[6], unpack(dues))
 return 1

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { create, toBinary } from '@bufbuild/protobuf';
+import { SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { ShardRecords } from '../../../services/concentrator/records.ts';
+import { type Damaged, writeAgain } from '../../../services/concentrator/repair.ts';
+import { spiHex } from '../../../services/spi.ts';
+import { State } from '../../../workers/liveness/peers.ts';
+
+type Sent = Parameters<Damaged['task']['send']>[0];
+
+/**
+ * A shard with an SA for each of these states, in order, and a Redis that counts some as dead and holds SAs of its own.
+ * `given`: whose verdicts are this owner's.
+ */
+async function repaired(states: readonly State[], redis: { dead: readonly number[] }, given: readonly number[]) {
+  const records = new ShardRecords();
+  const spis = states.map((_, n) => {
+    const id = { initiatorSpi: BigInt(n + 1), responderSpi: 7n };
+    records.put(id, 1, 0, toBinary(SaSchema, create(SaSchema, { id, peerId: `p${n}` })));
+    return spiHex(id);
+  });
+  const sent: Sent[] = [];
+  const written: string[] = [];
+  const removed: string[] = [];
+  let revived: readonly string[] = [];
+  await writeAgain({
+    shards: 1,
+    path: undefined,
+    records,
+    store: {
+      register: async () => {},
+      writeSas: async (sas, gone) => {
+        written.push(...sas.map(({ spi }) => spi));
+        removed.push(...gone);
+      },
+      readSpis: async () => [...spis, 'ff'.repeat(16)],
+      writePath: async () => {},
+      readDead: async () => new Set([...redis.dead.map((n) => spis[n]!), 'ee'.repeat(16)]),
+    },
+    task: {
+      ask: (async (type: string, handles: readonly number[] = []) =>
+        handles.map((handle) => (type === 'keys' ? undefined : { state: states[handle] }))) as Damaged['task']['ask'],
+      send: (message) => sent.push(message),
+    },
+    verdicts: {
+      gave: (spi) => given.some((n) => spis[n] === spi),
+      writeAgain: (alive) => {
+        revived = alive;
+      },
+    },
+  });
+  return { spis, sent, written, removed, revived };
+}
+
+test('Redis holds again what the owner holds, and no more', async () => {
+  const { spis, written, removed, sent } = await repaired([State.ALIVE, State.ALIVE], { dead: [] }, []);
+  assert.deepEqual(written, spis);
+  assert.deepEqual(removed, ['ff'.repeat(16)]);
+  assert.deepEqual(sent, []);
+});
+
+test('an SA that Redis wrongly counts as dead is revived', async () => {
+  const { spis, revived } = await repaired([State.ALIVE, State.DEAD], { dead: [0, 1] }, []);
+  assert.deepEqual(revived, [spis[0]]);
+});
+
+test("a former owner's verdict that is lost is found anew; this owner's is not, nor one that Redis still has", async () => {
+  const { sent } = await repaired([State.DEAD, State.DEAD, State.DEAD, State.ALIVE], { dead: [2] }, [1]);
+  assert.deepEqual(sent, [
+    { type: 'hold', handles: [0] },
+    { type: 'endHold', handles: [0], drop: true },
+  ]);
+});

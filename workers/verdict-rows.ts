@@ -1,0 +1,48 @@
+/** Verdicts on their way from a thread: rows of numbers, which travel without an object for each. */
+
+import type { ShardVerdict } from './protocol.ts';
+
+const COLUMNS = 7;
+
+export class VerdictRows {
+  #cells: number[] = [];
+
+  get empty(): boolean {
+    return this.#cells.length === 0;
+  }
+
+  add(verdict: ShardVerdict): void {
+    this.#cells.push(
+      verdict.handle,
+      verdict.lastEvidenceUnix,
+      verdict.firstProbeUnix,
+      verdict.probesSent,
+      verdict.earliestUnix,
+      verdict.decidedUnix,
+      verdict.blindMs,
+    );
+  }
+
+  /** All that were added; then it begins anew. */
+  take(): Float64Array<ArrayBuffer> {
+    const rows = Float64Array.from(this.#cells);
+    this.#cells = [];
+    return rows;
+  }
+}
+
+/** The verdicts in rows. */
+export function readVerdictRows(rows: Float64Array): ShardVerdict[] {
+  return Array.from({ length: rows.length / COLUMNS }, (_, row) => {
+    const at = row * COLUMNS;
+    return {
+      handle: rows[at]!,
+      lastEvidenceUnix: rows[at + 1]!,
+      firstProbeUnix: rows[at + 2]!,
+      probesSent: rows[at + 3]!,
+      earliestUnix: rows[at + 4]!,
+      decidedUnix: rows[at + 5]!,
+      blindMs: rows[at + 6]!,
+    };
+  });
+}
