@@ -114,6 +114,7 @@ export async function registerAll(
       });
       pump();
       await done.promise;
+      stream.onMessage(undefined);
     }),
   );
   return { streams, handles };

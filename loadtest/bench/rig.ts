@@ -60,8 +60,8 @@ export function encodeRequest(message: Request): Uint8Array {
 /** A headend's stream that sends messages encoded beforehand, so that the sender costs next to nothing. */
 export class RawStream {
   readonly #client: Client;
-  readonly #call: ClientDuplexStream<Uint8Array, ConnectShardResponse>;
-  #hear: (message: ConnectShardResponse['message']) => void = () => {};
+  readonly #call: ClientDuplexStream<Uint8Array, Buffer>;
+  #hear: ((message: ConnectShardResponse['message']) => void) | undefined;
   #failed: Error | undefined;
 
   constructor(address: string) {
@@ -73,16 +73,16 @@ export class RawStream {
     this.#call = this.#client.makeBidiStreamRequest(
       `/${parent.typeName}/${name}`,
       (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
-      (bytes: Buffer) => fromBinary(ConnectShardResponseSchema, bytes),
+      (bytes: Buffer) => bytes,
     );
-    this.#call.on('data', (response: ConnectShardResponse) => this.#hear(response.message));
+    this.#call.on('data', (bytes: Buffer) => this.#hear?.(fromBinary(ConnectShardResponseSchema, bytes).message));
     this.#call.on('error', (error: Error) => {
       this.#failed = error;
     });
   }
 
-  /** Called with every message of the node. */
-  onMessage(hear: (message: ConnectShardResponse['message']) => void): void {
+  /** Called with every message of the node; while nobody is, they are not decoded. */
+  onMessage(hear: ((message: ConnectShardResponse['message']) => void) | undefined): void {
     this.#hear = hear;
   }
 

@@ -1,6 +1,6 @@
 /** Failovers given up: an operator sees them, has them tried again, or forgets them. */
 
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { create } from '@bufbuild/protobuf';
 import { status } from '@grpc/grpc-js';
 import {
   DeadLetterSchema,
@@ -11,9 +11,9 @@ import {
   type SettleDeadLettersResponse,
   SettleDeadLettersResponseSchema,
 } from '../../proto/gen/dpd/v1/operator_pb.js';
-import { VerdictSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { ApiError, rejectIfInvalid } from '../grpc/errors.ts';
 import { type DeadLetter, FailoverStore } from '../store/failover-store.ts';
+import { readVerdict, writeVerdict } from '../store/stored-verdict.ts';
 import type { ConcentratorNode } from './node.ts';
 import { checkHeadendName, checkPageSize, LIMITS } from './validate.ts';
 
@@ -65,7 +65,7 @@ export async function settleDeadLetters(
     if (drop) settled += Number(await store.drop(id));
     else {
       const verdict = { ...verdictOf(letter), attempt: letter.attempts };
-      settled += Number(await store.replay(id, letter.attempts, toBinary(VerdictSchema, verdict)));
+      settled += Number(await store.replay(id, letter.attempts, writeVerdict(verdict)));
       shards.add(shard);
     }
   }
@@ -90,5 +90,5 @@ async function find(node: ConcentratorNode, headend: string): Promise<Found[]> {
 }
 
 function verdictOf(letter: DeadLetter) {
-  return fromBinary(VerdictSchema, Buffer.from(letter.verdict, 'base64'));
+  return readVerdict(Buffer.from(letter.verdict, 'base64'));
 }

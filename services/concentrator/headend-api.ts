@@ -7,7 +7,6 @@ import {
   ConnectShardRequestSchema,
   type ConnectShardResponse,
   ConnectShardResponseSchema,
-  VerdictsSchema,
 } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { NO_MID } from '../../workers/protocol.ts';
 import { ApiError, rejectIfInvalid, toServiceError } from '../grpc/errors.ts';
@@ -26,8 +25,7 @@ const VERDICT_BATCH = 200;
 const LARGE_BYTES = 16_384;
 /** Messages that a headend may leave unread; beyond it the stream ends, and verdicts come again on the next. */
 const MAX_UNREAD = 10_000;
-const VERDICT_LIST = ConnectShardResponseSchema.field.verdicts.number;
-const VERDICTS = VerdictsSchema.field.verdicts.number;
+const VERDICTS = ConnectShardResponseSchema.field.verdicts.number;
 
 /** Requests arrive as they are, and are decoded one at a time: what waits takes no more room than it did on the wire. */
 type Call = ServerDuplexStream<Buffer, ConnectShardResponse | Uint8Array>;
@@ -48,7 +46,6 @@ class HeadendStream implements ShardStream {
   readonly #node: Concentrator;
   readonly #call: Call;
   #host: ShardHost | undefined;
-  readonly #list = new WireWriter();
   readonly #response = new WireWriter();
   /** Why the stream must end, once something outside says so; and who is to be told. */
   #failure: Error | undefined;
@@ -85,8 +82,7 @@ class HeadendStream implements ShardStream {
 
   verdicts(verdicts: Parameters<ShardStream['verdicts']>[0]): void {
     for (let n = 0; n < verdicts.length; n += VERDICT_BATCH) {
-      for (const verdict of verdicts.slice(n, n + VERDICT_BATCH)) this.#list.bytes(VERDICTS, verdict);
-      this.#list.finishInto(VERDICT_LIST, this.#response);
+      this.#response.bytes(VERDICTS, Buffer.concat(verdicts.slice(n, n + VERDICT_BATCH)));
       this.#send(this.#response.finish());
     }
   }

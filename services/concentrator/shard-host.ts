@@ -44,7 +44,7 @@ export type Neighbour = { readonly id: string; readonly address: string; readonl
 
 /** What a headend's stream does for its shard. */
 export type ShardStream = {
-  /** @param verdicts Verdict messages */
+  /** @param verdicts see stored-verdict.ts */
   verdicts(verdicts: readonly Uint8Array[]): void;
   delegatedProbes(handles: Uint32Array, probeIds: Uint32Array): void;
   members(members: readonly Neighbour[]): void;

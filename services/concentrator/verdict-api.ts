@@ -24,7 +24,7 @@ const MAX_WATCHES = 256;
 const DRAIN_MS = 30_000;
 let watches = 0;
 
-const RESPONSE = WatchVerdictsResponseSchema.field;
+const RESUME_TOKEN = WatchVerdictsResponseSchema.field.resumeToken.number;
 
 type WatchCall = ServerWritableStream<WatchVerdictsRequest, WatchVerdictsResponse | Uint8Array>;
 
@@ -43,14 +43,15 @@ export async function watchVerdicts(node: ConcentratorNode, call: WatchCall): Pr
     const shards = (await node.concentrator.headends()).get(headend);
     if (shards === undefined) throw new ApiError(status.NOT_FOUND, `headend "${headend}" has never registered`);
     const position = await startPosition();
+    const token = new WireWriter();
     call.write(create(WatchVerdictsResponseSchema, { resumeToken: String(position) }));
-    const response = new WireWriter();
     while (!call.cancelled && !node.stopping.aborted) {
-      const verdicts = await readVerdicts(redis, headend, shards, position);
-      if (verdicts.length === 0) continue;
-      for (const verdict of verdicts) response.bytes(RESPONSE.verdicts.number, verdict);
-      response.text(RESPONSE.resumeToken.number, String(position));
-      if (!call.write(response.finish())) await once(call, 'drain', { signal: AbortSignal.timeout(DRAIN_MS) });
+      for await (const verdicts of readVerdicts(redis, headend, shards, position)) {
+        // A Verdicts message, and the token that makes it a response.
+        token.text(RESUME_TOKEN, String(position));
+        if (!call.write(Buffer.concat([verdicts, token.finish()])))
+          await once(call, 'drain', { signal: AbortSignal.timeout(DRAIN_MS) });
+      }
     }
 
     async function startPosition(): Promise<LogPosition> {

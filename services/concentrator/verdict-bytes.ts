@@ -1,10 +1,11 @@
 /**
- * A verdict as it is stored, logged and delivered: one Verdict message, encoded once. What it tells of the SA are the
- * SA's own bytes under the verdict's field numbers.
+ * A verdict as it is logged and delivered, encoded once: see stored-verdict.ts. What it tells of its SA are the SA's own
+ * bytes under the verdict's field numbers.
  */
 
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
+import { VerdictsSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
 import {
   Action,
   DeadReason,
@@ -20,10 +21,11 @@ import {
 import type { ShardVerdict } from '../../workers/protocol.ts';
 import { WireWriter } from '../grpc/wire.ts';
 import type { ShardId } from '../store/keys.ts';
+import { readVerdict } from '../store/stored-verdict.ts';
 
 export type EncodedVerdict = {
   readonly id: string;
-  /** The Verdict message. Its last byte is the next endpoint. */
+  /** A Verdicts message of one. Its last byte is the next endpoint. */
   readonly bytes: Buffer;
   /** Endpoints the peer has. */
   readonly endpoints: number;
@@ -44,12 +46,14 @@ const SA = numbers(SaSchema);
 const POLICY = numbers(PolicySchema);
 const VERDICT = numbers(VerdictSchema);
 const HISTORY = numbers(VerdictHistorySchema);
+const VERDICTS = VerdictsSchema.field.verdicts.number;
 
 /** Composes the verdicts of one shard. */
 export class VerdictComposer {
   readonly #shard: ShardId;
   readonly #message = new WireWriter();
   readonly #history = new WireWriter();
+  readonly #list = new WireWriter();
 
   constructor(shard: ShardId) {
     this.#shard = shard;
@@ -71,11 +75,16 @@ export class VerdictComposer {
     message.uint(VERDICT.nextEndpoint, (active + 1) % endpoints.length);
     return {
       id,
-      bytes: message.finish(),
+      bytes: this.#finish(),
       endpoints: endpoints.length,
       dead: fromBinary(EndpointSchema, endpoints[active]!),
       active,
     };
+  }
+
+  #finish(): Buffer {
+    this.#message.finishInto(VERDICTS, this.#list);
+    return this.#list.finish();
   }
 
   /** Copies what a verdict tells of its SA; returns what it is decided by. */
@@ -119,7 +128,7 @@ export class VerdictComposer {
 
 /** Every endpoint that a verdict lists. */
 export function endpointsOf({ bytes }: EncodedVerdict): Endpoint[] {
-  return fromBinary(VerdictSchema, bytes).endpoints;
+  return readVerdict(bytes).endpoints;
 }
 
 /** Names another endpoint as the next one. */

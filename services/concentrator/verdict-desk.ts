@@ -36,7 +36,7 @@ export type DeskEvents = {
   records(): ShardRecords;
   hold(handles: readonly number[]): void;
   endHold(handles: readonly number[], drop: boolean): void;
-  /** @param verdicts Verdict messages */
+  /** @param verdicts see stored-verdict.ts */
   deliver(verdicts: readonly Uint8Array[]): void;
   /** Verdicts are in the log. */
   logged(): void;
@@ -82,9 +82,9 @@ export class VerdictDesk {
       const [spi, site] = [records.spi(handle), records.site(handle)];
       const reason = stormReason(site);
       if (reason) {
-        this.held.add({ verdict, sa: sa.slice(), spi, site, reason });
+        this.held.add({ verdict, sa: Buffer.from(sa), spi, site, reason });
         held.push(handle);
-      } else this.#writer.add(spi, { sa: sa.slice(), verdict, guards: blindness(verdict) });
+      } else this.#writer.add(spi, { sa: Buffer.from(sa), verdict, guards: blindness(verdict) });
     }
     if (held.length === 0) return;
     this.#events.hold(held);

@@ -18,7 +18,7 @@ import type { ShardStore, StoredVerdict } from '../store/shard-store.ts';
 import type { SuspicionTraces } from '../telemetry/traces.ts';
 import { type EncodedVerdict, endpointsOf, setNextEndpoint, VerdictComposer } from './verdict-bytes.ts';
 
-/** Steps written at once. */
+/** Steps written at once: larger requests fill the socket's buffer, and Redis and this thread then wait for each other. */
 const BATCH = 200;
 const RETRY_MS = 200;
 const FINISH_POLL_MS = 10;
@@ -40,9 +40,8 @@ type RevivalStep = { readonly kind: 'revival'; readonly spi: string; state: 'wai
 type VerdictStep = {
   readonly kind: 'verdict';
   readonly spi: string;
-  readonly decided: Decided;
-  /** Composed when its turn comes, so that a burst is soon on its way to Redis. */
-  message: EncodedVerdict | undefined;
+  /** What it tells: composed when its turn comes, so that a burst is soon on its way to Redis. */
+  content: Decided | EncodedVerdict;
   state: 'waiting' | 'cancelled' | 'writing' | 'logged';
 };
 type Decided = {
@@ -81,7 +80,7 @@ export class VerdictWriter {
 
   /** Takes over a verdict of the shard's, about the SA as it was when it was decided. */
   add(spi: string, decided: Decided): void {
-    const step: VerdictStep = { kind: 'verdict', spi, decided, message: undefined, state: 'waiting' };
+    const step: VerdictStep = { kind: 'verdict', spi, content: decided, state: 'waiting' };
     this.#bySpi.set(spi, step);
     this.#push(step);
   }
@@ -163,8 +162,8 @@ export class VerdictWriter {
     const verdicts = steps.map((step) => {
       // From here on it may be in the log: an answer of the peer does not take it back any more.
       step.state = 'writing';
-      step.message ??= this.#compose(step);
-      return step.message;
+      if (!('bytes' in step.content)) step.content = this.#compose(step.spi, step.content);
+      return step.content;
     });
     await this.#chooseEndpoints(verdicts);
     await store.appendVerdicts(
@@ -177,15 +176,13 @@ export class VerdictWriter {
       verdicts.map(({ dead }) => dead),
       clock.wall(),
     ).catch(() => {});
-    for (const step of steps) {
-      traces.logged(step.message!.id);
-      step.state = 'logged';
-    }
+    for (const step of steps) step.state = 'logged';
+    for (const { id } of verdicts) traces.logged(id);
     // Whoever was fenced in the meantime has nothing to say.
     if (!this.#stopped) this.#deliver(verdicts.map(({ id, bytes }) => ({ name: id, bytes })));
   }
 
-  #compose({ spi, decided: { sa, verdict, guards } }: VerdictStep): EncodedVerdict {
+  #compose(spi: string, { sa, verdict, guards }: Decided): EncodedVerdict {
     const { id: shard, store, traces } = this.#context;
     const { epoch } = store;
     const id = `${spi}.${epoch}.${this.#ordinal++}`;

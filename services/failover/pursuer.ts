@@ -4,8 +4,7 @@
  * twice, at any point.
  */
 
-import { fromBinary, toBinary } from '@bufbuild/protobuf';
-import { type Verdict, VerdictSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import type { Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import { shardOf, spiFromHex } from '../spi.ts';
@@ -15,6 +14,7 @@ import { FailoverStore, type FailoverWait, type StoredFailover } from '../store/
 import type { ShardId } from '../store/keys.ts';
 import type { RedisClient } from '../store/redis.ts';
 import { redisNow } from '../store/shard-store.ts';
+import { readVerdict, writeVerdict } from '../store/stored-verdict.ts';
 import { begin, type FailoverLimits, LOOK_MS, type Pursuit, plan, type SuccessorState } from './plan.ts';
 
 /** Failovers looked at in one step. */
@@ -57,7 +57,7 @@ export class Pursuer {
         const next = await store.nextDue();
         return next === undefined ? undefined : Math.min(Math.max(0, next - now()), LOOK_MS);
       }
-      const verdicts = due.map(({ verdict }) => fromBinary(VerdictSchema, verdict));
+      const verdicts = due.map(({ verdict }) => readVerdict(verdict));
       const isDead = await knownDead(
         redis,
         verdicts.flatMap(({ endpoints }) => endpoints),
@@ -129,7 +129,7 @@ export class Pursuer {
         const next = { ...verdict, attempt: step.pursuit.attempt, nextEndpoint: step.endpoint };
         const advanced = await store.advance(verdictId, pursuit.attempt, {
           attempt: step.pursuit.attempt,
-          verdict: toBinary(VerdictSchema, next),
+          verdict: writeVerdict(next),
           pursuit: JSON.stringify(step.pursuit),
           dueUnix: now + LOOK_MS,
         });
@@ -143,7 +143,7 @@ export class Pursuer {
           attempts: pursuit.attempt + 1,
           reason: step.reason,
           givenUpUnix: now,
-          verdict: Buffer.from(toBinary(VerdictSchema, verdict)).toString('base64'),
+          verdict: writeVerdict(verdict).toString('base64'),
         });
         this.counters.givenUp++;
         log.error({ ...id, verdict: verdictId, reason: step.reason }, 'failover given up');

@@ -3,7 +3,7 @@
 import { type ShardId, shardKeys } from './keys.ts';
 import type { RedisClient } from './redis.ts';
 import { runScript } from './scripts.ts';
-import { type StoredAck, VERDICT_LOG_LENGTH } from './shard-store.ts';
+import { LOG_ENTRIES, type StoredAck } from './shard-store.ts';
 
 /** Failovers given up that a shard keeps at most. */
 export const DEAD_LETTERS = 10_000;
@@ -11,7 +11,7 @@ export const DEAD_LETTERS = 10_000;
 /** One failover as it stands. */
 export type StoredFailover = {
   readonly id: string;
-  /** Verdict message as last delivered. */
+  /** The verdict as last delivered: see stored-verdict.ts. */
   readonly verdict: Buffer;
   /** Pursuit as JSON, undefined if nobody has looked at it yet. */
   readonly pursuit: string | undefined;
@@ -23,7 +23,7 @@ export type DeadLetter = {
   readonly attempts: number;
   readonly reason: string;
   readonly givenUpUnix: number;
-  /** Verdict message in base64. */
+  /** The verdict in base64: see stored-verdict.ts. */
   readonly verdict: string;
 };
 
@@ -47,18 +47,20 @@ export class FailoverStore {
 
   /** Failovers that are due, the longest overdue first. */
   async readDue(nowUnix: number, most: number): Promise<StoredFailover[]> {
-    const { due, failover, pursuits, acks } = this.#keys;
+    const { due, unacked, failover, pursuits, acks } = this.#keys;
     const ids = await this.#redis.zrangebyscore(due, 0, Math.floor(nowUnix), 'LIMIT', 0, most);
     if (ids.length === 0) return [];
-    const [verdicts, states, answers] = await Promise.all([
+    // In this order: an acknowledgement moves a verdict from the one to the other.
+    const [waiting, acknowledged, states, answers] = await Promise.all([
+      this.#redis.hmgetBuffer(unacked, ...ids),
       this.#redis.hmgetBuffer(failover, ...ids),
       this.#redis.hmget(pursuits, ...ids),
       this.#redis.hmget(acks, ...ids),
     ]);
-    const orphans = ids.filter((_, n) => !verdicts[n]);
+    const orphans = ids.filter((_, n) => !waiting[n] && !acknowledged[n]);
     if (orphans.length > 0) await this.#redis.zrem(due, ...orphans);
     return ids.flatMap((id, n) => {
-      const verdict = verdicts[n];
+      const verdict = waiting[n] ?? acknowledged[n];
       if (!verdict) return [];
       const ack = answers[n];
       return {
@@ -103,7 +105,7 @@ export class FailoverStore {
       this.#redis,
       'advance-failover',
       [failover, attempts, acks, unacked, verdicts, pursuits, due],
-      [id, present, next.attempt, Buffer.from(next.verdict), next.pursuit, VERDICT_LOG_LENGTH, next.dueUnix],
+      [id, present, next.attempt, Buffer.from(next.verdict), next.pursuit, LOG_ENTRIES, next.dueUnix],
     );
     return reply === 1;
   }
@@ -128,12 +130,12 @@ export class FailoverStore {
 
   /** Takes a failover up again. False if it is not among those given up. */
   async replay(id: string, attempt: number, verdict: Uint8Array): Promise<boolean> {
-    const { deadLetters, failover, attempts, unacked, verdicts, due } = this.#keys;
+    const { deadLetters, attempts, unacked, verdicts, due } = this.#keys;
     const reply = await runScript(
       this.#redis,
       'replay-failover',
-      [deadLetters, failover, attempts, unacked, verdicts, due],
-      [id, attempt, Buffer.from(verdict), VERDICT_LOG_LENGTH],
+      [deadLetters, attempts, unacked, verdicts, due],
+      [id, attempt, Buffer.from(verdict), LOG_ENTRIES],
     );
     return reply === 1;
   }

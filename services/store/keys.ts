@@ -24,13 +24,13 @@ export function shardKeys({ headend, shard }: ShardId) {
     keys: `${tag}:keys`,
     /** Hash: epoch and chunk number to rows; and of the last write: at, taken (Unix ms), final (see the script). */
     checkpoint: `${tag}:checkpoint`,
-    /** Stream: the verdict log. */
+    /** Stream: the verdict log, each entry a Verdicts message. */
     verdicts: `${tag}:verdicts`,
-    /** Hash: verdict id to Verdict message, until acknowledged. */
+    /** Hash: verdict id to the verdict, until acknowledged. See stored-verdict.ts. */
     unacked: `${tag}:unacked`,
     /** Hash: SPI pair to verdict id, for as long as the SA is held. */
     dead: `${tag}:dead`,
-    /** Hash: verdict id to Verdict message as last delivered, until its failover has been seen through. */
+    /** Hash: verdict id to the verdict as last delivered, from its acknowledgement until its failover has been seen through. */
     failover: `${tag}:failover`,
     /** Hash: verdict id to the number of its present attempt, if it is not the first. */
     attempts: `${tag}:attempts`,

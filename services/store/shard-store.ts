@@ -15,8 +15,8 @@ export const LEASE_MS = 2_500;
  */
 export const LEASELESS_MS = 540_000;
 export const ADOPT_ATTENDED_MS = 600_000;
-/** Verdicts kept in a shard's log, roughly. */
-export const VERDICT_LOG_LENGTH = 100_000;
+/** Entries kept in a shard's log, roughly. Each holds the verdicts of one write. */
+export const LOG_ENTRIES = 10_000;
 /** SAs read from Redis at a time. */
 const PAGE = 500;
 
@@ -54,7 +54,7 @@ export type Checkpoint = {
 export type StoredVerdict = {
   /** Names verdict and attempt. */
   readonly name: string;
-  /** The Verdict message. */
+  /** See stored-verdict.ts. */
   readonly bytes: Uint8Array;
 };
 
@@ -235,19 +235,20 @@ export class ShardStore {
   }
 
   /**
-   * Appends verdicts to the log, once each however often it is called.
+   * Appends verdicts to the log as one entry, once each however often it is called.
+   * @param verdicts 1,000 at most
    * @param failoverAfterMs when their failovers are looked at for the first time, from now
    */
   async appendVerdicts(
     verdicts: readonly { readonly spi: string; readonly id: string; readonly bytes: Buffer }[],
     failoverAfterMs: number,
   ): Promise<void> {
-    const { lease, verdicts: log, unacked, dead, failover, due } = this.#keys;
+    const { lease, verdicts: log, unacked, dead, due } = this.#keys;
     const rows = verdicts.flatMap(({ spi, id, bytes }) => [spi, id, bytes]);
     await this.#write(
       'append-verdicts',
-      [lease, log, unacked, dead, failover, due],
-      [VERDICT_LOG_LENGTH, failoverAfterMs, ...rows],
+      [lease, log, unacked, dead, due],
+      [LOG_ENTRIES, failoverAfterMs, ...rows],
       this.#context.replicas,
     );
   }

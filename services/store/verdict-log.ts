@@ -6,7 +6,8 @@ import type { RedisClient } from './redis.ts';
 
 /** Longest wait of one read, ms. */
 const BLOCK_MS = 1_000;
-const BATCH = 500;
+/** Entries of one shard read at once; each holds up to some hundred verdicts. */
+const BATCH = 20;
 /** How often the logs are looked at where one read cannot wait for all of them, ms. */
 const POLL_MS = 50;
 const START = '0-0';
@@ -60,27 +61,25 @@ export class LogPosition {
 }
 
 /**
- * Waits up to a second for verdicts behind `position` and moves it past what it returns.
+ * Waits up to a second for verdicts behind `position` and moves it past what it yields.
  * @param redis a connection of the caller's own: the read blocks it
- * @returns encoded verdicts, possibly none
+ * @returns Verdicts messages, possibly none
  */
-export async function readVerdicts(
+export async function* readVerdicts(
   redis: RedisClient,
   headend: string,
   shards: number,
   position: LogPosition,
-): Promise<Buffer[]> {
+): AsyncGenerator<Buffer> {
   const keys: string[] = Array.from({ length: shards }, (_, shard) => shardKeys({ headend, shard }).verdicts);
   const ids = keys.map((_, shard) => position.at(shard));
-  const verdicts: Buffer[] = [];
   for (const [key, entries] of await readLogs(redis, keys, ids)) {
     const shard = keys.indexOf(String(key));
     for (const [id, fields] of entries) {
-      verdicts.push(fields[1]!);
       position.advance(shard, String(id));
+      yield fields[1]!;
     }
   }
-  return verdicts;
 }
 
 type LogEntries = [key: Buffer, entries: [id: Buffer, fields: Buffer[]][]];

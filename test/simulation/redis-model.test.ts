@@ -43,7 +43,7 @@ const CALLS = fc.oneof(
   })),
   fc.tuple(epoch, rows).map(([e, verdicts]) => ({
     name: 'append-verdicts',
-    keys: [K('lease'), K('verdicts'), K('unacked'), K('dead'), K('failover'), K('due')],
+    keys: [K('lease'), K('verdicts'), K('unacked'), K('dead'), K('due')],
     args: [e, '2/1', '1000', '1000', ...flat(verdicts)],
   })),
   fc.tuple(epoch, fc.array(id, { maxLength: 2 })).map(([e, spis]) => ({
@@ -69,7 +69,7 @@ const CALLS = fc.oneof(
   })),
   fc.tuple(id, verdict).map(([v, bytes]) => ({
     name: 'replay-failover',
-    keys: ['dead-letters', 'failover', 'attempts', 'unacked', 'verdicts', 'due'].map(K),
+    keys: ['dead-letters', 'attempts', 'unacked', 'verdicts', 'due'].map(K),
     args: [v, '1', bytes, '1000'],
   })),
   fc.tuple(id, fc.constantFrom('0', '60000')).map(([node, ttl]) => ({

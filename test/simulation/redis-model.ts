@@ -202,16 +202,17 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     for (let n = 0; n < chunks.length; n += 2) db.hset(checkpoint!, String(chunks[n]), chunks[n + 1]!);
     return 1;
   },
-  'append-verdicts'(db, [, log, unacked, dead, failover, due], [, , , delay, ...rows]) {
+  'append-verdicts'(db, [, log, unacked, dead, due], [, , , delay, ...rows]) {
+    const entry: Buffer[] = [];
     for (let n = 0; n < rows.length; n += 3) {
       const id = String(rows[n + 1]);
       const verdict = rows[n + 2]!;
       if (db.hsetnx(dead!, String(rows[n]), id) === 0) continue;
-      db.xadd(log!, verdict);
+      entry.push(Buffer.from(verdict));
       db.hset(unacked!, id, verdict);
-      db.hset(failover!, id, verdict);
       db.zadd(due!, db.now() + Number(delay), id);
     }
+    if (entry.length > 0) db.xadd(log!, Buffer.concat(entry));
     return 1;
   },
   'revive-sas'(db, [, dead], [, , ...spis]) {
@@ -225,20 +226,23 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
   acknowledge(db, [unacked, failover, acks, attempts, due], [id, attempt, ack]) {
     const verdict = String(id);
     if (String(attempt) !== String(db.hget(attempts!, verdict) ?? '0')) return 0;
-    if (db.hdel(unacked!, verdict) === 0) return 0;
-    if (db.hget(failover!, verdict) === null) return 1;
+    const message = db.hget(unacked!, verdict);
+    if (message === null) return 0;
+    db.hdel(unacked!, verdict);
+    if (!db.set(due!).has(verdict)) return 1;
+    db.hset(failover!, verdict, message);
     db.hset(acks!, verdict, ack!);
-    db.zadd(due!, 0, verdict, true);
+    db.zadd(due!, 0, verdict);
     return 1;
   },
   'advance-failover'(db, [failover, attempts, acks, unacked, log, pursuits, due], args) {
     const [id, present, next, verdict, pursuit, , dueAt] = args;
     const name = String(id);
-    if (db.hget(failover!, name) === null) return 0;
+    if (!db.set(due!).has(name)) return 0;
     if (String(db.hget(attempts!, name) ?? '0') !== String(present)) return 0;
     db.hset(attempts!, name, String(next));
     db.hdel(acks!, name);
-    db.hset(failover!, name, verdict!);
+    db.hdel(failover!, name);
     db.hset(unacked!, name, verdict!);
     db.xadd(log!, verdict!);
     db.hset(pursuits!, name, pursuit!);
@@ -254,10 +258,9 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     db.hset(letters!, name, letter!);
     return 1;
   },
-  'replay-failover'(db, [letters, failover, attempts, unacked, log, due], [id, attempt, verdict]) {
+  'replay-failover'(db, [letters, attempts, unacked, log, due], [id, attempt, verdict]) {
     const name = String(id);
     if (db.hdel(letters!, name) === 0) return 0;
-    db.hset(failover!, name, verdict!);
     db.hset(attempts!, name, String(attempt));
     db.hset(unacked!, name, verdict!);
     db.xadd(log!, verdict!);

@@ -1,7 +1,7 @@
--- Appends verdicts to the log, once each: an SA that has a verdict gets no second one. Fenced.
--- KEYS: lease, verdicts, unacked, dead, failover, due
+-- Appends verdicts to the log as one entry, once each: an SA that has a verdict gets no second one. Fenced.
+-- KEYS: lease, verdicts, unacked, dead, due
 -- ARGV: epoch, write, entries kept in the log, ms until their failover is looked at,
---       then for each, 1,000 at most: SPI pair, verdict id, Verdict
+--       then for each, 1,000 at most: SPI pair, verdict id, Verdicts message of one
 -- Returns: 1. Repeating a call changes nothing.
 local spis = {}
 for at = 5, #ARGV, 3 do spis[#spis + 1] = ARGV[at] end
@@ -10,7 +10,7 @@ local known = redis.call('HMGET', KEYS[4], unpack(spis))
 local time = redis.call('TIME')
 local due = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[4]))
 -- One command for all is several times as fast as one for each.
-local dead, messages, dues = {}, {}, {}
+local dead, entry, messages, dues = {}, {}, {}, {}
 local given = {}
 for n, spi in ipairs(spis) do
   local id, verdict = ARGV[3 * n + 3], ARGV[3 * n + 4]
@@ -18,6 +18,7 @@ for n, spi in ipairs(spis) do
     given[spi] = true
     dead[#dead + 1] = spi
     dead[#dead + 1] = id
+    entry[#entry + 1] = verdict
     messages[#messages + 1] = id
     messages[#messages + 1] = verdict
     dues[#dues + 1] = due
@@ -26,9 +27,7 @@ for n, spi in ipairs(spis) do
 end
 if #dead == 0 then return 1 end
 redis.call('HSET', KEYS[4], unpack(dead))
-for n = 2, #messages, 2 do redis.call('XADD', KEYS[2], '*', 'v', messages[n]) end
-redis.call('XTRIM', KEYS[2], 'MAXLEN', '~', ARGV[3])
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'v', table.concat(entry))
 redis.call('HSET', KEYS[3], unpack(messages))
-redis.call('HSET', KEYS[5], unpack(messages))
-redis.call('ZADD', KEYS[6], unpack(dues))
+redis.call('ZADD', KEYS[5], unpack(dues))
 return 1

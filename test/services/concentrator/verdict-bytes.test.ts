@@ -12,6 +12,7 @@ import {
   VerdictSchema,
 } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { endpointsOf, setNextEndpoint, VerdictComposer } from '../../../services/concentrator/verdict-bytes.ts';
+import { readVerdict, writeVerdict } from '../../../services/store/stored-verdict.ts';
 
 const DECIDED = {
   handle: 7,
@@ -74,12 +75,13 @@ test('a composed verdict decodes to what the SA and the thread say', () => {
         nextEndpoint: (sa.activeEndpoint + 1) % sa.endpoints.length,
         traceparent,
       });
-      assert.deepEqual(fromBinary(VerdictSchema, composed.bytes), expected);
+      assert.deepEqual(readVerdict(composed.bytes), expected);
+      assert.deepEqual(readVerdict(writeVerdict(expected)), expected);
       assert.deepEqual(endpointsOf(composed), expected.endpoints);
       assert.deepEqual(composed.dead, sa.endpoints[sa.activeEndpoint]);
       const other = sa.endpoints.length - 1;
       setNextEndpoint(composed, other);
-      assert.deepEqual(fromBinary(VerdictSchema, composed.bytes), { ...expected, nextEndpoint: other });
+      assert.deepEqual(readVerdict(composed.bytes), { ...expected, nextEndpoint: other });
     }),
   );
 });
@@ -109,7 +111,7 @@ test('an SA whose message another encoder wrote: in pieces, not packed, with fie
     .finish();
   const sa = Buffer.concat([whole, more]);
   const { bytes } = new VerdictComposer({ headend: 'h', shard: 0 }).compose(sa, DECIDED, CIRCUMSTANCES);
-  const verdict = fromBinary(VerdictSchema, bytes);
+  const verdict = readVerdict(bytes);
   const decoded = fromBinary(SaSchema, sa);
   assert.deepEqual(
     [verdict.childSpis, verdict.peerId, verdict.action, verdict.deadEndpoint, verdict.nextEndpoint],
