@@ -156,7 +156,7 @@ async function demo(
           return endpoint < LIVES ? saOf(fleet, spokeOf(sa), endpoint, policy) : undefined;
         },
       },
-      { share: settings.traffic / 100, everyMs: 1_000 },
+      { share: settings.traffic / 100, everyMs: interval / 3 },
       {
         verdict: (verdict, receivedUnix) => ledger.verdict(verdict, receivedUnix),
         failedOver: () => ledger.failovers++,

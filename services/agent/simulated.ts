@@ -25,10 +25,12 @@ export type SimulatedEvents = {
 export type TrafficShape = {
   /** Share of the SAs that carry traffic, 0 to 1. */
   readonly share: number;
-  /** Evidence is reported this often, ms. */
+  /** Evidence of each SA is reported this often, ms: every second for some of them, as counters of many are read. */
   readonly everyMs: number;
 };
 
+/** How often evidence of some SAs is reported, ms. */
+const REPORT_MS = 1_000;
 /** Setting an SA up takes as long as on the strongSwan hub of the lab, ms. */
 const FAILOVER_MS = 20;
 
@@ -62,7 +64,7 @@ export class SimulatedDataPlane implements DataPlane {
     });
     for (const sa of this.#spokes.sas) this.#add(sa);
     agent.complete();
-    if (this.#traffic.share > 0) this.#timer = setInterval(() => this.#report(), this.#traffic.everyMs);
+    if (this.#traffic.share > 0) this.#timer = setInterval(() => this.#report(), REPORT_MS);
   }
 
   connected(shard: number, probe: ProbeSource): void {
@@ -133,9 +135,15 @@ export class SimulatedDataPlane implements DataPlane {
 
   #report(): void {
     const busy: string[] = [];
+    const turns = Math.max(1, Math.round(this.#traffic.everyMs / REPORT_MS));
+    const turn = this.#turn++ % turns;
     let n = 0;
-    for (const spi of this.#sas.keys())
-      if (n++ % 100 < this.#traffic.share * 100 && !this.#silent.has(spi)) busy.push(spi);
+    for (const spi of this.#sas.keys()) {
+      const has = n % 100 < this.#traffic.share * 100;
+      if (has && Math.floor(n / 100) % turns === turn && !this.#silent.has(spi)) busy.push(spi);
+      n++;
+    }
     this.#agent.evidence(busy, busy, 0);
   }
+  #turn = 0;
 }
