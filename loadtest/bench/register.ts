@@ -8,10 +8,11 @@ import { create, fromBinary } from '@bufbuild/protobuf';
 import { ConnectShardRequestSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { Action, Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { shardOf } from '../../services/spi.ts';
+import { encodeRequest, RawStream } from '../headend/raw-stream.ts';
 import type { NodeProcess } from '../node-process.ts';
 import { type FleetShape, saOf } from '../spokes/fleet.ts';
 import { type Result, round, threadCpuMicros } from './measure.ts';
-import { encodeRequest, RawStream, withNode, withRedis } from './rig.ts';
+import { withNode, withRedis } from './rig.ts';
 
 const SAS = 1_000_000;
 const SHARDS = 8;
