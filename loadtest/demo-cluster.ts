@@ -36,9 +36,6 @@ export class DemoCluster {
         const process = await NodeProcess.start(address, {
           DPD_DATA_DIR: join(directory, 'data'),
           DPD_NODE_ID: `demo-${n}`,
-          DPD_PROBE_ADDRESS: '127.0.0.1',
-          DPD_PROBE_PORT_BASE: '0',
-          LOG_LEVEL: 'warn',
           DPD_MAX_PEERS: String(maxPeers),
           ...(redis && { REDIS_URL: redis.url, DPD_VAULT_KEY: vaultKey }),
         });

@@ -10,6 +10,8 @@ import { plaintext } from '../services/grpc/credentials.ts';
 import { SettingsError } from '../services/settings.ts';
 
 const MAIN = new URL('../services/concentrator/main.ts', import.meta.url).pathname;
+/** A node that keeps to this machine, beside others, and to the point. */
+const LOCAL = { DPD_PROBE_ADDRESS: '127.0.0.1', DPD_PROBE_PORT_BASE: '0', LOG_LEVEL: 'warn' };
 const START_MS = 60_000;
 const STOP_MS = 15_000;
 /** Exit code of a program whose settings cannot be used. */
@@ -33,7 +35,7 @@ export class NodeProcess {
   /** Starts a node and waits until it serves. Rejects with its last output if it does not. */
   static async start(address: string, env: Record<string, string>): Promise<NodeProcess> {
     const child = spawn(process.execPath, [MAIN], {
-      env: { ...process.env, DPD_ADDRESS: address, ...env },
+      env: { ...process.env, ...LOCAL, DPD_ADDRESS: address, ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     const node = new NodeProcess(child, address);

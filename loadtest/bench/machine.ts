@@ -32,8 +32,8 @@ export async function machine(): Promise<Result> {
   };
 }
 
-/** A probe each, answered within the tick. */
-function answeredProbe(): number {
+/** A probe each, answered within the tick: ns of a peer's turn, timer to answer. */
+export function answeredProbe(): number {
   const asked: number[] = [];
   const peers = new Machine(0, PEERS, {
     probe: (handle) => asked.push(handle) > 0,

@@ -3,22 +3,28 @@
 import { parseArgs } from 'node:util';
 import { runMain, SettingsError } from '../../services/settings.ts';
 import { evidence } from './evidence.ts';
+import { machine } from './machine.ts';
 import type { Result } from './measure.ts';
 import { probe } from './probe.ts';
 import { register } from './register.ts';
 import { scale } from './scale.ts';
+import { sealing } from './seal.ts';
+import { start } from './start.ts';
 import { takeover } from './takeover.ts';
 import { verdict } from './verdict.ts';
 import { wheel } from './wheel.ts';
 
 const BENCHMARKS: Readonly<Record<string, () => Promise<Result>>> = {
   wheel,
+  machine,
+  seal: sealing,
   probe,
   evidence,
   register,
   verdict,
   takeover,
   scale,
+  start,
 };
 
 await runMain(async () => {

@@ -20,6 +20,7 @@ import { bindUdp } from '../../workers/udp.ts';
 import { type FleetShape, saOf, suiteNamed } from '../spokes/fleet.ts';
 import type { FromSpokes, ToSpokes } from '../spokes/protocol.ts';
 import { type Result, round, threadCpuMicros } from './measure.ts';
+import { splitProbe } from './probe-split.ts';
 
 /** Enough that the 5 ms tick's own cost is spread over many probes. */
 const SPOKES = 10_000;
@@ -35,6 +36,7 @@ export async function probe(): Promise<Result> {
     cpu_us_per_probe: micros,
     probes: answered,
     probes_per_s: round(answered / (RUN_MS / 1_000)),
+    ...(await splitProbe()),
     baseline: floor,
     ratio: round(micros / floor),
   };

@@ -15,9 +15,6 @@ export async function withNode<T>(env: Record<string, string>, work: (node: Node
     node = await NodeProcess.start(`unix:${join(directory, 'node.sock')}`, {
       DPD_DATA_DIR: join(directory, 'data'),
       DPD_NODE_ID: 'bench',
-      DPD_PROBE_ADDRESS: '127.0.0.1',
-      DPD_PROBE_PORT_BASE: '0',
-      LOG_LEVEL: 'warn',
       ...env,
     });
     return await work(node);

@@ -36,7 +36,6 @@ await runMain(async () => {
       node = await NodeProcess.start(address, {
         DPD_DATA_DIR: join(directory, 'data'),
         DPD_NODE_ID: 'k6',
-        LOG_LEVEL: 'warn',
       });
     const otlp = process.env['OTEL_EXPORTER_OTLP_ENDPOINT'] ? ['--out', 'experimental-opentelemetry'] : [];
     const path = new URL(script, import.meta.url).pathname;

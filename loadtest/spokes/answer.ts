@@ -1,7 +1,8 @@
 /** A spoke's answer to a liveness check: authenticates it, answers the next id, repeats its answer to the last. */
 
+import { copy } from '../../workers/bytes.ts';
 import { FLAG_INITIATOR, FLAG_RESPONSE, isInformational, MARKER_LENGTH, Offset } from '../../workers/ike/message.ts';
-import { copy, open, seal, sealedLength } from '../../workers/ike/sealed.ts';
+import { open, seal, sealedLength } from '../../workers/ike/sealed.ts';
 import type { SessionTable } from '../../workers/ike/sessions.ts';
 import type { SendBuffers } from '../../workers/send-buffers.ts';
 

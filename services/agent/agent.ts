@@ -55,9 +55,13 @@ export class Agent implements AgentSide {
     this.#placement = new Placement(headend, shards, addresses, () => clock.now());
     this.#nodesChangedAt = clock.now();
     const inbox = new VerdictInbox(dataPlane, log, (verdict, { outcome, detail, successor }) =>
-      this.#uplinks[verdict.shard]!.acknowledge([
-        { verdictId: verdict.id, attempt: verdict.attempt, outcome, detail, ...(successor && { successor }) },
-      ]),
+      this.#uplinks[verdict.shard]!.acknowledge({
+        verdictId: verdict.id,
+        attempt: verdict.attempt,
+        outcome,
+        detail,
+        ...(successor && { successor }),
+      }),
     );
     this.#uplinks = Array.from(
       { length: shards },

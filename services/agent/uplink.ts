@@ -7,7 +7,7 @@ import {
   ConnectShardRequestSchema,
   type ConnectShardResponse,
 } from '../../proto/gen/dpd/v1/headend_pb.js';
-import type { Sa, Verdict, VerdictAck } from '../../proto/gen/dpd/v1/types_pb.js';
+import type { Sa, Verdict, VerdictAckSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { NO_MID } from '../../workers/protocol.ts';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
@@ -24,6 +24,8 @@ const RECONCILE_MS = 10_000;
 const WINDOW = 4;
 /** Handles in one evidence message; the API's limit. */
 const EVIDENCE_BATCH = 100_000;
+/** Answers in one message; the API's limit. */
+const ACK_BATCH = 1_000;
 
 /** A stream to a node, as grpc-js gives it; so much of it as is used. */
 export type UplinkStream = Pick<
@@ -62,6 +64,7 @@ export type UplinkEvents = {
   delegated(probes: readonly { sa: Sa; answer: () => void }[]): void;
 };
 
+type Ack = MessageInitShape<typeof VerdictAckSchema>;
 type Outgoing = Exclude<MessageInitShape<typeof ConnectShardRequestSchema>['message'], undefined>;
 
 export class ShardUplink {
@@ -78,6 +81,8 @@ export class ShardUplink {
   /** Address of the node that the shard is with. */
   #address: string | undefined;
   #held: HeldSa[] = [];
+  /** Answers of this moment, which go together. */
+  #acks: Ack[] = [];
   #backoffMs = BACKOFF_MS.first;
   #cancelRetry: () => void = () => {};
   #cancelWelcome: () => void = () => {};
@@ -146,10 +151,10 @@ export class ShardUplink {
     this.#send({ case: 'voucher', value: { canary } });
   }
 
-  acknowledge(
-    acks: readonly MessageInitShape<typeof import('../../proto/gen/dpd/v1/types_pb.js').VerdictAckSchema>[],
-  ): void {
-    this.#send({ case: 'verdictAcks', value: { acks: acks as VerdictAck[] } });
+  /** Answers an attempt of a verdict. Without a stream the answer is dropped: the verdict comes again. */
+  acknowledge(ack: Ack): void {
+    this.#acks.push(ack);
+    if (this.#acks.length === 1) this.#context.clock.after(0, () => this.#sendAcks());
   }
 
   /** Closes the stream for good. */
@@ -312,6 +317,13 @@ export class ShardUplink {
       if (batch.kind === 'upsert') this.#send({ case: 'upsert', value: { batchId, sas: [...batch.sas] } });
       else this.#send({ case: 'remove', value: { batchId, sas: batch.ids.map((id) => ({ ...id })) } });
     }
+  }
+
+  #sendAcks(): void {
+    const acks = this.#acks;
+    this.#acks = [];
+    for (let n = 0; n < acks.length; n += ACK_BATCH)
+      this.#send({ case: 'verdictAcks', value: { acks: acks.slice(n, n + ACK_BATCH) } });
   }
 
   #sendReconcile(): void {

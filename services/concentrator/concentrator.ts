@@ -12,7 +12,7 @@ import { spiHex } from '../spi.ts';
 import type { Bus, Word } from '../store/bus.ts';
 import type { ShardId } from '../store/keys.ts';
 import type { Member } from '../store/members.ts';
-import { acknowledgeVerdict, readHeadends, registerHeadend } from '../store/shard-store.ts';
+import { acknowledgeVerdicts, readHeadends, registerHeadend } from '../store/shard-store.ts';
 import { Membership } from './membership.ts';
 import type { Neighbour, ShardHost, ShardStream } from './shard-host.ts';
 import { Shards, type ShardsContext } from './shards.ts';
@@ -20,6 +20,8 @@ import { Shards, type ShardsContext } from './shards.ts';
 const LARGE_AT_ONCE = 2;
 
 export type ConcentratorContext = Omit<ShardsContext, 'members' | 'bus'> & {
+  /** SAs of one headend on this node at most. */
+  readonly headendPeers: number;
   readonly joinBus: (hear: (word: Word) => void) => Promise<Bus>;
   /** Where agents reach this node. */
   readonly advertised: () => string;
@@ -54,7 +56,10 @@ export class Concentrator {
   /** Joins the bus and takes up the shards that this node had. {@link join} makes it known to others. */
   static async start(context: ConcentratorContext): Promise<Concentrator> {
     let concentrator: Concentrator | undefined;
-    const bus = await context.joinBus((word) => concentrator?.shards.hear(word));
+    const bus = await context.joinBus((word) => {
+      if (word.word === 'acknowledged') context.traces.acknowledged(word.verdictId, word.outcome);
+      else concentrator?.shards.hear(word);
+    });
     concentrator = new Concentrator(context, bus);
     await concentrator.shards.start();
     return concentrator;
@@ -109,28 +114,33 @@ export class Concentrator {
    */
   readonly takeLarge = pLimit(LARGE_AT_ONCE);
 
-  /** Refuses SAs beyond the node's limit with RESOURCE_EXHAUSTED. */
-  admit(more: number): void {
-    const { maxPeers } = this.#context;
-    if (this.shards.peers + more > maxPeers)
+  /** Refuses SAs beyond the node's limits, for all or for one headend, with RESOURCE_EXHAUSTED. */
+  admit(headend: string, more: number): void {
+    const { maxPeers, headendPeers } = this.#context;
+    const refuse = (limit: string) => {
       throw new ApiError(
         status.RESOURCE_EXHAUSTED,
-        `upsert.sas: ${more} more would exceed the node's limit of ${maxPeers} SAs`,
+        `upsert.sas: ${more} more would exceed the node's limit of ${limit}`,
       );
+    };
+    if (this.shards.peers + more > maxPeers) refuse(`${maxPeers} SAs`);
+    const its = this.shards.of(headend).reduce((sum, { records }) => sum + records.set.count, 0);
+    if (its + more > headendPeers) refuse(`${headendPeers} SAs of one headend`);
   }
 
-  /** Notes an acknowledgement. False if that attempt of the verdict was not waiting for one. */
-  async acknowledge(id: ShardId, ack: VerdictAck): Promise<boolean> {
-    const outcome = Outcome[ack.outcome];
-    const known = await acknowledgeVerdict(this.#context.store.redis, id, ack.verdictId, ack.attempt, {
-      outcome,
-      detail: ack.detail,
-      successor: ack.successor ? spiHex(ack.successor) : '',
+  /** Notes acknowledgements. Of each whether that attempt of the verdict was waiting for one. */
+  async acknowledge(id: ShardId, acks: readonly VerdictAck[]): Promise<boolean[]> {
+    const answers = acks.map(({ verdictId, attempt, outcome, detail, successor }) => ({
+      verdictId,
+      attempt,
+      ack: { outcome: Outcome[outcome], detail, successor: successor ? spiHex(successor) : '' },
+    }));
+    const known = await acknowledgeVerdicts(this.#context.store.redis, id, answers);
+    answers.forEach(({ verdictId, ack: { outcome } }, n) => {
+      // The suspicion's trace is with the shard's owner.
+      if (known[n] && !this.#context.traces.acknowledged(verdictId, outcome))
+        this.bus.say({ word: 'acknowledged', ...id, verdictId, outcome });
     });
-    if (known) {
-      this.#context.traces.acknowledged(ack.verdictId, outcome);
-      this.bus.say({ word: 'acknowledged', ...id, verdictId: ack.verdictId });
-    }
     return known;
   }
 

@@ -142,7 +142,7 @@ class HeadendStream implements ShardStream {
     switch (message.case) {
       case 'upsert': {
         rejectIfInvalid(validate.checkUpsert(message.value, shard, host.shards));
-        this.#node.admit(message.value.sas.filter(({ id }) => host.records.find(id!) < 0).length);
+        this.#node.admit(host.id.headend, message.value.sas.filter(({ id }) => host.records.find(id!) < 0).length);
         const bytes = upsertBytes(request);
         rejectIfInvalid(validate.checkSizes(bytes.map(({ sa }) => sa.length)));
         const handles = await withRedis(host.upsert(message.value.sas, bytes));
@@ -165,7 +165,7 @@ class HeadendStream implements ShardStream {
         break;
       case 'verdictAcks':
         rejectIfInvalid(validate.checkAcks(message.value));
-        for (const ack of message.value.acks) await withRedis(this.#node.acknowledge(host.id, ack));
+        await withRedis(this.#node.acknowledge(host.id, message.value.acks));
         break;
       case 'reconcile': {
         const { count, hash } = host.records.set;

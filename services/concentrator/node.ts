@@ -109,6 +109,7 @@ export class ConcentratorNode {
       probeAdvertised: settings.probeAdvertise ?? (settings.probeAddress === ANY ? '' : settings.probeAddress),
       probePortBase: settings.probePortBase,
       maxPeers: settings.maxPeers,
+      headendPeers: settings.headendPeers || settings.maxPeers,
       advertised: () => settings.advertise ?? reachable(settings.address, node?.port ?? 0),
     });
     const pursuer = new Pursuer({

@@ -84,6 +84,12 @@ export const NODE_SETTINGS = {
     fallback: '2000000',
     parse: integer(1, 10_000_000),
   },
+  headendPeers: {
+    env: 'DPD_HEADEND_PEERS',
+    help: 'SAs of one headend on this node at most; 0: as many as the node takes',
+    fallback: '0',
+    parse: integer(0, 10_000_000),
+  },
   probeRate: {
     env: 'DPD_PROBE_RATE',
     help: 'probes a second at most; what is due beyond it waits, and no verdict comes of waiting',

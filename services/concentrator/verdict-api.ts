@@ -88,9 +88,9 @@ export async function acknowledgeVerdict(
     ...checkShard(shard),
     ...checkAck(ack).map(({ field, description }) => ({ field: `ack.${field}`, description })),
   ]);
-  let known: boolean;
+  let known: boolean | undefined;
   try {
-    known = await node.concentrator.acknowledge({ headend, shard }, ack!);
+    [known] = await node.concentrator.acknowledge({ headend, shard }, [ack!]);
   } catch (error) {
     throw new ApiError(status.UNAVAILABLE, `not stored: ${(error as Error).name}`);
   }

@@ -32,6 +32,17 @@ export type PursuerContext = {
   readonly limits: FailoverLimits;
 };
 
+/** The shard whose failovers are looked at, and what is known of endpoints meanwhile. */
+type PursuedShard = {
+  readonly id: ShardId;
+  readonly shards: number;
+  readonly store: FailoverStore;
+  readonly isDead: Awaited<ReturnType<typeof knownDead>>;
+};
+
+/** What came of a step: whether the shard's owner has something to deliver, and what waits. */
+type Came = { readonly deliver: boolean; readonly wait?: FailoverWait };
+
 export class Pursuer {
   readonly #context: PursuerContext;
   readonly counters = { done: 0, advanced: 0, givenUp: 0 };
@@ -63,30 +74,26 @@ export class Pursuer {
         verdicts.flatMap(({ endpoints }) => endpoints),
         clock.wall(),
       );
+      const shard = { id, shards, store, isDead };
       let deliver = false;
       const waits: FailoverWait[] = [];
-      for (const [n, failover] of due.entries())
-        deliver = (await this.#step(store, id, shards, failover, verdicts[n]!, isDead, now(), waits)) || deliver;
+      for (const [n, failover] of due.entries()) {
+        const came = await this.#step(shard, failover, verdicts[n]!, now());
+        deliver ||= came.deliver;
+        if (came.wait) waits.push(came.wait);
+      }
       await store.wait(waits);
       if (deliver) this.#context.bus.say({ word: 'look', ...id });
     }
     return 0;
   }
 
-  /**
-   * Returns true if the shard's owner has something to deliver.
-   * @param waits where a failover is noted that has nothing to do yet
-   */
   async #step(
-    store: FailoverStore,
-    id: ShardId,
-    shards: number,
+    { id, shards, store, isDead }: PursuedShard,
     { id: verdictId, pursuit: stored, ack }: StoredFailover,
     verdict: Verdict,
-    isDead: Awaited<ReturnType<typeof knownDead>>,
     now: number,
-    waits: FailoverWait[],
-  ): Promise<boolean> {
+  ): Promise<Came> {
     const { log, limits } = this.#context;
     const pursuit = stored
       ? (JSON.parse(stored) as Pursuit)
@@ -114,17 +121,19 @@ export class Pursuer {
     };
     switch (step.kind) {
       case 'wait':
-        waits.push({
-          id: verdictId,
-          pursuit: JSON.stringify(pursuit),
-          dueUnix: step.dueUnix,
-          acknowledged: ack !== undefined,
-        });
-        return step.deliver;
+        return {
+          deliver: step.deliver,
+          wait: {
+            id: verdictId,
+            pursuit: JSON.stringify(pursuit),
+            dueUnix: step.dueUnix,
+            acknowledged: ack !== undefined,
+          },
+        };
       case 'done':
         await settle();
         this.counters.done++;
-        return false;
+        return { deliver: false };
       case 'advance': {
         const next = { ...verdict, attempt: step.pursuit.attempt, nextEndpoint: step.endpoint };
         const advanced = await store.advance(verdictId, pursuit.attempt, {
@@ -133,10 +142,10 @@ export class Pursuer {
           pursuit: JSON.stringify(step.pursuit),
           dueUnix: now + LOOK_MS,
         });
-        if (!advanced) return false;
+        if (!advanced) return { deliver: false };
         this.counters.advanced++;
         log.info({ ...id, verdict: verdictId, attempt: next.attempt, endpoint: step.endpoint }, 'next endpoint');
-        return true;
+        return { deliver: true };
       }
       case 'giveUp':
         await settle({
@@ -147,7 +156,7 @@ export class Pursuer {
         });
         this.counters.givenUp++;
         log.error({ ...id, verdict: verdictId, reason: step.reason }, 'failover given up');
-        return false;
+        return { deliver: false };
     }
   }
 

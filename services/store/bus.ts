@@ -11,8 +11,8 @@ export type Word =
   | ({ readonly word: 'yield'; readonly epoch: string; readonly to: string } & ShardId)
   /** There is a verdict to deliver again, or evidence is asked for. */
   | ({ readonly word: 'look' } & ShardId)
-  /** A data plane has answered a verdict. */
-  | ({ readonly word: 'acknowledged'; readonly verdictId: string } & ShardId);
+  /** A data plane has answered a verdict whose trace is with another node. */
+  | ({ readonly word: 'acknowledged'; readonly verdictId: string; readonly outcome: string } & ShardId);
 
 export type Bus = {
   say(word: Word): void;

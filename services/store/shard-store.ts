@@ -344,7 +344,10 @@ function attemptName(id: string, attempt: number): string {
   return attempt === 0 ? id : `${id}/${attempt}`;
 }
 
-/** A data plane's answer to a verdict, as stored. */
+/** A data plane's answer to an attempt of a verdict. */
+export type VerdictAnswer = { readonly verdictId: string; readonly attempt: number; readonly ack: StoredAck };
+
+/** Its part that is stored. */
 export type StoredAck = {
   /** Name of the Outcome. */
   readonly outcome: string;
@@ -353,17 +356,16 @@ export type StoredAck = {
   readonly successor: string;
 };
 
-/** Notes an acknowledgement; any node may. False if the verdict was not waiting for one. */
-export async function acknowledgeVerdict(
+/** Notes acknowledgements; any node may. Of each whether that attempt of the verdict was waiting for one. */
+export async function acknowledgeVerdicts(
   redis: RedisClient,
   id: ShardId,
-  verdictId: string,
-  attempt: number,
-  ack: StoredAck,
-): Promise<boolean> {
+  answers: readonly VerdictAnswer[],
+): Promise<boolean[]> {
   const { unacked, failover, acks, attempts, due } = shardKeys(id);
-  const args = [verdictId, attempt, JSON.stringify(ack)];
-  return (await runScript(redis, 'acknowledge', [unacked, failover, acks, attempts, due], args)) === 1;
+  const args = answers.flatMap(({ verdictId, attempt, ack }) => [verdictId, attempt, JSON.stringify(ack)]);
+  const known = await runScript(redis, 'acknowledge', [unacked, failover, acks, attempts, due], args);
+  return (known as number[]).map((one) => one === 1);
 }
 
 /** Reads a shard's lease. */

@@ -74,12 +74,15 @@ export class SuspicionTraces {
     this.#open.get(verdictId)?.span.addEvent('logged');
   }
 
-  acknowledged(verdictId: string, outcome: string): void {
+  /** False if the verdict's trace is not here. */
+  acknowledged(verdictId: string, outcome: string): boolean {
+    if (!tracing) return true;
     const entry = this.#open.get(verdictId);
-    if (!entry) return;
+    if (!entry) return false;
     entry.span.setAttribute('dpd.ack.outcome', outcome).addEvent('acknowledged');
     entry.span.end();
     this.#open.delete(verdictId);
+    return true;
   }
 
   #expire(): void {

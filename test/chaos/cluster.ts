@@ -49,8 +49,6 @@ export class ChaosCluster {
     this.#env = {
       REDIS_URL: redisUrl,
       DPD_VAULT_KEY: randomBytes(32).toString('base64'),
-      DPD_PROBE_ADDRESS: '127.0.0.1',
-      DPD_PROBE_PORT_BASE: '0',
       DPD_STORM_SHARE: '0',
       LOG_LEVEL: 'info',
       ...env,

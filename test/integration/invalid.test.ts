@@ -19,7 +19,8 @@ type SaInit = MessageInitShape<typeof SaSchema>;
 
 let rig: Rig;
 before(async () => {
-  rig = await Rig.start({ spokes: 2 });
+  // The agent's headend has two SAs, one less than a headend may.
+  rig = await Rig.start({ spokes: 2, nodeEnv: { DPD_MAX_PEERS: '4', DPD_HEADEND_PEERS: '3' } });
   await rig.startAgent();
 });
 after(() => rig.stop());
@@ -238,6 +239,25 @@ describe('ConnectShard', () => {
       [{ case: 'hello', value: { headend: HEADEND, shard: 0, shards: 4 } }],
     ] as Message[][])
       assert.equal((await streamError(...messages)).code, status.FAILED_PRECONDITION);
+  });
+
+  test('more SAs than a headend, or all of them, may have on a node', async () => {
+    const several = (count: number): Message => {
+      const ids = Array.from({ length: count }, (_, n) => ({ initiatorSpi: BigInt(n + 1), responderSpi: 2n }));
+      return { case: 'upsert', value: { batchId: 1n, sas: ids.map((id) => sa({ id })) } };
+    };
+    for (const [count, limit] of [
+      [4, /4 more would exceed the node's limit of 4 SAs/],
+      [3, /3 more would exceed the node's limit of 4 SAs/],
+    ] as const) {
+      const error = await streamError(hello, several(count));
+      assert.equal(error.code, status.RESOURCE_EXHAUSTED);
+      assert.match(error.details, limit);
+    }
+    const own: Message = { case: 'hello', value: { headend: HEADEND, shard: 0, shards: 2 } };
+    const error = await streamError(own, several(2));
+    assert.equal(error.code, status.RESOURCE_EXHAUSTED);
+    assert.match(error.details, /2 more would exceed the node's limit of 3 SAs of one headend/);
   });
 
   test('none of it has changed anything', async () => {

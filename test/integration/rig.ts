@@ -97,8 +97,6 @@ export class Rig {
     this.node = await NodeProcess.start(this.address, {
       DPD_DATA_DIR: join(this.directory, 'data'),
       DPD_NODE_ID: 'rig-node',
-      DPD_PROBE_ADDRESS: '127.0.0.1',
-      DPD_PROBE_PORT_BASE: '0',
       DPD_ADVERTISE: this.#agentAddress,
       // Tests kill many at once; the storm guard has a test of its own.
       DPD_STORM_SHARE: '0',

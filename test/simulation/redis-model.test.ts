@@ -9,7 +9,7 @@ import fc from 'fast-check';
 import { startEmbeddedRedis } from '../../services/store/embedded-redis.ts';
 import { connectRedis, type RedisClient } from '../../services/store/redis.ts';
 import { scriptSource } from '../../services/store/scripts.ts';
-import { fenced, RedisModel, SCRIPTS } from './redis-model.ts';
+import { FENCED, fenced, RedisModel, SCRIPTS } from './redis-model.ts';
 
 /** Keys of each script, in order, and what its arguments look like. */
 const K = (name: string) => `dpd:{h/0}:${name}`;
@@ -52,10 +52,10 @@ const CALLS = fc.oneof(
     args: [e, '3/0', ...spis],
   })),
   fc.tuple(epoch, verdict).map(([e, path]) => ({ name: 'write-path', keys: [K('lease')], args: [e, '4/3', path] })),
-  fc.tuple(id, fc.constantFrom('0', '1'), verdict).map(([v, attempt, ack]) => ({
+  fc.array(fc.tuple(id, fc.constantFrom('0', '1'), verdict), { maxLength: 3 }).map((acks) => ({
     name: 'acknowledge',
     keys: [K('unacked'), K('failover'), K('acks'), K('attempts'), K('due')],
-    args: [v, attempt, ack],
+    args: flat(acks),
   })),
   fc.tuple(id, fc.constantFrom('0', '1'), verdict).map(([v, attempt, bytes]) => ({
     name: 'advance-failover',
@@ -78,7 +78,6 @@ const CALLS = fc.oneof(
     args: [node, '{"x":1}', ttl, '600000'],
   })),
 );
-const FENCED = new Set(['renew-lease', 'write-sas', 'write-checkpoint', 'append-verdicts', 'revive-sas', 'write-path']);
 /** Replies and fields that are moments of Redis's clock. */
 const MOMENTS = /\b1[78]\d{11}\b/g;
 

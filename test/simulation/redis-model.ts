@@ -4,6 +4,8 @@
  * does that is promoted before it has seen them.
  */
 
+import type { FencedScript } from '../../services/store/scripts.ts';
+
 type Value = string | Buffer;
 type Hash = Map<string, Value>;
 type Undo = { readonly at: number; readonly run: () => void };
@@ -223,17 +225,21 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     db.hset(lease!, 'path', path!);
     return 1;
   },
-  acknowledge(db, [unacked, failover, acks, attempts, due], [id, attempt, ack]) {
-    const verdict = String(id);
-    if (String(attempt) !== String(db.hget(attempts!, verdict) ?? '0')) return 0;
-    const message = db.hget(unacked!, verdict);
-    if (message === null) return 0;
-    db.hdel(unacked!, verdict);
-    if (!db.set(due!).has(verdict)) return 1;
-    db.hset(failover!, verdict, message);
-    db.hset(acks!, verdict, ack!);
-    db.zadd(due!, 0, verdict);
-    return 1;
+  acknowledge(db, [unacked, failover, acks, attempts, due], answers) {
+    const known: number[] = [];
+    for (let n = 0; n < answers.length; n += 3) {
+      const verdict = String(answers[n]);
+      const message = db.hget(unacked!, verdict);
+      const waits = message !== null && String(answers[n + 1]) === String(db.hget(attempts!, verdict) ?? '0');
+      known.push(waits ? 1 : 0);
+      if (!waits) continue;
+      db.hdel(unacked!, verdict);
+      if (!db.set(due!).has(verdict)) continue;
+      db.hset(failover!, verdict, message);
+      db.hset(acks!, verdict, answers[n + 2]!);
+      db.zadd(due!, 0, verdict);
+    }
+    return known;
   },
   'advance-failover'(db, [failover, attempts, acks, unacked, log, pursuits, due], args) {
     const [id, present, next, verdict, pursuit, , dueAt] = args;
@@ -280,6 +286,16 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     return live;
   },
 };
+
+/** Scripts that run behind the fence. */
+export const FENCED: ReadonlySet<string> = new Set<FencedScript>([
+  'renew-lease',
+  'write-sas',
+  'write-checkpoint',
+  'append-verdicts',
+  'revive-sas',
+  'write-path',
+]);
 
 /** A script behind the fence: see fence.lua. */
 export function fenced(script: Script): Script {

@@ -4,22 +4,13 @@ import type { RedisClient } from '../../services/store/redis.ts';
 import type { FencedScript } from '../../services/store/scripts.ts';
 import { scriptSource } from '../../services/store/scripts.ts';
 import type { Random } from './random.ts';
-import { fenced, type RedisModel, SCRIPTS } from './redis-model.ts';
+import { FENCED, fenced, type RedisModel, SCRIPTS } from './redis-model.ts';
 import type { Process, VirtualTime } from './virtual-time.ts';
 
 /** Clients give a command up after this, ms. */
 const COMMAND_TIMEOUT_MS = 5_000;
 
 type Value = string | Buffer;
-
-const FENCED: ReadonlySet<string> = new Set<FencedScript>([
-  'renew-lease',
-  'write-sas',
-  'write-checkpoint',
-  'append-verdicts',
-  'revive-sas',
-  'write-path',
-]);
 
 const BY_SOURCE = new Map(
   Object.entries(SCRIPTS).map(([name, script]) => {

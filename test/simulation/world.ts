@@ -129,6 +129,7 @@ export class World implements TaskWorld {
       probeAdvertised: '',
       probePortBase: 0,
       maxPeers: 1_000,
+      headendPeers: 1_000,
       advertised: () => node.name,
       startTask: (_probe: unknown, onEvent: ConstructorParameters<typeof SimTask>[3]) => {
         const task = new SimTask(this, process, this.#ports++, onEvent);

@@ -7,6 +7,7 @@
  * been asked before, is proof of life: a lower one could be a recording.
  */
 
+import { copy } from '../bytes.ts';
 import {
   EXCHANGE_INFORMATIONAL,
   FLAG_INITIATOR,
@@ -17,7 +18,7 @@ import {
   PAYLOAD_SK,
   VERSION_2,
 } from './message.ts';
-import { copy, open, seal, sealedLength } from './sealed.ts';
+import { open, seal, sealedLength } from './sealed.ts';
 import { IV_LENGTH, SessionFlag, type SessionTable } from './sessions.ts';
 
 /** What became of a datagram that came in. */

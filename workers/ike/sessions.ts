@@ -1,9 +1,10 @@
 /** What a shard knows of each IKE SA to speak on it: SPIs, keys, message ids, address. A structure of arrays. */
 
+import { copy } from '../bytes.ts';
 import { roomFor, widen } from '../liveness/peers.ts';
 import { Slab } from '../slab.ts';
 import { keyMaterialLength, SUITES, type Suite } from './algorithms.ts';
-import { copy, type DirectionKeys } from './sealed.ts';
+import type { DirectionKeys } from './sealed.ts';
 import { SpiIndex } from './spi-index.ts';
 
 /** IV bytes kept per SA, so that a retransmission is bit for bit the same. */
