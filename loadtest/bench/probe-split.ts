@@ -6,20 +6,21 @@
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { SUITES } from '../../workers/ike/algorithms.ts';
+import { SUITES, type Suite } from '../../workers/ike/algorithms.ts';
 import { Liveness, Reply } from '../../workers/ike/liveness.ts';
+import { open, seal } from '../../workers/ike/sealed.ts';
 import { keyMaterial, SessionTable } from '../../workers/ike/sessions.ts';
 import { ProbeSocket } from '../../workers/probe-socket.ts';
 import { pooledRandom } from '../../workers/random.ts';
-import { SendBuffers } from '../../workers/send-buffers.ts';
+import { SENDS_IN_FLIGHT, SendBuffers } from '../../workers/send-buffers.ts';
 import { identityOf, suiteNamed } from '../spokes/fleet.ts';
 import { Responder } from '../spokes/responder.ts';
 import { answeredProbe } from './machine.ts';
 import { round, threadCpuMicros } from './measure.ts';
-import { cost } from './seal.ts';
 
-const PEERS = 2_000;
-const ROUNDS = 20;
+/** Requests that lie in send buffers at the same time. */
+const PEERS = SENDS_IN_FLIGHT / 2;
+const ROUNDS = 40;
 const LOOPBACK = 0x7f000001;
 /** Datagrams sent between two turns of the event loop, as a tick's worth of probes. */
 const BURST = 50;
@@ -29,50 +30,63 @@ const SETTLE_MS = 100;
 /** CPU of one probe with AES-256-GCM by layer, us. */
 export async function splitProbe(): Promise<Record<string, number>> {
   const suite = SUITES[suiteNamed('aes-256-gcm')]!;
-  const { sealMicros, openMicros } = cost(suite);
-  const { writeMicros, readMicros } = wire(suite.index);
+  const { writeMicros, sealMicros, openMicros, readMicros } = wire(suite);
   const { sendMicros, receiveMicros } = await socket();
   return {
     split_timer_us: round(answeredProbe() / 1_000),
     split_build_us: round(writeMicros - sealMicros),
-    split_seal_us: sealMicros,
+    split_seal_us: round(sealMicros),
     split_send_us: sendMicros,
     split_receive_us: receiveMicros,
-    split_open_us: openMicros,
+    split_open_us: round(openMicros),
     split_apply_us: round(readMicros - openMicros),
   };
 }
 
-/** A request written, sealing included; an answer judged, opening included. */
-function wire(suite: number): { writeMicros: number; readMicros: number } {
+/** A request written, with its sealing, and sealed once more; an answer opened, and then judged, with its opening. */
+function wire(suite: Suite) {
   const sessions = new SessionTable();
   const liveness = new Liveness(sessions, pooledRandom());
-  const spokes = new Responder('split', PEERS, suite);
+  const spokes = new Responder('split', PEERS, suite.index);
   const buffers = new SendBuffers();
   for (let handle = 0; handle < PEERS; handle++) {
-    const identity = identityOf('split', handle, 0, suite);
+    const identity = identityOf('split', handle, 0, suite.index);
     const material = keyMaterial(identity.suite, false, identity);
-    const keys = { suite, material };
+    const keys = { suite: suite.index, material };
     sessions.add({ handle, spi: identity.spi, headendIsInitiator: false, address: 0, port: 0, nextMid: 0, keys });
   }
-  let [writing, reading] = [0, 0];
+  const micros = { write: 0, seal: 0, open: 0, read: 0 };
+  const time = (layer: keyof typeof micros, work: (handle: number) => void) => {
+    const begun = threadCpuMicros();
+    for (let handle = 0; handle < PEERS; handle++) work(handle);
+    micros[layer] += threadCpuMicros() - begun;
+  };
+  const requests = new Array<Buffer>(PEERS);
   // The first rounds are for the compiler.
   for (let turn = -3; turn < ROUNDS; turn++) {
-    if (turn === 0) [writing, reading] = [0, 0];
-    const begun = threadCpuMicros();
-    const requests = Array.from({ length: PEERS }, (_, handle) => {
+    if (turn === 0) Object.assign(micros, { write: 0, seal: 0, open: 0, read: 0 });
+    time('write', (handle) => {
       liveness.begin(handle);
       const message = buffers.next(liveness.length(handle));
       liveness.write(handle, 0, false, message);
-      return message;
+      requests[handle] = message;
     });
-    writing += threadCpuMicros() - begun;
+    time('seal', (handle) => seal(suite, sessions.sendKeys(handle), requests[handle]!));
     const answers = requests.map((request) => Buffer.from(spokes.answer(request)!));
-    const answered = threadCpuMicros();
-    for (const answer of answers) if (liveness.receive(answer) !== Reply.ALIVE) throw new Error('an answer not taken');
-    reading += threadCpuMicros() - answered;
+    time('open', (handle) => {
+      if (!open(suite, sessions.receiveKeys(handle), answers[handle]!)) throw new Error('an answer not opened');
+    });
+    time('read', (handle) => {
+      if (liveness.receive(answers[handle]!) !== Reply.ALIVE) throw new Error('an answer not taken');
+    });
   }
-  return { writeMicros: writing / (ROUNDS * PEERS), readMicros: reading / (ROUNDS * PEERS) };
+  const each = (sum: number) => sum / (ROUNDS * PEERS);
+  return {
+    writeMicros: each(micros.write),
+    sealMicros: each(micros.seal),
+    openMicros: each(micros.open),
+    readMicros: each(micros.read),
+  };
 }
 
 /** A datagram out to a socket that keeps silent, and one out and back; the difference is one in. */

@@ -28,8 +28,8 @@ export async function sealing(): Promise<Result> {
   return { ...figures, baseline, ratio: round(both / baseline) };
 }
 
-/** Cost of one message each way, us; also what a probe's split is made of. */
-export function cost(suite: Suite): { sealMicros: number; openMicros: number } {
+/** One message each way, us. */
+function cost(suite: Suite): { sealMicros: number; openMicros: number } {
   const keys = {
     encryption: randomBytes(suite.keyLength),
     salt: randomBytes(suite.saltLength),
