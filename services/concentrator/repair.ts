@@ -38,7 +38,8 @@ export async function writeAgain({ store, shards, records, task, path, verdicts 
         if (!sa) return [];
         return {
           spi: records.spi(handle),
-          sa: records.encoded(handle)!,
+          // A copy: the record may change before the client has sent it.
+          sa: Buffer.from(records.encoded(handle)!),
           keys: material && toBinary(SaKeysSchema, toSaKeys(sa, material)),
         };
       }),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { create, toBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { ShardRecords } from '../../../services/concentrator/records.ts';
 import { type Damaged, writeAgain } from '../../../services/concentrator/repair.ts';
@@ -13,7 +13,12 @@ type Sent = Parameters<Damaged['task']['send']>[0];
  * A shard with an SA for each of these states, in order, and a Redis that counts some as dead and holds SAs of its own.
  * `given`: whose verdicts are this owner's.
  */
-async function repaired(states: readonly State[], redis: { dead: readonly number[] }, given: readonly number[]) {
+async function repaired(
+  states: readonly State[],
+  redis: { dead: readonly number[] },
+  given: readonly number[],
+  meanwhile: (records: ShardRecords) => void = () => {},
+) {
   const records = new ShardRecords();
   const spis = states.map((_, n) => {
     const id = { initiatorSpi: BigInt(n + 1), responderSpi: 7n };
@@ -22,6 +27,7 @@ async function repaired(states: readonly State[], redis: { dead: readonly number
   });
   const sent: Sent[] = [];
   const written: string[] = [];
+  const names: string[] = [];
   const removed: string[] = [];
   let revived: readonly string[] = [];
   await writeAgain({
@@ -32,6 +38,9 @@ async function repaired(states: readonly State[], redis: { dead: readonly number
       register: async () => {},
       writeSas: async (sas, gone) => {
         written.push(...sas.map(({ spi }) => spi));
+        // A client may send it later.
+        meanwhile(records);
+        names.push(...sas.map(({ sa }) => fromBinary(SaSchema, sa).peerId));
         removed.push(...gone);
       },
       readSpis: async () => [...spis, 'ff'.repeat(16)],
@@ -50,7 +59,7 @@ async function repaired(states: readonly State[], redis: { dead: readonly number
       },
     },
   });
-  return { spis, sent, written, removed, revived };
+  return { spis, sent, written, names, removed, revived };
 }
 
 test('Redis holds again what the owner holds, and no more', async () => {
@@ -58,6 +67,13 @@ test('Redis holds again what the owner holds, and no more', async () => {
   assert.deepEqual(written, spis);
   assert.deepEqual(removed, ['ff'.repeat(16)]);
   assert.deepEqual(sent, []);
+});
+
+test('what is on its way to Redis stays what it was', async () => {
+  const { names } = await repaired([State.ALIVE, State.ALIVE], { dead: [] }, [], (records) => {
+    for (const handle of [...records.handles()]) records.remove(handle);
+  });
+  assert.deepEqual(names, ['p0', 'p1']);
 });
 
 test('an SA that Redis wrongly counts as dead is revived', async () => {
