@@ -3,9 +3,7 @@
  * connected, the stream it speaks through. Outlives the stream: a shard whose headend is away stays watched.
  */
 
-import { fromBinary } from '@bufbuild/protobuf';
 import type { UpsertSas } from '../../proto/gen/dpd/v1/headend_pb.js';
-import { SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { SPREAD } from '../../workers/liveness/machine.ts';
 import { State } from '../../workers/liveness/peers.ts';
 import type { PeerStatus, ShardCounters, ShardPath, ShardSa } from '../../workers/protocol.ts';
@@ -24,7 +22,8 @@ import type { HoldSettings } from './held-verdicts.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { ShardRecords } from './records.ts';
 import { writeAgain } from './repair.ts';
-import { resume, toShardSa } from './shard-sa.ts';
+import { loadSas } from './shard-loader.ts';
+import { toShardSa } from './shard-sa.ts';
 import type { ShardEvent, ShardTaskHandle, StartShardTask } from './shard-thread.ts';
 import type { Sites } from './sites.ts';
 import type { StormGuard } from './storm-guard.ts';
@@ -313,7 +312,6 @@ export class ShardHost {
   }
 
   async #load(): Promise<void> {
-    const { sites } = this.#context;
     // What a thread that died told last, if Redis could not be told yet.
     await this.#checkpoint.write();
     this.records = new ShardRecords();
@@ -321,19 +319,13 @@ export class ShardHost {
     this.#probePort = await this.#task.ready;
     this.#path ??= await this.#store.readPath();
     if (this.#path) this.#task.send({ type: 'path', path: this.#path });
-    const [checkpoint, dead] = await Promise.all([this.#store.readCheckpoint(), this.#store.readDead()]);
+    const checkpoint = await this.#store.readCheckpoint();
     if (!checkpoint.final) this.#lease.waitFor(this.#context.formerUntilMs);
     this.#task.send({ type: 'lease', ...this.#lease.ownership });
-    for await (const page of this.#store.readSas()) {
-      const sas = page.map((stored) => {
-        const { sa, keys } = decodeStored(stored.sa, stored.keys);
-        const site = sites.number(sa.site);
-        const handle = this.records.put(sa.id!, sa.revision, site, stored.sa);
-        const known = { dead: dead.has(stored.spi), site };
-        return resume(handle, { spi: stored.spi, sa, keys }, checkpoint, known);
-      });
-      this.#task.send({ type: 'upsert', sas });
-    }
+    await loadSas(
+      { ...this.#context, log: this.#log, store: this.#store, records: this.records, task: this.#task },
+      checkpoint,
+    );
     this.#checkpoint.watch(this.#task);
     this.#log.info({ epoch: this.epoch, sas: this.records.set.count, probePort: this.#probePort }, 'shard watched');
   }
@@ -432,11 +424,4 @@ export class ShardHost {
       ),
     );
   }
-}
-
-function decodeStored(sa: Buffer, keys: Buffer | undefined) {
-  return {
-    sa: fromBinary(SaSchema, sa),
-    keys: keys && fromBinary(SaKeysSchema, keys),
-  };
 }

@@ -4,6 +4,9 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { Mode } from '../../proto/gen/dpd/v1/types_pb.js';
+import { shardOf, spiHex } from '../../services/spi.ts';
+import { shardKeys } from '../../services/store/keys.ts';
+import { connectRedis } from '../../services/store/redis.ts';
 import { eventually } from '../eventually.ts';
 import { DETECTION_MS, HEADEND, Rig } from './rig.ts';
 
@@ -29,6 +32,24 @@ test('a node killed and started again: no SA lost, ids continue, no false verdic
   const { peers } = await rig.client.unary(OperatorService.method.listPeers, { headend: HEADEND, pageSize: 1_000 });
   assert.equal(peers.length, spokes - dead.length);
   for (const { sa, probesAnswered } of peers) assert(probesAnswered > 0, `${sa!.peerId} does not answer any more`);
+});
+
+test('an SA that cannot be read any more is left out, and its headend learns that it is lost', async (t) => {
+  const rig = await Rig.start({ spokes: 20 });
+  t.after(() => rig.stop());
+  await rig.startAgent();
+  const spoiled = rig.sa(3);
+  const redis = await connectRedis(rig.redisUrl);
+  const { sas } = shardKeys({ headend: HEADEND, shard: shardOf(spoiled.id!.responderSpi, rig.fleet.shards) });
+  assert.equal(await redis.hset(sas, spiHex(spoiled.id!), Buffer.from('0a7f', 'hex')), 0);
+  redis.disconnect();
+  await rig.node.stop();
+  await rig.startNode();
+  await eventually('the others are watched', 20_000, async () => (await rig.count('peers')) === 19);
+  assert.match(rig.node.log, /SA left out: what Redis has of it cannot be read/);
+  const before = rig.responder.answered;
+  await eventually('and answer', 20_000, () => rig.responder.answered >= before + 2 * 19);
+  assert.equal(await rig.count('peers'), 19);
 });
 
 test('100,000 SAs whose stream breaks half way end complete', async (t) => {
