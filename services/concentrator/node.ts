@@ -17,6 +17,7 @@ import type { Logger } from '../log.ts';
 import { joinBus } from '../store/bus.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../store/embedded-redis.ts';
 import { connectRedis, type RedisClient } from '../store/redis.ts';
+import type { StoreContext } from '../store/shard-store.ts';
 import { openVault } from '../store/vault.ts';
 import { SuspicionTraces } from '../telemetry/traces.ts';
 import { Concentrator } from './concentrator.ts';
@@ -35,6 +36,7 @@ const SHARD_TASK = new URL('../../workers/shard-task.ts', import.meta.url).href;
 /** What a node is made of besides its concentrator. */
 type Parts = {
   readonly redis: RedisClient;
+  readonly replicated: StoreContext['replicated'];
   readonly url: string;
   readonly embedded: EmbeddedRedis | undefined;
   readonly pool: Piscina;
@@ -71,6 +73,8 @@ export class ConcentratorNode {
     const embedded = settings.redisUrl === undefined ? await startEmbeddedRedis(settings.dataDir) : undefined;
     const url = settings.redisUrl ?? embedded!.url;
     const redis = await connectRedis(url);
+    const replicas = settings.redisReplicas;
+    const replicated = replicas > 0 ? { redis: await connectRedis(url), replicas } : undefined;
     const threads = settings.threads || availableParallelism();
     const pool = new Piscina({
       filename: SHARD_TASK,
@@ -84,7 +88,7 @@ export class ConcentratorNode {
     let node: ConcentratorNode | undefined;
     const sites = new Sites();
     const concentrator = await Concentrator.start({
-      store: { redis, vault: vaultOf(settings, embedded), node: settings.nodeId, replicas: settings.redisReplicas },
+      store: { redis, vault: vaultOf(settings, embedded), node: settings.nodeId, replicated },
       joinBus: (hear) => joinBus(redis, url, hear),
       startTask: (probe, onEvent) => new ShardThread(pool, probe, settings.probeRate / threads, onEvent),
       clock: systemClock,
@@ -120,7 +124,12 @@ export class ConcentratorNode {
       limits: { deadlineMs: settings.failoverDeadline },
     });
     const worker = settings.failover === 'inside' ? new FailoverWorker(url, pursuer, log) : undefined;
-    node = new ConcentratorNode(settings, log, { redis, url, embedded, pool, queue, worker, pursuer }, concentrator);
+    node = new ConcentratorNode(
+      settings,
+      log,
+      { redis, replicated, url, embedded, pool, queue, worker, pursuer },
+      concentrator,
+    );
     await node.#serve();
     await concentrator.join();
     return node;
@@ -150,11 +159,12 @@ export class ConcentratorNode {
     this.#stop.abort();
     await this.concentrator.stop(this.settings.drain);
     await this.#server.stop();
-    const { worker, queue, pool, embedded } = this.#parts;
+    const { worker, queue, pool, embedded, replicated } = this.#parts;
     await worker?.close();
     await queue.close();
     await pool.destroy();
     this.redis.disconnect();
+    replicated?.redis.disconnect();
     await embedded?.stop();
   }
 

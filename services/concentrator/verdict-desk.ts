@@ -152,6 +152,7 @@ export class VerdictDesk {
     const former = this.#delivered;
     const begunAt = clock.now();
     const waiting = await store.readUnacked((name) => {
+      if (this.#writer.unconfirmed(name)) return false;
       const at = former.get(name);
       return at === undefined || begunAt - at >= DELIVER_AGAIN_MS;
     });

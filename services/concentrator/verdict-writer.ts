@@ -61,6 +61,8 @@ export class VerdictWriter {
   #writing: readonly Step[] = [];
   /** The verdict of each SA that is held and dead, waiting or in the log by our hand. */
   readonly #bySpi = new Map<string, VerdictStep>();
+  /** Ids of verdicts that may be in the log already, but do not count as written yet. */
+  readonly #unconfirmed = new Set<string>();
   #ordinal = 0;
   #busy = false;
   #stopped = false;
@@ -76,6 +78,11 @@ export class VerdictWriter {
   /** Verdicts that wait for Redis. */
   get waiting(): number {
     return this.#queue.length + this.#writing.length;
+  }
+
+  /** Whether a verdict does not count as written yet, though the log may have it. */
+  unconfirmed(id: string): boolean {
+    return this.#unconfirmed.has(id);
   }
 
   /** Takes over a verdict of the shard's, about the SA as it was when it was decided. */
@@ -163,6 +170,7 @@ export class VerdictWriter {
       // From here on it may be in the log: an answer of the peer does not take it back any more.
       step.state = 'writing';
       if (!('bytes' in step.content)) step.content = this.#compose(step.spi, step.content);
+      this.#unconfirmed.add(step.content.id);
       return step.content;
     });
     await this.#chooseEndpoints(verdicts);
@@ -177,7 +185,10 @@ export class VerdictWriter {
       clock.wall(),
     ).catch(() => {});
     for (const step of steps) step.state = 'logged';
-    for (const { id } of verdicts) traces.logged(id);
+    for (const { id } of verdicts) {
+      this.#unconfirmed.delete(id);
+      traces.logged(id);
+    }
     // Whoever was fenced in the meantime has nothing to say.
     if (!this.#stopped) this.#deliver(verdicts.map(({ id, bytes }) => ({ name: id, bytes })));
   }

@@ -16,7 +16,10 @@ export const BUS = 'dpd:bus';
 export function shardKeys({ headend, shard }: ShardId) {
   const tag = `dpd:{${headend}/${shard}}`;
   return {
-    /** Hash: epoch, node, until (Unix ms by Redis's clock), attended, written, path. Outlives its holder: epochs only grow. */
+    /**
+     * Hash: epoch, node, until (Unix ms by Redis's clock), attended, written, confirmed, path. Outlives its holder: epochs
+     * only grow.
+     */
     lease: `${tag}:lease`,
     /** Hash: SPI pair to Sa message without keys. */
     sas: `${tag}:sas`,

@@ -28,6 +28,7 @@ export type FencedScript =
   | 'write-sas'
   | 'write-checkpoint'
   | 'append-verdicts'
+  | 'confirm-write'
   | 'revive-sas'
   | 'write-path';
 export type OpenScript =
@@ -43,7 +44,6 @@ type Argument = string | number | Buffer;
 const FENCED = -1;
 const FORGOTTEN = -2;
 const LOST = -3;
-const REFUSALS: ReadonlySet<unknown> = new Set([FENCED, FORGOTTEN, LOST]);
 /** Longest wait for replicas, ms. */
 const REPLICAS_MS = 2_000;
 
@@ -70,33 +70,44 @@ export function runScript(
 
 /**
  * Runs a script behind the fence. `keys` begin with the lease, `args` with epoch and write.
- * Resolves with what the script returns. Throws FencedError, ForgottenError, LostWritesError, NotReplicatedError, or the
- * error of the connection.
- * @param replicas that must have the write before it counts
+ * Resolves with what the script returns. Throws FencedError, ForgottenError, LostWritesError, or the error of the connection.
  */
 export async function runFenced(
   redis: RedisClient,
   name: FencedScript,
   keys: readonly string[],
   args: readonly Argument[],
-  replicas = 0,
 ): Promise<unknown> {
-  let reply: unknown;
-  if (replicas === 0) reply = await redis.eval(fenced(name), keys.length, ...keys, ...args);
-  else {
-    // WAIT speaks of the writes of its own connection: both go down the same one.
-    const results = await redis
-      .pipeline([
-        ['eval', fenced(name), keys.length, ...keys, ...args],
-        ['wait', replicas, REPLICAS_MS],
-      ])
-      .exec();
-    const [[evalError, evalReply], [waitError, reached]] = results as [[Error | null, unknown], [Error | null, number]];
-    if (evalError ?? waitError) throw evalError ?? waitError;
-    reply = evalReply;
-    if (!REFUSALS.has(reply) && reached < replicas)
-      throw new NotReplicatedError(`${name}: ${reached} of ${replicas} replicas`);
-  }
+  return accepted(name, await redis.eval(fenced(name), keys.length, ...keys, ...args));
+}
+
+/**
+ * Waits until so many replicas have a write that Redis has acknowledged. Throws NotReplicatedError if they do not soon, or
+ * what {@link runFenced} throws.
+ * @param redis a connection for this alone: WAIT holds up whatever comes behind it
+ */
+export async function confirmWrite(
+  redis: RedisClient,
+  lease: string,
+  epoch: number,
+  write: number,
+  replicas: number,
+): Promise<void> {
+  // WAIT speaks of the writes of its own connection: both go down the same one.
+  const results = await redis
+    .pipeline([
+      ['eval', fenced('confirm-write'), 1, lease, epoch, `${write}/${write}`],
+      ['wait', replicas, REPLICAS_MS],
+    ])
+    .exec();
+  const [[evalError, reply], [waitError, reached]] = results as [[Error | null, unknown], [Error | null, number]];
+  if (evalError ?? waitError) throw evalError ?? waitError;
+  accepted('confirm-write', reply);
+  if (reached < replicas) throw new NotReplicatedError(`${reached} of ${replicas} replicas`);
+}
+
+/** What a fenced script returned, unless it was refused. */
+function accepted(name: FencedScript, reply: unknown): unknown {
   if (reply === FENCED) throw new FencedError(`${name}: stale epoch`);
   if (reply === FORGOTTEN) throw new ForgottenError(`${name}: no lease in Redis`);
   if (reply === LOST) throw new LostWritesError(`${name}: earlier writes are lost`);

@@ -4,7 +4,7 @@ import { type CheckpointRow, decodeChunk } from '../../workers/checkpoint.ts';
 import type { CheckpointChunk, ShardPath } from '../../workers/protocol.ts';
 import { HEADENDS, type ShardId, shardKeys } from './keys.ts';
 import type { RedisClient } from './redis.ts';
-import { type FencedScript, LostWritesError, runFenced, runScript } from './scripts.ts';
+import { confirmWrite, type FencedScript, LostWritesError, runFenced, runScript } from './scripts.ts';
 import type { Vault } from './vault.ts';
 
 /** How long a lease holds unless renewed, ms. */
@@ -64,8 +64,8 @@ export type StoreContext = {
   readonly vault: Vault;
   /** Name of the node that holds the lease. */
   readonly node: string;
-  /** Replicas that must have a verdict before it counts as written. */
-  readonly replicas: number;
+  /** How many replicas must have a verdict before it counts as written, and a connection to wait for them. */
+  readonly replicated: { readonly redis: RedisClient; readonly replicas: number } | undefined;
 };
 
 export class ShardStore {
@@ -235,7 +235,8 @@ export class ShardStore {
   }
 
   /**
-   * Appends verdicts to the log as one entry, once each however often it is called.
+   * Appends verdicts to the log as one entry, once each however often it is called. On return replicas have them, as many
+   * as must.
    * @param verdicts 1,000 at most
    * @param failoverAfterMs when their failovers are looked at for the first time, from now
    */
@@ -245,12 +246,10 @@ export class ShardStore {
   ): Promise<void> {
     const { lease, verdicts: log, unacked, dead, due } = this.#keys;
     const rows = verdicts.flatMap(({ spi, id, bytes }) => [spi, id, bytes]);
-    await this.#write(
-      'append-verdicts',
-      [lease, log, unacked, dead, due],
-      [LOG_ENTRIES, failoverAfterMs, ...rows],
-      this.#context.replicas,
-    );
+    const args = [LOG_ENTRIES, failoverAfterMs, ...rows];
+    const write = await this.#write('append-verdicts', [lease, log, unacked, dead, due], args);
+    const { replicated } = this.#context;
+    if (replicated) await confirmWrite(replicated.redis, lease, this.#epoch, write, replicated.replicas);
   }
 
   /** The SAs answered after their verdict. */
@@ -308,21 +307,16 @@ export class ShardStore {
     return (await this.#context.redis.zcard(this.#keys.due)) > 0;
   }
 
+  /** Returns the number of the write. */
   async #write(
     name: FencedScript,
     keys: readonly string[],
     args: readonly (string | number | Buffer)[],
-    replicas = 0,
-  ): Promise<void> {
+  ): Promise<number> {
     const write = ++this.#writes;
-    await runFenced(
-      this.#context.redis,
-      name,
-      keys,
-      [this.#epoch, `${write}/${this.#acknowledged}`, ...args],
-      replicas,
-    );
+    await runFenced(this.#context.redis, name, keys, [this.#epoch, `${write}/${this.#acknowledged}`, ...args]);
     this.#acknowledged = Math.max(this.#acknowledged, write);
+    return write;
   }
 
   #sealedFor(spi: string): string {

@@ -46,6 +46,11 @@ const CALLS = fc.oneof(
     keys: [K('lease'), K('verdicts'), K('unacked'), K('dead'), K('due')],
     args: [e, '2/1', '1000', '1000', ...flat(verdicts)],
   })),
+  fc.tuple(epoch, fc.constantFrom('2/2', '9/9')).map(([e, write]) => ({
+    name: 'confirm-write',
+    keys: [K('lease')],
+    args: [e, write],
+  })),
   fc.tuple(epoch, fc.array(id, { maxLength: 2 })).map(([e, spis]) => ({
     name: 'revive-sas',
     keys: [K('lease'), K('dead')],

@@ -217,6 +217,10 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     if (entry.length > 0) db.xadd(log!, Buffer.concat(entry));
     return 1;
   },
+  'confirm-write'(db, [lease], [, write]) {
+    db.hset(lease!, 'confirmed', write!);
+    return 1;
+  },
   'revive-sas'(db, [, dead], [, , ...spis]) {
     for (const spi of spis) db.hdel(dead!, String(spi));
     return 1;
@@ -293,6 +297,7 @@ export const FENCED: ReadonlySet<string> = new Set<FencedScript>([
   'write-sas',
   'write-checkpoint',
   'append-verdicts',
+  'confirm-write',
   'revive-sas',
   'write-path',
 ]);
@@ -305,8 +310,9 @@ export function fenced(script: Script): Script {
     if (String(held) !== String(args[0])) return -1;
     const [, write, acknowledged] = /^(\d+)\/(\d+)$/.exec(String(args[1])) ?? [];
     if (write !== undefined) {
-      if (Number(db.hget(keys[0]!, 'written') ?? 0) < Number(acknowledged)) return -3;
-      db.hset(keys[0]!, 'written', write);
+      const known = Number(db.hget(keys[0]!, 'written') ?? 0);
+      if (known < Number(acknowledged)) return -3;
+      if (known < Number(write)) db.hset(keys[0]!, 'written', write);
     }
     return script(db, keys, args);
   };

@@ -116,7 +116,7 @@ export class World implements TaskWorld {
     const log = this.#log.child({ node: node.name });
     const storm = new StormGuard({ share: 0.6, count: 4, windowMs: 10_000 }, clock, (site) => sites.name(site));
     const context = {
-      store: { redis, vault: VAULT, node: node.name, replicas: 0 },
+      store: { redis, vault: VAULT, node: node.name, replicated: undefined },
       joinBus: async (hear: (word: Word) => void) => this.#joinBus(process, hear),
       clock,
       traces: TRACES,

@@ -8,6 +8,7 @@ if not held then return -2 end
 if held ~= ARGV[1] then return -1 end
 local write, acknowledged = string.match(ARGV[2], '^(%d+)/(%d+)$')
 if write then
-  if tonumber(redis.call('HGET', KEYS[1], 'written') or '0') < tonumber(acknowledged) then return -3 end
-  redis.call('HSET', KEYS[1], 'written', write)
+  local known = tonumber(redis.call('HGET', KEYS[1], 'written') or '0')
+  if known < tonumber(acknowledged) then return -3 end
+  if known < tonumber(write) then redis.call('HSET', KEYS[1], 'written', write) end
 end
