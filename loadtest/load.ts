@@ -123,9 +123,12 @@ async function run(settings: Settings, node: NodeProcess) {
     const fleet: FleetShape = { count, shards, seed: 'load', suite: SUITE, sockets: ready.sockets };
     const victims = Array.from({ length: settings.kill }, (_, n) => Math.floor((n * count) / settings.kill));
     const traffic = { share: settings.traffic / 100, everyMs: settings.every || interval / 3 };
-    const headend = new LeanHeadend(node.address, fleet, policy, traffic, (verdict) =>
-      ledger.verdict(verdict, Date.now()),
-    );
+    /** What of the lateness is the shard's own, ms: the rest is the way through Redis to the headend. */
+    const decidedLate: number[] = [];
+    const headend = new LeanHeadend(node.address, fleet, policy, traffic, (verdict) => {
+      ledger.verdict(verdict, Date.now());
+      decidedLate.push(Number(verdict.history!.decidedUnixMs - verdict.history!.earliestUnixMs));
+    });
     say('registering');
     const registering = performance.now();
     await headend.register(new Set(victims));
@@ -160,6 +163,7 @@ async function run(settings: Settings, node: NodeProcess) {
     return {
       spokes: count,
       ...ledger.report(),
+      decided_late_ms: { p50: at(decidedLate, 0.5), p99: at(decidedLate, 0.99) },
       register_s: round(registerS),
       calm_s: round(seconds),
       calm_probes: probes,
@@ -174,4 +178,10 @@ async function run(settings: Settings, node: NodeProcess) {
     client.close();
     await worker.terminate();
   }
+}
+
+/** The value that this share of all is not above. */
+function at(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
 }

@@ -40,7 +40,7 @@ export class LeanHeadend {
   readonly #placeOf = new Map<number, { group: Group; handle: number }>();
   readonly #onVerdict: (verdict: Verdict) => void;
   readonly #timer: NodeJS.Timeout;
-  #turn = 0;
+  #reports = 0;
 
   constructor(
     address: string,
@@ -56,7 +56,7 @@ export class LeanHeadend {
     this.#onVerdict = onVerdict;
     this.#streams = Array.from({ length: fleet.shards }, () => new RawStream(address));
     this.#groups = this.#streams.map(() => Array.from({ length: this.#turns }, () => []));
-    this.#timer = setInterval(() => this.#report(), REPORT_MS);
+    this.#timer = setInterval(() => this.#report(), REPORT_MS / fleet.shards);
   }
 
   /**
@@ -148,14 +148,15 @@ export class LeanHeadend {
     });
   }
 
+  /** One stream at a time, as those of several headends. */
   #report(): void {
-    const turn = this.#turn++ % this.#turns;
-    this.#streams.forEach((stream, shard) => {
-      for (const group of this.#groups[shard]![turn]!) {
-        group.encoded ??= encodeRequest({ case: 'evidence', value: heard(group.handles) });
-        stream.send(group.encoded);
-      }
-    });
+    const { length } = this.#streams;
+    const shard = this.#reports % length;
+    const turn = Math.floor(this.#reports++ / length) % this.#turns;
+    for (const group of this.#groups[shard]![turn]!) {
+      group.encoded ??= encodeRequest({ case: 'evidence', value: heard(group.handles) });
+      this.#streams[shard]!.send(group.encoded);
+    }
   }
 
   #take(stream: RawStream, verdicts: readonly Verdict[]): void {
