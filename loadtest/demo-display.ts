@@ -1,7 +1,7 @@
 /** What the demo shows: one line that lives on a terminal, plain lines elsewhere, a summary at the end. */
 
 import type { WriteStream } from 'node:tty';
-import type { Totals } from './demo.ts';
+import type { Totals } from './counters.ts';
 import type { Ledger } from './demo-ledger.ts';
 
 /** Without a terminal, a line this often, ms. */

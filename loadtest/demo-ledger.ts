@@ -67,7 +67,6 @@ export class Ledger {
 
   report() {
     const late = this.latenesses();
-    const at = (share: number) => late[Math.min(late.length - 1, Math.ceil(late.length * share) - 1)] ?? 0;
     const ids = [...this.#deaths.values()].flatMap((death) => death.verdicts);
     return {
       expected: this.expected,
@@ -75,9 +74,14 @@ export class Ledger {
       // A verdict on a spoke that lived, or given before its time: both would have hurt a live peer.
       false_verdicts: this.#false.length + late.filter((ms) => ms < -EARLY_TOLERANCE_MS).length,
       missed: this.expected - this.received,
-      lateness_ms: { p50: round(at(0.5)), p99: round(at(0.99)), max: round(late.at(-1) ?? 0) },
+      lateness_ms: { p50: round(quantile(late, 0.5)), p99: round(quantile(late, 0.99)), max: round(late.at(-1) ?? 0) },
     };
   }
+}
+
+/** The value that this share of sorted ones is not above; 0 without any. */
+export function quantile(sorted: readonly number[], share: number): number {
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
 }
 
 /** Clocks of two processes are read in whole ms. */

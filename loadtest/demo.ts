@@ -7,8 +7,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Worker } from 'node:worker_threads';
-import type { ShardCounters } from '../proto/gen/dpd/v1/operator_pb.js';
 import { Action, Mode, type Sa } from '../proto/gen/dpd/v1/types_pb.js';
 import { Agent } from '../services/agent/agent.ts';
 import { NodeChannels } from '../services/agent/channels.ts';
@@ -18,11 +16,12 @@ import { createLogger } from '../services/log.ts';
 import { flag, integer, readSettings, runMain, SettingsError } from '../services/settings.ts';
 import { SUITES } from '../workers/ike/algorithms.ts';
 import { round } from './bench/measure.ts';
+import { total } from './counters.ts';
 import { DemoCluster } from './demo-cluster.ts';
 import { Display } from './demo-display.ts';
 import { Ledger } from './demo-ledger.ts';
-import { type FleetShape, LIVES, saOf, suiteNamed } from './spokes/fleet.ts';
-import type { FromSpokes, ToSpokes } from './spokes/protocol.ts';
+import { type FleetShape, LIVES, saOf, spread, suiteNamed } from './spokes/fleet.ts';
+import { SpokesThread } from './spokes/thread.ts';
 
 const SETTINGS = {
   spokes: { env: 'DEMO_SPOKES', help: 'spokes', fallback: '3000', parse: integer(1, 4_000_000) },
@@ -112,21 +111,15 @@ async function demo(
   };
   const display = new Display(settings.json ? process.stderr : process.stdout);
   const directory = mkdtempSync(join(tmpdir(), 'dpd-demo-'));
-  const worker = new Worker(new URL('./spokes/worker.ts', import.meta.url));
   let cluster: DemoCluster | undefined;
   let agent: Agent | undefined;
+  let spokes: SpokesThread | undefined;
   try {
     display.say(`starting Redis and ${nodes === 1 ? 'a node' : `${nodes} nodes`}; making ${count} spokes`);
     cluster = await DemoCluster.start(directory, nodes, 2 * count);
-    const tell = (message: ToSpokes) => worker.postMessage(message);
-    let heardCost: (cost: SpokesCost) => void = () => {};
     /** CPU time that nodes and spokes have used, us, and the probes they did for it. */
     const costs = async () => {
-      const spokesCost = new Promise<SpokesCost>((resolve) => {
-        heardCost = resolve;
-      });
-      tell({ type: 'cost' });
-      const { cpuMicros, answered } = await spokesCost;
+      const { cpuMicros, answered } = await thread.cost();
       const counters = total(await cluster!.counters());
       return {
         nodeMicros: cluster!.cpuSeconds() * 1e6,
@@ -137,22 +130,19 @@ async function demo(
     };
     const idleRss = cluster.rssBytes();
     const seed = `demo-${process.pid}`;
-    const sockets = new Promise<FleetShape['sockets']>((resolve) =>
-      worker.on('message', (message: FromSpokes) => {
-        if (message.type === 'ready') resolve(message.sockets);
-        else if (message.type === 'cost') heardCost(message);
-        else ledger.killed(`spoke-${message.spoke}`, message.lastAnswerUnix);
-      }),
-    );
-    tell({ type: 'start', seed, count, sockets: SOCKETS, suite: settings.suite });
-    const fleet: FleetShape = { count, shards, seed, suite: settings.suite, sockets: await sockets };
     const ledger = new Ledger(detectionMs);
+    const { suite } = settings;
+    const thread = await SpokesThread.start({ seed, count, sockets: SOCKETS, suite }, (spoke, lastAnswerUnix) =>
+      ledger.killed(`spoke-${spoke}`, lastAnswerUnix),
+    );
+    spokes = thread;
+    const fleet: FleetShape = { count, shards, seed, suite, sockets: thread.sockets };
     const spokeOf = (sa: Sa) => Number(sa.peerId.slice('spoke-'.length));
     const dataPlane = new SimulatedDataPlane(
       {
         sas: Array.from({ length: count }, (_, spoke) => saOf(fleet, spoke, 0, policy)),
         failOver(sa, endpoint) {
-          tell({ type: 'bring', spoke: spokeOf(sa), life: endpoint });
+          thread.bring(spokeOf(sa), endpoint);
           return endpoint < LIVES ? saOf(fleet, spokeOf(sa), endpoint, policy) : undefined;
         },
       },
@@ -196,7 +186,7 @@ async function demo(
     await watchFor('everyone lives', settings.calm > 0 ? settings.calm : interval * 0.5);
     const after = await costs();
     const calmRss = cluster.rssBytes();
-    const victims = pick(count, kill);
+    const victims = spread(count, kill);
     const gap = (interval * KILL_SPREAD) / Math.max(1, kill);
     const killing = (async () => {
       const first = performance.now();
@@ -204,7 +194,7 @@ async function demo(
         await sleep(Math.max(0, first + n * gap - performance.now()));
         dataPlane.silence(saOf(fleet, spoke, 0, policy));
         ledger.expect(`spoke-${spoke}`, Date.now());
-        tell({ type: 'kill', spoke, life: 0 });
+        thread.kill(spoke, 0);
       }
     })();
     const takeover = settings.killNode
@@ -245,17 +235,10 @@ async function demo(
   } finally {
     await agent?.stop();
     await cluster?.stop();
-    await worker.terminate();
+    await spokes?.stop();
     rmSync(directory, { recursive: true, force: true });
   }
 }
-
-/** `kill` different spokes, spread evenly over the fleet. */
-function pick(count: number, kill: number): number[] {
-  return Array.from({ length: kill }, (_, n) => Math.floor((n * count) / kill));
-}
-
-type SpokesCost = Extract<FromSpokes, { type: 'cost' }>;
 
 /** Index of the suite, or undefined for all of them. */
 function parseSuite(name: string): number | undefined {
@@ -265,22 +248,3 @@ function parseSuite(name: string): number | undefined {
   const names = [...new Set(SUITES.map(({ cipher }) => cipher))];
   throw new SettingsError(`must be mixed or one of ${names.join(', ')}`);
 }
-
-/** Sums of the shards' counters. */
-function total(shards: readonly ShardCounters[]) {
-  const sum = (read: (shard: ShardCounters) => number | bigint) =>
-    shards.reduce((all, shard) => all + Number(read(shard)), 0);
-  return {
-    peers: sum((shard) => shard.peers),
-    alive: sum((shard) => shard.alive),
-    probing: sum((shard) => shard.probing),
-    blocked: sum((shard) => shard.blocked),
-    dead: sum((shard) => shard.dead),
-    probesSent: sum((shard) => shard.probesSent),
-    probesAnswered: sum((shard) => shard.probesAnswered),
-    probesSuppressed: sum((shard) => shard.probesSuppressed),
-    verdicts: sum((shard) => shard.verdicts),
-  };
-}
-
-export type Totals = ReturnType<typeof total>;

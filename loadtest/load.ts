@@ -3,21 +3,21 @@
  * a share of them with traffic, the rest asked and answering over UDP; some die, and every verdict is judged.
  */
 
-import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Worker } from 'node:worker_threads';
 import { create } from '@bufbuild/protobuf';
 import { OperatorService } from '../proto/gen/dpd/v1/operator_pb.js';
 import { Action, Mode, PolicySchema } from '../proto/gen/dpd/v1/types_pb.js';
 import { ApiClient } from '../services/grpc/client.ts';
 import { plaintext } from '../services/grpc/credentials.ts';
 import { flag, integer, readSettings, runMain, SettingsError } from '../services/settings.ts';
+import { round } from './bench/measure.ts';
 import { withNode } from './bench/rig.ts';
-import { Ledger } from './demo-ledger.ts';
+import { total } from './counters.ts';
+import { Ledger, quantile } from './demo-ledger.ts';
 import { LeanHeadend } from './headend/lean-headend.ts';
 import type { NodeProcess } from './node-process.ts';
-import { type FleetShape, suiteNamed } from './spokes/fleet.ts';
-import type { FromSpokes, ToSpokes } from './spokes/protocol.ts';
+import { type FleetShape, spread, suiteNamed } from './spokes/fleet.ts';
+import { SpokesThread } from './spokes/thread.ts';
 
 const SETTINGS = {
   spokes: { env: 'LOAD_SPOKES', help: 'spokes', fallback: '100000', parse: integer(1, 4_000_000) },
@@ -54,7 +54,8 @@ const SOCKETS = 128;
 const SUITE = suiteNamed('aes-256-gcm');
 /** Deaths are spread over this share of the interval. */
 const KILL_SPREAD = 0.8;
-const POLL_MS = 500;
+/** How often is told how it goes, ms. */
+const LOOK_MS = 5_000;
 /** How long verdicts may be late at most before one counts as missed, ms. */
 const PATIENCE_MS = 10_000;
 
@@ -84,44 +85,28 @@ async function run(settings: Settings, node: NodeProcess) {
     action: Action.CLEAR,
   });
   const ledger = new Ledger(detectionMs);
-  const worker = new Worker(new URL('./spokes/worker.ts', import.meta.url));
+  say(`making ${count} spokes`);
+  const spokes = await SpokesThread.start(
+    { seed: 'load', count, sockets: SOCKETS, suite: SUITE },
+    (spoke, lastAnswerUnix) => ledger.killed(`spoke-${spoke}`, lastAnswerUnix),
+  );
   const client = new ApiClient(plaintext(node.address));
   try {
-    say(`making ${count} spokes`);
-    const tell = (message: ToSpokes) => worker.postMessage(message);
-    tell({ type: 'start', seed: 'load', count, sockets: SOCKETS, suite: SUITE });
-    const [ready] = (await once(worker, 'message')) as [Extract<FromSpokes, { type: 'ready' }>];
-    let heardCost: (cost: Extract<FromSpokes, { type: 'cost' }>) => void = () => {};
-    worker.on('message', (message: FromSpokes) => {
-      if (message.type === 'cost') heardCost(message);
-      else if (message.type === 'killed') ledger.killed(`spoke-${message.spoke}`, message.lastAnswerUnix);
-    });
     const snapshot = async () => {
-      const spokesCost = new Promise<Extract<FromSpokes, { type: 'cost' }>>((resolve) => {
-        heardCost = resolve;
-      });
-      tell({ type: 'cost' });
-      const [{ cpuMicros, answered }, response] = await Promise.all([
-        spokesCost,
+      const [{ cpuMicros }, { shards: counted }] = await Promise.all([
+        spokes.cost(),
         client.unary(OperatorService.method.getCounters, {}),
       ]);
-      const sum = (read: (shard: (typeof response.shards)[number]) => number | bigint) =>
-        response.shards.reduce((all, shard) => all + Number(read(shard)), 0);
       return {
+        ...total(counted),
         at: performance.now(),
         nodeMicros: node.cpuSeconds() * 1e6,
         spokesMicros: cpuMicros,
-        answers: answered,
-        probes: sum((shard) => shard.probesAnswered),
-        evidence: sum((shard) => shard.evidenceHeard),
-        peers: sum((shard) => shard.peers),
-        probing: sum((shard) => shard.probing),
-        behindMs: Math.max(0, ...response.shards.map((shard) => shard.behindMs)),
       };
     };
     const idleRss = node.rssBytes();
-    const fleet: FleetShape = { count, shards, seed: 'load', suite: SUITE, sockets: ready.sockets };
-    const victims = Array.from({ length: settings.kill }, (_, n) => Math.floor((n * count) / settings.kill));
+    const fleet: FleetShape = { count, shards, seed: 'load', suite: SUITE, sockets: spokes.sockets };
+    const victims = spread(count, settings.kill);
     const traffic = { share: settings.traffic / 100, everyMs: settings.every || interval / 3 };
     /** What of the lateness is the shard's own, ms: the rest is the way through Redis to the headend. */
     const decidedLate: number[] = [];
@@ -136,9 +121,9 @@ async function run(settings: Settings, node: NodeProcess) {
     ledger.registered(Date.now());
     const watch = async (phase: string, ms: number, until = () => false) => {
       for (const end = performance.now() + ms; performance.now() < end && !until(); ) {
-        const { peers, probing, probes, behindMs } = await snapshot();
-        say(`${phase}: ${peers} peers, ${probing} probing, ${probes} probes answered, ${behindMs} ms behind`);
-        await sleep(Math.min(10 * POLL_MS, Math.max(1, end - performance.now())));
+        const { peers, probing, probesAnswered, behindMs } = await snapshot();
+        say(`${phase}: ${peers} peers, ${probing} probing, ${probesAnswered} probes answered, ${behindMs} ms behind`);
+        await sleep(Math.min(LOOK_MS, Math.max(1, end - performance.now())));
       }
     };
     // The first interval spreads the first probes; what follows is the steady state.
@@ -152,23 +137,23 @@ async function run(settings: Settings, node: NodeProcess) {
       await sleep(Math.max(0, first + (n * interval * KILL_SPREAD) / victims.length - performance.now()));
       headend.silence(spoke);
       ledger.expect(`spoke-${spoke}`, Date.now());
-      tell({ type: 'kill', spoke, life: 0 });
+      spokes.kill(spoke, 0);
     }
     await watch('waiting for verdicts', detectionMs + PATIENCE_MS, () => ledger.complete);
     await watch('looking for false verdicts', detectionMs);
     headend.close();
     const seconds = (after.at - before.at) / 1_000;
-    const probes = after.probes - before.probes;
-    const round = (value: number) => Math.round(value * 100) / 100;
+    const probes = after.probesAnswered - before.probesAnswered;
+    decidedLate.sort((a, b) => a - b);
     return {
       spokes: count,
       ...ledger.report(),
-      decided_late_ms: { p50: at(decidedLate, 0.5), p99: at(decidedLate, 0.99) },
+      decided_late_ms: { p50: quantile(decidedLate, 0.5), p99: quantile(decidedLate, 0.99) },
       register_s: round(registerS),
       calm_s: round(seconds),
       calm_probes: probes,
       probes_per_s: Math.round(probes / seconds),
-      evidence_per_s: Math.round((after.evidence - before.evidence) / seconds),
+      evidence_per_s: Math.round((after.evidenceHeard - before.evidenceHeard) / seconds),
       node_cores: round((after.nodeMicros - before.nodeMicros) / 1e6 / seconds),
       spokes_cores: round((after.spokesMicros - before.spokesMicros) / 1e6 / seconds),
       node_cpu_us_per_probe: round((after.nodeMicros - before.nodeMicros) / Math.max(1, probes)),
@@ -176,12 +161,6 @@ async function run(settings: Settings, node: NodeProcess) {
     };
   } finally {
     client.close();
-    await worker.terminate();
+    await spokes.stop();
   }
-}
-
-/** The value that this share of all is not above. */
-function at(values: readonly number[], share: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
 }

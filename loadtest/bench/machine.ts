@@ -5,12 +5,11 @@
 
 import { Machine } from '../../workers/liveness/machine.ts';
 import { Mode } from '../../workers/liveness/policy.ts';
-import { TimingWheel } from '../../workers/liveness/wheel.ts';
+import { TICK_MS, TimingWheel } from '../../workers/liveness/wheel.ts';
 import { cpuNanosPerOperation, type Result, round } from './measure.ts';
 
 const PEERS = 100_000;
 const INTERVAL_MS = 1_000;
-const TICK_MS = 5;
 const PERIODIC = {
   mode: Mode.PERIODIC,
   intervalMs: INTERVAL_MS,

@@ -24,7 +24,12 @@ export function cpuNanosPerOperation(operations: number, run: () => void): numbe
     for (let n = 0; n < repeats; n++) run();
     return ((threadCpuMicros() - before) * 1_000) / (operations * repeats);
   });
-  return round(rounds.sort((a, b) => a - b)[ROUNDS >> 1]!);
+  return round(median(rounds));
+}
+
+/** The middle one of an odd number of values. */
+export function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1]!;
 }
 
 /** Two decimals. */

@@ -3,9 +3,7 @@
  * wake-ups fewer than in the whole.
  */
 
-import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Worker } from 'node:worker_threads';
 import { SUITES, type Suite } from '../../workers/ike/algorithms.ts';
 import { Liveness, Reply } from '../../workers/ike/liveness.ts';
 import { open, seal } from '../../workers/ike/sealed.ts';
@@ -15,6 +13,7 @@ import { pooledRandom } from '../../workers/random.ts';
 import { SENDS_IN_FLIGHT, SendBuffers } from '../../workers/send-buffers.ts';
 import { identityOf, suiteNamed } from '../spokes/fleet.ts';
 import { Responder } from '../spokes/responder.ts';
+import { startEcho } from './echo.ts';
 import { answeredProbe } from './machine.ts';
 import { round, threadCpuMicros } from './measure.ts';
 
@@ -96,14 +95,7 @@ async function socket(): Promise<{ sendMicros: number; receiveMicros: number }> 
 }
 
 async function datagrams(echoing: boolean): Promise<number> {
-  const other = new Worker(
-    `const { parentPort, workerData } = require('node:worker_threads');
-     const socket = require('node:dgram').createSocket('udp4');
-     socket.on('message', (message, from) => workerData && socket.send(message, from.port, from.address));
-     socket.bind(0, '127.0.0.1', () => parentPort.postMessage(socket.address().port));`,
-    { eval: true, workerData: echoing },
-  );
-  const [port] = (await once(other, 'message')) as [number];
+  const other = await startEcho(echoing);
   let back = 0;
   const own = await ProbeSocket.bind(
     '127.0.0.1',
@@ -116,7 +108,7 @@ async function datagrams(echoing: boolean): Promise<number> {
   const buffers = new SendBuffers();
   const send = async (count: number) => {
     for (let n = 0; n < count; n++) {
-      own.send(buffers.next(65), LOOPBACK, port, n);
+      own.send(buffers.next(65), LOOPBACK, other.port, n);
       if (n % BURST !== BURST - 1) continue;
       // What is sent faster than it is echoed is lost, and would look cheap.
       do await new Promise<void>((resolve) => void setImmediate(resolve));
@@ -131,6 +123,6 @@ async function datagrams(echoing: boolean): Promise<number> {
   const micros = round((threadCpuMicros() - before) / DATAGRAMS);
   if (echoing && back < DATAGRAMS * 0.99) throw new Error(`${back} of ${DATAGRAMS} datagrams came back`);
   own.close();
-  await other.terminate();
+  await other.stop();
   return micros;
 }

@@ -5,9 +5,7 @@
  */
 
 import { createCipheriv, createDecipheriv } from 'node:crypto';
-import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Worker } from 'node:worker_threads';
 import { create } from '@bufbuild/protobuf';
 import { Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { toShardSa } from '../../services/concentrator/shard-sa.ts';
@@ -18,7 +16,8 @@ import { pooledRandom } from '../../workers/random.ts';
 import { Shard } from '../../workers/shard.ts';
 import { bindUdp } from '../../workers/udp.ts';
 import { type FleetShape, saOf, suiteNamed } from '../spokes/fleet.ts';
-import type { FromSpokes, ToSpokes } from '../spokes/protocol.ts';
+import { SpokesThread } from '../spokes/thread.ts';
+import { startEcho } from './echo.ts';
 import { type Result, round, threadCpuMicros } from './measure.ts';
 import { splitProbe } from './probe-split.ts';
 
@@ -43,11 +42,9 @@ export async function probe(): Promise<Result> {
 }
 
 async function probeMicros(): Promise<{ micros: number; answered: number }> {
-  const worker = new Worker(new URL('../spokes/worker.ts', import.meta.url));
   const seed = 'bench';
-  worker.postMessage({ type: 'start', seed, count: SPOKES, sockets: 64, suite: GCM_256 } satisfies ToSpokes);
-  const [ready] = (await once(worker, 'message')) as [Extract<FromSpokes, { type: 'ready' }>];
-  const fleet: FleetShape = { count: SPOKES, shards: 1, seed, suite: GCM_256, sockets: ready.sockets };
+  const spokes = await SpokesThread.start({ seed, count: SPOKES, sockets: 64, suite: GCM_256 });
+  const fleet: FleetShape = { count: SPOKES, shards: 1, seed, suite: GCM_256, sockets: spokes.sockets };
   const policy = create(PolicySchema, {
     mode: Mode.PERIODIC,
     intervalMs: INTERVAL_MS,
@@ -90,20 +87,13 @@ async function probeMicros(): Promise<{ micros: number; answered: number }> {
   const micros = round((threadCpuMicros() - cpu) / answered);
   clearInterval(timer);
   socket.close();
-  await worker.terminate();
+  await spokes.stop();
   return { micros, answered };
 }
 
 /** One bare datagram each way and one bare seal and open, us of this thread's CPU. */
 async function floorMicros(): Promise<number> {
-  const echo = new Worker(
-    `const { parentPort } = require('node:worker_threads');
-     const socket = require('node:dgram').createSocket('udp4');
-     socket.on('message', (message, from) => socket.send(message, from.port, from.address));
-     socket.bind(0, '127.0.0.1', () => parentPort.postMessage(socket.address().port));`,
-    { eval: true },
-  );
-  const [port] = (await once(echo, 'message')) as [number];
+  const echo = await startEcho(true);
   const socket = await bindUdp('127.0.0.1', 0);
   const key = Buffer.alloc(32, 1);
   const nonce = Buffer.alloc(12, 2);
@@ -126,7 +116,7 @@ async function floorMicros(): Promise<number> {
       cipher.update(Buffer.of(0));
       cipher.final();
       cipher.getAuthTag();
-      socket.send(message, 0, message.length, port, '127.0.0.1', () => {});
+      socket.send(message, 0, message.length, echo.port, '127.0.0.1', () => {});
     }
   }, 5);
   await sleep(WARM_MS);
@@ -136,6 +126,6 @@ async function floorMicros(): Promise<number> {
   const micros = round((threadCpuMicros() - cpu) / (received - before));
   clearInterval(timer);
   socket.close();
-  await echo.terminate();
+  await echo.stop();
   return micros;
 }

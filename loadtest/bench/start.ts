@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { NodeProcess } from '../node-process.ts';
-import { type Result, round } from './measure.ts';
+import { median, type Result, round } from './measure.ts';
 import { encodeFleet, registerAll } from './register.ts';
 
 const SAS = 100_000;
@@ -58,8 +58,4 @@ export async function start(): Promise<Result> {
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1]!;
 }

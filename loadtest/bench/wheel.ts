@@ -7,7 +7,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { TimingWheel } from '../../workers/liveness/wheel.ts';
+import { TICK_MS, TimingWheel } from '../../workers/liveness/wheel.ts';
 import { Heap } from './heap.ts';
 import { type Result, round, threadCpuMicros } from './measure.ts';
 
@@ -20,7 +20,6 @@ const NETTY_TIMERS = 1_000_000;
 const NETTY_MS = 120_000;
 const NETTY_JARS = ['netty-common', 'netty-all', 'jctools-core'].map((name) => `/usr/share/java/${name}.jar`);
 const SPAN_MS = 30_000;
-const TICK_MS = 5;
 /** Operations measured at least. */
 const OPERATIONS = 3_000_000;
 

@@ -5,13 +5,13 @@ import { Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { toShardSa } from '../../services/concentrator/shard-sa.ts';
 import { readCanary } from '../../workers/canary.ts';
 import { SPREAD } from '../../workers/liveness/machine.ts';
+import { TICK_MS } from '../../workers/liveness/wheel.ts';
 import type { FromShard } from '../../workers/protocol.ts';
 import { pooledRandom } from '../../workers/random.ts';
 import { Shard } from '../../workers/shard.ts';
 import { type FleetShape, saOf } from './fleet.ts';
 import { Responder } from './responder.ts';
 
-const TICK_MS = 5;
 const SOCKETS = [1, 2].map((n) => ({ address: `127.0.0.${n}`, port: 9 }));
 
 export type LoopShape = {

@@ -21,6 +21,11 @@ export type FleetShape = {
   readonly sockets: readonly { readonly address: string; readonly port: number }[];
 };
 
+/** `count` different spokes of a fleet, spread evenly over it. */
+export function spread(fleet: number, count: number): number[] {
+  return Array.from({ length: count }, (_, n) => Math.floor((n * fleet) / count));
+}
+
 /** Index of the strongest suite with this cipher, as OpenSSL names it: the one with the longest integrity check value; or -1. */
 export function suiteNamed(cipher: string): number {
   return SUITES.findLastIndex((suite) => suite.cipher === cipher);

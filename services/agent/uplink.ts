@@ -10,6 +10,7 @@ import {
 import type { Sa, Verdict, VerdictAckSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { NO_MID } from '../../workers/protocol.ts';
 import type { Clock } from '../clock.ts';
+import { LIMITS } from '../concentrator/validate.ts';
 import type { Logger } from '../log.ts';
 import { spiHex } from '../spi.ts';
 import type { HeldSa, PathState, ProbeSource } from './dataplane.ts';
@@ -22,10 +23,6 @@ const WELCOME_MS = 30_000;
 const RECONCILE_MS = 10_000;
 /** Batches on their way at once. */
 const WINDOW = 4;
-/** Handles in one evidence message; the API's limit. */
-const EVIDENCE_BATCH = 100_000;
-/** Answers in one message; the API's limit. */
-const ACK_BATCH = 1_000;
 
 /** A stream to a node, as grpc-js gives it; so much of it as is used. */
 export type UplinkStream = Pick<
@@ -132,12 +129,12 @@ export class ShardUplink {
     const handles = (spis: readonly string[]) => spis.flatMap((spi) => this.registration.handleOf(spi) ?? []);
     const heardHandles = handles(heard);
     const sentHandles = handles(sent);
-    for (let n = 0; n < Math.max(heardHandles.length, sentHandles.length); n += EVIDENCE_BATCH / 2)
+    for (let n = 0; n < Math.max(heardHandles.length, sentHandles.length); n += LIMITS.evidenceHandles / 2)
       this.#send({
         case: 'evidence',
         value: {
-          heardHandles: heardHandles.slice(n, n + EVIDENCE_BATCH / 2),
-          sentHandles: sentHandles.slice(n, n + EVIDENCE_BATCH / 2),
+          heardHandles: heardHandles.slice(n, n + LIMITS.evidenceHandles / 2),
+          sentHandles: sentHandles.slice(n, n + LIMITS.evidenceHandles / 2),
           ageMs,
         },
       });
@@ -322,8 +319,8 @@ export class ShardUplink {
   #sendAcks(): void {
     const acks = this.#acks;
     this.#acks = [];
-    for (let n = 0; n < acks.length; n += ACK_BATCH)
-      this.#send({ case: 'verdictAcks', value: { acks: acks.slice(n, n + ACK_BATCH) } });
+    for (let n = 0; n < acks.length; n += LIMITS.acks)
+      this.#send({ case: 'verdictAcks', value: { acks: acks.slice(n, n + LIMITS.acks) } });
   }
 
   #sendReconcile(): void {
