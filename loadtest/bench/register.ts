@@ -107,6 +107,7 @@ export async function registerAll(
         while (sent < batches.length && sent - acknowledged < WINDOW) stream.send(batches[sent++]!);
       };
       stream.onMessage((message) => {
+        if (message.case === 'batchRefused') done.reject(new Error('a batch was refused: Redis did not take it'));
         if (message.case !== 'batchDone') return;
         handles[shard]!.push(...message.value.handles);
         acknowledged++;

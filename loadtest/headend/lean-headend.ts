@@ -126,7 +126,8 @@ export class LeanHeadend {
       } else if (message.case === 'batchDone') {
         this.#held(shard, sent.shift()!, message.value.handles, mortal);
         pump();
-      } else if (message.case === 'verdicts') this.#take(stream, message.value.verdicts);
+      } else if (message.case === 'batchRefused') done.reject(new Error('a batch was refused: Redis did not take it'));
+      else if (message.case === 'verdicts') this.#take(stream, message.value.verdicts);
     });
     stream.onFailure(done.reject);
     stream.tell({ case: 'hello', value: { headend: HEADEND, shard, shards: this.#fleet.shards } });

@@ -32,6 +32,7 @@ export function openShard(client, headend, on) {
   const stream = new grpc.Stream(client, 'dpd.v1.HeadendService/ConnectShard');
   stream.on('data', (message) => {
     for (const kind of Object.keys(message)) if (on[kind]) on[kind](message[kind]);
+    if (message.batchRefused) on.failed?.(new Error('a batch was refused: Redis did not take it'));
     if (message.inventory?.complete && on.ready) on.ready();
   });
   stream.on('error', (error) => on.failed?.(error));

@@ -127,7 +127,7 @@ export class Registration {
     for (const spi of this.#held.keys()) if (!this.#wanted.has(spi)) this.#toRemove.add(spi);
   }
 
-  /** The next batch to send, or undefined when there is none. It counts as sent: {@link done} or {@link reset}. */
+  /** The next batch to send, or undefined when there is none. It counts as sent: {@link done}, {@link refused} or {@link reset}. */
   next(): Batch | undefined {
     if (this.#toRemove.size > 0) {
       const spis = take(this.#toRemove, REMOVE_BATCH);
@@ -155,6 +155,15 @@ export class Registration {
         this.#spiByHandle.delete(this.#held.get(spi)?.handle ?? -1);
         this.#held.delete(spi);
       }
+  }
+
+  /** The node has not done a batch: what of it is still wanted is to be sent again. */
+  refused(batch: Batch): void {
+    if (batch.kind === 'upsert') {
+      for (const { id } of batch.sas) if (this.#wanted.has(spiHex(id!))) this.#toUpsert.add(spiHex(id!));
+    } else {
+      for (const id of batch.ids) if (!this.#wanted.has(spiHex(id))) this.#toRemove.add(spiHex(id));
+    }
   }
 
   /** The stream broke: nothing is known of what the node holds until its next inventory. */

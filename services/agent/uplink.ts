@@ -247,6 +247,13 @@ export class ShardUplink {
         this.#pump();
         break;
       }
+      case 'batchRefused': {
+        const batch = this.#outstanding.get(message.value.batchId);
+        this.#outstanding.delete(message.value.batchId);
+        if (batch) this.registration.refused(batch);
+        this.#pumpSoon(message.value.retryAfterMs);
+        break;
+      }
       case 'verdicts':
         this.#events.verdicts(message.value.verdicts);
         break;
@@ -293,11 +300,11 @@ export class ShardUplink {
     );
   }
 
-  /** Lets a burst of changes gather into batches. */
-  #pumpSoon(): void {
+  /** Lets a burst of changes gather into batches, or the node recover. */
+  #pumpSoon(waitMs = 0): void {
     if (this.#pumping) return;
     this.#pumping = true;
-    this.#context.clock.after(0, () => {
+    this.#context.clock.after(waitMs, () => {
       this.#pumping = false;
       this.#pump();
     });

@@ -20,6 +20,10 @@ import * as validate from './validate.ts';
 
 const HELLO_MS = 10_000;
 const INVENTORY_BATCH = 5_000;
+/** A batch that Redis did not take may come again after this, ms. */
+const RETRY_AFTER_MS = 500;
+/** Redis fails over in less; a node that does without it for longer sends its headends elsewhere, ms. */
+const REDIS_PATIENCE_MS = 20_000;
 const VERDICT_BATCH = 200;
 /** Requests beyond this take their turn; see {@link Concentrator.takeLarge}. */
 const LARGE_BYTES = 16_384;
@@ -32,7 +36,7 @@ type Call = ServerDuplexStream<Buffer, ConnectShardResponse | Uint8Array>;
 
 /** Serves one ConnectShard call to its end. */
 export function connectShard(node: Concentrator, log: Logger, call: Call): void {
-  const stream = new HeadendStream(node, call);
+  const stream = new HeadendStream(node, log, call);
   stream.run().then(
     () => call.end(),
     (error: Error) => {
@@ -44,6 +48,7 @@ export function connectShard(node: Concentrator, log: Logger, call: Call): void 
 
 class HeadendStream implements ShardStream {
   readonly #node: Concentrator;
+  readonly #log: Logger;
   readonly #call: Call;
   #host: ShardHost | undefined;
   readonly #response = new WireWriter();
@@ -51,8 +56,9 @@ class HeadendStream implements ShardStream {
   #failure: Error | undefined;
   #interrupt: (failure: Error) => void = () => {};
 
-  constructor(node: Concentrator, call: Call) {
+  constructor(node: Concentrator, log: Logger, call: Call) {
     this.#node = node;
+    this.#log = log;
     this.#call = call;
   }
 
@@ -145,14 +151,14 @@ class HeadendStream implements ShardStream {
         this.#node.admit(host.id.headend, message.value.sas.filter(({ id }) => host.records.find(id!) < 0).length);
         const bytes = upsertBytes(request);
         rejectIfInvalid(validate.checkSizes(bytes.map(({ sa }) => sa.length)));
-        const handles = await withRedis(host.upsert(message.value.sas, bytes));
-        this.#write({ case: 'batchDone', value: { batchId: message.value.batchId, handles } });
+        const { batchId, sas } = message.value;
+        await this.#store(host, batchId, async () => ({ handles: await host.upsert(sas, bytes) }));
         break;
       }
       case 'remove': {
         rejectIfInvalid(validate.checkRemove(message.value, shard, host.shards));
-        const nextMessageIds = await withRedis(host.remove(message.value.sas));
-        this.#write({ case: 'batchDone', value: { batchId: message.value.batchId, nextMessageIds } });
+        const { batchId, sas } = message.value;
+        await this.#store(host, batchId, async () => ({ nextMessageIds: await host.remove(sas) }));
         break;
       }
       case 'evidence':
@@ -165,7 +171,8 @@ class HeadendStream implements ShardStream {
         break;
       case 'verdictAcks':
         rejectIfInvalid(validate.checkAcks(message.value));
-        await withRedis(this.#node.acknowledge(host.id, message.value.acks));
+        // Those that Redis does not take are asked for again, with their verdicts.
+        await this.#node.acknowledge(host.id, message.value.acks).catch(() => {});
         break;
       case 'reconcile': {
         const { count, hash } = host.records.set;
@@ -196,6 +203,23 @@ class HeadendStream implements ShardStream {
     }
   }
 
+  /** Does a batch, and says so. One that Redis does not take is refused, or ends the stream if that goes on for long. */
+  async #store(
+    host: ShardHost,
+    batchId: bigint,
+    work: () => Promise<{ handles: number[] } | { nextMessageIds: number[] }>,
+  ): Promise<void> {
+    try {
+      this.#write({ case: 'batchDone', value: { batchId, ...(await work()) } });
+    } catch (error) {
+      if (error instanceof ApiError) throw error;
+      const { name, message: reason } = error as Error;
+      if (host.withoutRedisMs >= REDIS_PATIENCE_MS) throw new ApiError(status.UNAVAILABLE, `not stored: ${name}`);
+      this.#log.warn({ ...host.id, reason }, 'batch refused');
+      this.#write({ case: 'batchRefused', value: { batchId, retryAfterMs: RETRY_AFTER_MS } });
+    }
+  }
+
   async #welcome(host: ShardHost): Promise<void> {
     const { count, hash } = host.records.set;
     this.#write({
@@ -211,7 +235,7 @@ class HeadendStream implements ShardStream {
     });
     this.members(this.#node.neighbours());
     await this.#inventory(host);
-    await withRedis(host.verdicts.deliverAgain());
+    await host.look();
   }
 
   async #inventory(host: ShardHost): Promise<void> {
@@ -241,15 +265,5 @@ function decode(request: Buffer): ConnectShardRequest {
   } catch (error) {
     const description = `not a ConnectShardRequest: ${(error as Error).message}`;
     throw new ApiError(status.INVALID_ARGUMENT, description, [{ field: 'message', description }]);
-  }
-}
-
-/** An error of Redis is for the caller to repeat later; one of ours stays what it is. */
-async function withRedis<T>(work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    if (error instanceof ApiError) throw error;
-    throw new ApiError(status.UNAVAILABLE, `not stored: ${(error as Error).name}`);
   }
 }

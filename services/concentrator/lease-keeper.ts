@@ -3,6 +3,7 @@
  * by it.
  */
 
+import { VOUCHER_MS } from '../../workers/canary.ts';
 import type { Ownership } from '../../workers/protocol.ts';
 import type { Clock } from '../clock.ts';
 import { ForgottenError, LostWritesError } from '../store/scripts.ts';
@@ -25,6 +26,9 @@ export class LeaseKeeper {
   /** When the last renewal that Redis took was sent, and when it first said that it knows nothing, ms on the clock. */
   #renewedAt: number;
   #forgottenAt: number | undefined;
+  /** When this process was last seen running, ms on the clock; and whether it has stood still since the last renewal. */
+  #awakeAt: number;
+  #slept = false;
   /** Redis's time, Unix ms, and when at the latest it was that, ms on the clock. */
   #redisClock: { readonly unix: number; readonly at: number };
   /** Nobody else can believe any more that the shard is his: ms on the clock. */
@@ -36,6 +40,7 @@ export class LeaseKeeper {
     this.#clock = clock;
     this.#events = events;
     this.#renewedAt = takenAt;
+    this.#awakeAt = takenAt;
     this.#redisClock = { unix: store.takenUnix, at: clock.now() };
   }
 
@@ -54,6 +59,18 @@ export class LeaseKeeper {
     };
   }
 
+  /** For how long Redis has not taken a renewal, ms. */
+  get overdueMs(): number {
+    return this.#clock.now() - this.#renewedAt;
+  }
+
+  /** This process runs: call several times within the time of a lease. */
+  awake(): void {
+    const now = this.#clock.now();
+    if (now - this.#awakeAt >= LEASE_MS) this.#slept = true;
+    this.#awakeAt = now;
+  }
+
   /** Redis's time at a moment of the clock, at the earliest, Unix ms. */
   redisTime(at: number): number {
     return this.#redisClock.unix + at - this.#redisClock.at;
@@ -64,7 +81,8 @@ export class LeaseKeeper {
     try {
       const sentAt = this.#clock.now();
       this.#readClock(await this.#store.renew(attended));
-      this.#renewedAt = sentAt;
+      if (this.#slept) await this.#takeAnew();
+      else this.#renewedAt = sentAt;
       this.#forgottenAt = undefined;
     } catch (error) {
       if (error instanceof LostWritesError) this.#events.lost(error);
@@ -86,12 +104,29 @@ export class LeaseKeeper {
 
   /** Takes the shard that Redis has forgotten; what others did with it meanwhile is not known. */
   async #retake(error: Error): Promise<void> {
-    const missedMs = this.#clock.now() - this.#renewedAt;
+    const missedMs = await this.#take();
+    this.#events.lost(error);
+    if (missedMs >= LEASE_MS) this.#events.doubt(missedMs);
+  }
+
+  /**
+   * The lease ran out while this process stood still. If another had the shard meanwhile and Redis lost that again, it is
+   * fenced off now, and has stopped when this one begins.
+   */
+  async #takeAnew(): Promise<void> {
+    const missedMs = await this.#take();
+    this.#ownFromMs = this.#clock.now() + Math.max(LEASE_MS, VOUCHER_MS);
+    this.#events.doubt(missedMs);
+  }
+
+  /** Returns for how long the lease had not been renewed, ms. */
+  async #take(): Promise<number> {
+    const missedMs = this.overdueMs;
     this.#readClock(await this.#store.retake());
     this.#renewedAt = this.#clock.now();
     this.#forgottenAt = undefined;
-    this.#events.lost(error);
-    if (missedMs >= LEASE_MS) this.#events.doubt(missedMs);
+    this.#slept = false;
+    return missedMs;
   }
 
   #readClock(unix: number): void {

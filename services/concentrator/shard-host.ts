@@ -132,6 +132,7 @@ export class ShardHost {
       throw error;
     }
     host.#cancelTimer = context.clock.every(HOUSEKEEPING_MS, () => {
+      host.#lease.awake();
       host.#housekeeping ??= host.#keepHouse().finally(() => {
         host.#housekeeping = undefined;
       });
@@ -141,6 +142,11 @@ export class ShardHost {
 
   get epoch(): number {
     return this.#store.epoch;
+  }
+
+  /** For how long Redis has not known that the shard lives here, ms. */
+  get withoutRedisMs(): number {
+    return this.#lease.overdueMs;
   }
 
   /** UDP port that the shard probes from. */

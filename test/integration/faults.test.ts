@@ -13,6 +13,7 @@ import { NODE_SETTINGS } from '../../services/concentrator/settings.ts';
 import { readSettings } from '../../services/settings.ts';
 import { startEmbeddedRedis } from '../../services/store/embedded-redis.ts';
 import { shardKeys } from '../../services/store/keys.ts';
+import { connectRedis } from '../../services/store/redis.ts';
 import { runScript } from '../../services/store/scripts.ts';
 import { eventually } from '../eventually.ts';
 import { DETECTION_MS, HEADEND, localAgent, Rig, SHARDS, SILENT } from './rig.ts';
@@ -38,6 +39,37 @@ test('Redis away: liveness goes on, nobody is killed by it, and the verdicts arr
   await eventually('the verdicts arrive', 10_000, () => rig.verdicts.length >= dead.length);
   await sleep(2 * DETECTION_MS);
   assert.deepEqual(rig.verdicts.map(({ peerId }) => peerId).sort(), dead.map((spoke) => `spoke-${spoke}`).sort());
+});
+
+test('Redis refuses writes: what the headend registers waits, its answers are asked for again, and its streams stand', async (t) => {
+  const spokes = 60;
+  const rig = await Rig.start({ spokes });
+  t.after(() => rig.stop());
+  const broken = t.mock.method(SimulatedDataPlane.prototype, 'disconnected');
+  await rig.startAgent();
+  const redis = await connectRedis(rig.redisUrl);
+  t.after(() => redis.disconnect());
+  // A verdict is delivered, and Redis cannot take its acknowledgement, nor that the SA is gone.
+  rig.responder.kill(7, 0);
+  await eventually('the verdict is delivered', 10_000, async () => {
+    if (rig.verdicts.length === 0) return false;
+    await redis.call('CONFIG', 'SET', 'maxmemory', '1');
+    return true;
+  });
+  rig.agent.remove(rig.sa(8).id!);
+  await sleep(3_000);
+  assert.match(rig.node.log, /batch refused/);
+  assert.equal(rig.agent.settled, false);
+  await redis.call('CONFIG', 'SET', 'maxmemory', '0');
+  await eventually('everything is registered', 5_000, () => rig.agent.settled);
+  assert.equal(await rig.count('peers'), spokes - 2);
+  const unacked = async () => {
+    const open = await Promise.all([0, 1].map((shard) => redis.hlen(shardKeys({ headend: HEADEND, shard }).unacked)));
+    return open.reduce((sum, count) => sum + count, 0);
+  };
+  await eventually('the verdict is acknowledged', 20_000, async () => (await unacked()) === 0);
+  assert.deepEqual(new Set(rig.verdicts.map(({ peerId }) => peerId)), new Set(['spoke-7']));
+  assert.equal(broken.mock.callCount(), 0, 'a stream broke');
 });
 
 /** Nodes in this process on one Redis, with spokes and data planes of a rig. */

@@ -43,8 +43,12 @@ test('property: whatever is lost on the way, both sides end with the same SAs', 
   const step = fc.oneof(
     fc.record({ kind: fc.constant('upsert' as const), n: fc.nat(40) }),
     fc.record({ kind: fc.constant('remove' as const), n: fc.nat(40) }),
-    // A batch that arrives; one that arrives but whose answer is lost; one that is lost itself.
-    fc.record({ kind: fc.constantFrom('send' as const, 'mute' as const, 'lose' as const), n: fc.constant(0) }),
+    // A batch that arrives; one that arrives but whose answer is lost; one that is lost itself; one that is refused later,
+    // stored or not.
+    fc.record({
+      kind: fc.constantFrom('send' as const, 'mute' as const, 'lose' as const, 'refuse' as const, 'doubt' as const),
+      n: fc.constant(0),
+    }),
   );
   fc.assert(
     fc.property(fc.array(step, { maxLength: 150 }), (steps) => {
@@ -53,13 +57,25 @@ test('property: whatever is lost on the way, both sides end with the same SAs', 
       registration.complete();
       registration.takeInventory(node.inventory());
       let revision = 0;
+      let refused: Batch[] = [];
+      const tellRefused = () => {
+        for (const batch of refused) registration.refused(batch);
+        refused = [];
+      };
       for (const { kind, n } of steps) {
         if (kind === 'upsert') registration.upsert(sa(n, ++revision));
         else if (kind === 'remove') registration.remove(sa(n, 0).id!);
         else {
           const batch = registration.next();
           if (!batch) continue;
+          if (kind === 'refuse' || kind === 'doubt') {
+            if (kind === 'doubt') node.apply(batch);
+            refused.push(batch);
+            continue;
+          }
           const handles = kind === 'lose' ? [] : node.apply(batch);
+          // Answers come in order.
+          tellRefused();
           if (kind === 'send') registration.done(batch, handles);
           else {
             registration.reset();
@@ -67,6 +83,7 @@ test('property: whatever is lost on the way, both sides end with the same SAs', 
           }
         }
       }
+      tellRefused();
       for (let batch = registration.next(); batch; batch = registration.next())
         registration.done(batch, node.apply(batch));
       assert.deepEqual(

@@ -136,6 +136,12 @@ export declare type ConnectShardResponse = Message<"dpd.v1.ConnectShardResponse"
      */
     value: Members;
     case: "members";
+  } | {
+    /**
+     * @generated from field: dpd.v1.BatchRefused batch_refused = 9;
+     */
+    value: BatchRefused;
+    case: "batchRefused";
   } | { case: undefined; value?: undefined };
 };
 
@@ -357,6 +363,31 @@ export declare type BatchDone = Message<"dpd.v1.BatchDone"> & {
  * Use `create(BatchDoneSchema)` to create a new message.
  */
 export declare const BatchDoneSchema: GenMessage<BatchDone>;
+
+/**
+ * The batch could not be stored at this moment and is not in effect: send what of it still holds again.
+ *
+ * @generated from message dpd.v1.BatchRefused
+ */
+export declare type BatchRefused = Message<"dpd.v1.BatchRefused"> & {
+  /**
+   * @generated from field: uint64 batch_id = 1;
+   */
+  batchId: bigint;
+
+  /**
+   * Not before, in ms.
+   *
+   * @generated from field: uint32 retry_after_ms = 2;
+   */
+  retryAfterMs: number;
+};
+
+/**
+ * Describes the message dpd.v1.BatchRefused.
+ * Use `create(BatchRefusedSchema)` to create a new message.
+ */
+export declare const BatchRefusedSchema: GenMessage<BatchRefused>;
 
 /**
  * Traffic seen by the headend. At most 100,000 handles in all; unknown handles are counted and ignored.

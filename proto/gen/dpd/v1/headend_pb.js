@@ -9,7 +9,7 @@ import { file_dpd_v1_types } from "./types_pb.js";
  * Describes the file dpd/v1/headend.proto.
  */
 export const file_dpd_v1_headend = /*@__PURE__*/
-  fileDesc("ChRkcGQvdjEvaGVhZGVuZC5wcm90bxIGZHBkLnYxIv4CChNDb25uZWN0U2hhcmRSZXF1ZXN0Eh4KBWhlbGxvGAEgASgLMg0uZHBkLnYxLkhlbGxvSAASIwoGdXBzZXJ0GAIgASgLMhEuZHBkLnYxLlVwc2VydFNhc0gAEiMKBnJlbW92ZRgDIAEoCzIRLmRwZC52MS5SZW1vdmVTYXNIABIkCghldmlkZW5jZRgEIAEoCzIQLmRwZC52MS5FdmlkZW5jZUgAEjUKEWRlbGVnYXRlZF9yZXN1bHRzGAUgASgLMhguZHBkLnYxLkRlbGVnYXRlZFJlc3VsdHNIABIrCgx2ZXJkaWN0X2Fja3MYBiABKAsyEy5kcGQudjEuVmVyZGljdEFja3NIABImCglyZWNvbmNpbGUYByABKAsyES5kcGQudjEuUmVjb25jaWxlSAASHAoEcGF0aBgIIAEoCzIMLmRwZC52MS5QYXRoSAASIgoHdm91Y2hlchgJIAEoCzIPLmRwZC52MS5Wb3VjaGVySABCCQoHbWVzc2FnZSLfAgoUQ29ubmVjdFNoYXJkUmVzcG9uc2USIgoHd2VsY29tZRgBIAEoCzIPLmRwZC52MS5XZWxjb21lSAASJgoJaW52ZW50b3J5GAIgASgLMhEuZHBkLnYxLkludmVudG9yeUgAEicKCmJhdGNoX2RvbmUYAyABKAsyES5kcGQudjEuQmF0Y2hEb25lSAASMwoQZGVsZWdhdGVkX3Byb2JlcxgEIAEoCzIXLmRwZC52MS5EZWxlZ2F0ZWRQcm9iZXNIABIkCgh2ZXJkaWN0cxgFIAEoCzIQLmRwZC52MS5WZXJkaWN0c0gAEigKCnJlY29uY2lsZWQYBiABKAsyEi5kcGQudjEuUmVjb25jaWxlZEgAEh4KBWRyYWluGAcgASgLMg0uZHBkLnYxLkRyYWluSAASIgoHbWVtYmVycxgIIAEoCzIPLmRwZC52MS5NZW1iZXJzSABCCQoHbWVzc2FnZSI3CgVIZWxsbxIPCgdoZWFkZW5kGAEgASgJEg0KBXNoYXJkGAIgASgNEg4KBnNoYXJkcxgDIAEoDSJuCgdXZWxjb21lEgwKBG5vZGUYASABKAkSDQoFZXBvY2gYAiABKAQSDQoFY291bnQYAyABKA0SDAoEaGFzaBgEIAEoBhISCgpwcm9iZV9wb3J0GAUgASgNEhUKDXByb2JlX2FkZHJlc3MYBiABKAkiiwEKCUludmVudG9yeRIWCg5pbml0aWF0b3Jfc3BpcxgBIAMoBhIWCg5yZXNwb25kZXJfc3BpcxgCIAMoBhIPCgdoYW5kbGVzGAMgAygHEhEKCXJldmlzaW9ucxgEIAMoBxIYChBuZXh0X21lc3NhZ2VfaWRzGAUgAygHEhAKCGNvbXBsZXRlGAYgASgIIjYKCVVwc2VydFNhcxIQCghiYXRjaF9pZBgBIAEoBBIXCgNzYXMYAiADKAsyCi5kcGQudjEuU2EiOAoJUmVtb3ZlU2FzEhAKCGJhdGNoX2lkGAEgASgEEhkKA3NhcxgCIAMoCzIMLmRwZC52MS5TYUlkIkgKCUJhdGNoRG9uZRIQCghiYXRjaF9pZBgBIAEoBBIPCgdoYW5kbGVzGAIgAygHEhgKEG5leHRfbWVzc2FnZV9pZHMYAyADKAciRwoIRXZpZGVuY2USFQoNaGVhcmRfaGFuZGxlcxgBIAMoBxIUCgxzZW50X2hhbmRsZXMYAiADKAcSDgoGYWdlX21zGAMgASgNIjUKD0RlbGVnYXRlZFByb2JlcxIPCgdoYW5kbGVzGAEgAygHEhEKCXByb2JlX2lkcxgCIAMoByI2ChBEZWxlZ2F0ZWRSZXN1bHRzEg8KB2hhbmRsZXMYASADKAcSEQoJcHJvYmVfaWRzGAIgAygHIi0KCFZlcmRpY3RzEiEKCHZlcmRpY3RzGAEgAygLMg8uZHBkLnYxLlZlcmRpY3QiLwoLVmVyZGljdEFja3MSIAoEYWNrcxgBIAMoCzISLmRwZC52MS5WZXJkaWN0QWNrIigKCVJlY29uY2lsZRINCgVjb3VudBgBIAEoDRIMCgRoYXNoGAIgASgGIjgKClJlY29uY2lsZWQSDQoFbWF0Y2gYASABKAgSDQoFY291bnQYAiABKA0SDAoEaGFzaBgDIAEoBiIqCgdNZW1iZXJzEh8KB21lbWJlcnMYASADKAsyDi5kcGQudjEuTWVtYmVyIhkKBURyYWluEhAKCGdyYWNlX21zGAEgASgNImEKBFBhdGgSFgoOY2FuYXJ5X2FkZHJlc3MYASABKAkSEwoLY2FuYXJ5X3BvcnQYAiABKA0SDwoHZ3VhcmRlZBgDIAEoCBINCgVyZWFkeRgEIAEoCBIMCgRvcGVuGAUgASgIIhkKB1ZvdWNoZXISDgoGY2FuYXJ5GAEgASgNMl8KDkhlYWRlbmRTZXJ2aWNlEk0KDENvbm5lY3RTaGFyZBIbLmRwZC52MS5Db25uZWN0U2hhcmRSZXF1ZXN0GhwuZHBkLnYxLkNvbm5lY3RTaGFyZFJlc3BvbnNlKAEwAWIGcHJvdG8z", [file_dpd_v1_types]);
+  fileDesc("ChRkcGQvdjEvaGVhZGVuZC5wcm90bxIGZHBkLnYxIv4CChNDb25uZWN0U2hhcmRSZXF1ZXN0Eh4KBWhlbGxvGAEgASgLMg0uZHBkLnYxLkhlbGxvSAASIwoGdXBzZXJ0GAIgASgLMhEuZHBkLnYxLlVwc2VydFNhc0gAEiMKBnJlbW92ZRgDIAEoCzIRLmRwZC52MS5SZW1vdmVTYXNIABIkCghldmlkZW5jZRgEIAEoCzIQLmRwZC52MS5FdmlkZW5jZUgAEjUKEWRlbGVnYXRlZF9yZXN1bHRzGAUgASgLMhguZHBkLnYxLkRlbGVnYXRlZFJlc3VsdHNIABIrCgx2ZXJkaWN0X2Fja3MYBiABKAsyEy5kcGQudjEuVmVyZGljdEFja3NIABImCglyZWNvbmNpbGUYByABKAsyES5kcGQudjEuUmVjb25jaWxlSAASHAoEcGF0aBgIIAEoCzIMLmRwZC52MS5QYXRoSAASIgoHdm91Y2hlchgJIAEoCzIPLmRwZC52MS5Wb3VjaGVySABCCQoHbWVzc2FnZSKOAwoUQ29ubmVjdFNoYXJkUmVzcG9uc2USIgoHd2VsY29tZRgBIAEoCzIPLmRwZC52MS5XZWxjb21lSAASJgoJaW52ZW50b3J5GAIgASgLMhEuZHBkLnYxLkludmVudG9yeUgAEicKCmJhdGNoX2RvbmUYAyABKAsyES5kcGQudjEuQmF0Y2hEb25lSAASMwoQZGVsZWdhdGVkX3Byb2JlcxgEIAEoCzIXLmRwZC52MS5EZWxlZ2F0ZWRQcm9iZXNIABIkCgh2ZXJkaWN0cxgFIAEoCzIQLmRwZC52MS5WZXJkaWN0c0gAEigKCnJlY29uY2lsZWQYBiABKAsyEi5kcGQudjEuUmVjb25jaWxlZEgAEh4KBWRyYWluGAcgASgLMg0uZHBkLnYxLkRyYWluSAASIgoHbWVtYmVycxgIIAEoCzIPLmRwZC52MS5NZW1iZXJzSAASLQoNYmF0Y2hfcmVmdXNlZBgJIAEoCzIULmRwZC52MS5CYXRjaFJlZnVzZWRIAEIJCgdtZXNzYWdlIjcKBUhlbGxvEg8KB2hlYWRlbmQYASABKAkSDQoFc2hhcmQYAiABKA0SDgoGc2hhcmRzGAMgASgNIm4KB1dlbGNvbWUSDAoEbm9kZRgBIAEoCRINCgVlcG9jaBgCIAEoBBINCgVjb3VudBgDIAEoDRIMCgRoYXNoGAQgASgGEhIKCnByb2JlX3BvcnQYBSABKA0SFQoNcHJvYmVfYWRkcmVzcxgGIAEoCSKLAQoJSW52ZW50b3J5EhYKDmluaXRpYXRvcl9zcGlzGAEgAygGEhYKDnJlc3BvbmRlcl9zcGlzGAIgAygGEg8KB2hhbmRsZXMYAyADKAcSEQoJcmV2aXNpb25zGAQgAygHEhgKEG5leHRfbWVzc2FnZV9pZHMYBSADKAcSEAoIY29tcGxldGUYBiABKAgiNgoJVXBzZXJ0U2FzEhAKCGJhdGNoX2lkGAEgASgEEhcKA3NhcxgCIAMoCzIKLmRwZC52MS5TYSI4CglSZW1vdmVTYXMSEAoIYmF0Y2hfaWQYASABKAQSGQoDc2FzGAIgAygLMgwuZHBkLnYxLlNhSWQiSAoJQmF0Y2hEb25lEhAKCGJhdGNoX2lkGAEgASgEEg8KB2hhbmRsZXMYAiADKAcSGAoQbmV4dF9tZXNzYWdlX2lkcxgDIAMoByI4CgxCYXRjaFJlZnVzZWQSEAoIYmF0Y2hfaWQYASABKAQSFgoOcmV0cnlfYWZ0ZXJfbXMYAiABKA0iRwoIRXZpZGVuY2USFQoNaGVhcmRfaGFuZGxlcxgBIAMoBxIUCgxzZW50X2hhbmRsZXMYAiADKAcSDgoGYWdlX21zGAMgASgNIjUKD0RlbGVnYXRlZFByb2JlcxIPCgdoYW5kbGVzGAEgAygHEhEKCXByb2JlX2lkcxgCIAMoByI2ChBEZWxlZ2F0ZWRSZXN1bHRzEg8KB2hhbmRsZXMYASADKAcSEQoJcHJvYmVfaWRzGAIgAygHIi0KCFZlcmRpY3RzEiEKCHZlcmRpY3RzGAEgAygLMg8uZHBkLnYxLlZlcmRpY3QiLwoLVmVyZGljdEFja3MSIAoEYWNrcxgBIAMoCzISLmRwZC52MS5WZXJkaWN0QWNrIigKCVJlY29uY2lsZRINCgVjb3VudBgBIAEoDRIMCgRoYXNoGAIgASgGIjgKClJlY29uY2lsZWQSDQoFbWF0Y2gYASABKAgSDQoFY291bnQYAiABKA0SDAoEaGFzaBgDIAEoBiIqCgdNZW1iZXJzEh8KB21lbWJlcnMYASADKAsyDi5kcGQudjEuTWVtYmVyIhkKBURyYWluEhAKCGdyYWNlX21zGAEgASgNImEKBFBhdGgSFgoOY2FuYXJ5X2FkZHJlc3MYASABKAkSEwoLY2FuYXJ5X3BvcnQYAiABKA0SDwoHZ3VhcmRlZBgDIAEoCBINCgVyZWFkeRgEIAEoCBIMCgRvcGVuGAUgASgIIhkKB1ZvdWNoZXISDgoGY2FuYXJ5GAEgASgNMl8KDkhlYWRlbmRTZXJ2aWNlEk0KDENvbm5lY3RTaGFyZBIbLmRwZC52MS5Db25uZWN0U2hhcmRSZXF1ZXN0GhwuZHBkLnYxLkNvbm5lY3RTaGFyZFJlc3BvbnNlKAEwAWIGcHJvdG8z", [file_dpd_v1_types]);
 
 /**
  * Describes the message dpd.v1.ConnectShardRequest.
@@ -68,81 +68,88 @@ export const BatchDoneSchema = /*@__PURE__*/
   messageDesc(file_dpd_v1_headend, 7);
 
 /**
+ * Describes the message dpd.v1.BatchRefused.
+ * Use `create(BatchRefusedSchema)` to create a new message.
+ */
+export const BatchRefusedSchema = /*@__PURE__*/
+  messageDesc(file_dpd_v1_headend, 8);
+
+/**
  * Describes the message dpd.v1.Evidence.
  * Use `create(EvidenceSchema)` to create a new message.
  */
 export const EvidenceSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 8);
+  messageDesc(file_dpd_v1_headend, 9);
 
 /**
  * Describes the message dpd.v1.DelegatedProbes.
  * Use `create(DelegatedProbesSchema)` to create a new message.
  */
 export const DelegatedProbesSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 9);
+  messageDesc(file_dpd_v1_headend, 10);
 
 /**
  * Describes the message dpd.v1.DelegatedResults.
  * Use `create(DelegatedResultsSchema)` to create a new message.
  */
 export const DelegatedResultsSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 10);
+  messageDesc(file_dpd_v1_headend, 11);
 
 /**
  * Describes the message dpd.v1.Verdicts.
  * Use `create(VerdictsSchema)` to create a new message.
  */
 export const VerdictsSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 11);
+  messageDesc(file_dpd_v1_headend, 12);
 
 /**
  * Describes the message dpd.v1.VerdictAcks.
  * Use `create(VerdictAcksSchema)` to create a new message.
  */
 export const VerdictAcksSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 12);
+  messageDesc(file_dpd_v1_headend, 13);
 
 /**
  * Describes the message dpd.v1.Reconcile.
  * Use `create(ReconcileSchema)` to create a new message.
  */
 export const ReconcileSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 13);
+  messageDesc(file_dpd_v1_headend, 14);
 
 /**
  * Describes the message dpd.v1.Reconciled.
  * Use `create(ReconciledSchema)` to create a new message.
  */
 export const ReconciledSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 14);
+  messageDesc(file_dpd_v1_headend, 15);
 
 /**
  * Describes the message dpd.v1.Members.
  * Use `create(MembersSchema)` to create a new message.
  */
 export const MembersSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 15);
+  messageDesc(file_dpd_v1_headend, 16);
 
 /**
  * Describes the message dpd.v1.Drain.
  * Use `create(DrainSchema)` to create a new message.
  */
 export const DrainSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 16);
+  messageDesc(file_dpd_v1_headend, 17);
 
 /**
  * Describes the message dpd.v1.Path.
  * Use `create(PathSchema)` to create a new message.
  */
 export const PathSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 17);
+  messageDesc(file_dpd_v1_headend, 18);
 
 /**
  * Describes the message dpd.v1.Voucher.
  * Use `create(VoucherSchema)` to create a new message.
  */
 export const VoucherSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 18);
+  messageDesc(file_dpd_v1_headend, 19);
 
 /**
  * For headends. One stream per shard: the node where it ends owns the shard.
