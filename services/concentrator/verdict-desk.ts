@@ -151,8 +151,8 @@ export class VerdictDesk {
     const { store, clock } = this.#context;
     const former = this.#delivered;
     const begunAt = clock.now();
-    const waiting = await store.readUnacked((name) => {
-      if (this.#writer.unconfirmed(name)) return false;
+    const waiting = await store.readUnacked((name, id) => {
+      if (this.#writer.unconfirmed(id)) return false;
       const at = former.get(name);
       return at === undefined || begunAt - at >= DELIVER_AGAIN_MS;
     });

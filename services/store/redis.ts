@@ -5,6 +5,7 @@
 
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import { SettingsError } from '../settings.ts';
+import { SteadySentinelConnector } from './sentinel-connector.ts';
 
 /** Longest wait for one command, ms. */
 const COMMAND_TIMEOUT_MS = 5_000;
@@ -106,6 +107,7 @@ function makeClient(target: RedisTarget, options: typeof OPTIONS | typeof PATIEN
       return new Redis({
         ...options,
         ...target.login,
+        Connector: SteadySentinelConnector,
         sentinels: [...target.servers],
         name: target.name,
         failoverDetector: true,

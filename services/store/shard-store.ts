@@ -82,6 +82,8 @@ export class ShardStore {
   /** Writes are numbered, so that one which Redis forgets is missed. */
   #writes = 0;
   #acknowledged = 0;
+  /** Replicas have what former owners wrote, as many as must. */
+  #inheritanceSafe = false;
 
   private constructor(
     context: StoreContext,
@@ -112,6 +114,7 @@ export class ShardStore {
     this.#epoch = epoch;
     this.#writes = 0;
     this.#acknowledged = 0;
+    this.#inheritanceSafe = false;
     return takenUnix;
   }
 
@@ -248,8 +251,7 @@ export class ShardStore {
     const rows = verdicts.flatMap(({ spi, id, bytes }) => [spi, id, bytes]);
     const args = [LOG_ENTRIES, failoverAfterMs, ...rows];
     const write = await this.#write('append-verdicts', [lease, log, unacked, dead, due], args);
-    const { replicated } = this.#context;
-    if (replicated) await confirmWrite(replicated.redis, lease, this.#epoch, write, replicated.replicas);
+    await this.#confirm(write);
   }
 
   /** The SAs answered after their verdict. */
@@ -268,17 +270,21 @@ export class ShardStore {
   }
 
   /**
-   * Verdicts that wait for their acknowledgement.
-   * @param wanted by {@link StoredVerdict.name}: the others are only counted up
+   * Verdicts that wait for their acknowledgement. Those of former owners may be new to replicas, which are waited for.
+   * @param wanted by {@link StoredVerdict.name} and the verdict's id: the others are only counted up
    */
   async readUnacked(
-    wanted: (name: string) => boolean,
+    wanted: (name: string, id: string) => boolean,
   ): Promise<{ readonly names: ReadonlySet<string>; readonly verdicts: StoredVerdict[] }> {
     const { redis } = this.#context;
     const { unacked, attempts } = this.#keys;
     const [ids, laterAttempts] = await Promise.all([redis.hkeys(unacked), redis.hgetall(attempts)]);
     const names = ids.map((id) => attemptName(id, Number(laterAttempts[id] ?? 0)));
-    const due = names.flatMap((name, n) => (wanted(name) ? [{ name, id: ids[n]! }] : []));
+    const due = names.flatMap((name, n) => (wanted(name, ids[n]!) ? [{ name, id: ids[n]! }] : []));
+    if (due.length > 0 && !this.#inheritanceSafe) {
+      await this.#confirm(this.#acknowledged);
+      this.#inheritanceSafe = true;
+    }
     const verdicts: StoredVerdict[] = [];
     for (let n = 0; n < due.length; n += PAGE) {
       const page = due.slice(n, n + PAGE);
@@ -305,6 +311,12 @@ export class ShardStore {
   /** Whether failovers are under way. */
   async hasFailovers(): Promise<boolean> {
     return (await this.#context.redis.zcard(this.#keys.due)) > 0;
+  }
+
+  /** Waits until replicas have all writes up to this one, as many as must. */
+  async #confirm(write: number): Promise<void> {
+    const { replicated } = this.#context;
+    if (replicated) await confirmWrite(replicated.redis, this.#keys.lease, this.#epoch, write, replicated.replicas);
   }
 
   /** Returns the number of the write. */
