@@ -32,14 +32,22 @@ export class NodeProcess {
     });
   }
 
-  /** Starts a node and waits until it serves. Rejects with its last output if it does not. */
-  static async start(address: string, env: Record<string, string>): Promise<NodeProcess> {
-    const child = spawn(process.execPath, [MAIN], {
+  /**
+   * Starts a node and waits until it serves. Rejects with its last output if it does not.
+   * @param prefix of the command: a program that becomes the node
+   */
+  static async start(
+    address: string,
+    env: Record<string, string>,
+    prefix: readonly string[] = [],
+  ): Promise<NodeProcess> {
+    const [program, ...args] = [...prefix, process.execPath, MAIN];
+    const child = spawn(program!, args, {
       env: { ...process.env, ...LOCAL, DPD_ADDRESS: address, ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     const node = new NodeProcess(child, address);
-    const client = new ApiClient(plaintext(address));
+    const client = new ApiClient(plaintext(address, true));
     const deadline = Date.now() + START_MS;
     try {
       for (;;) {

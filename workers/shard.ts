@@ -293,7 +293,10 @@ export class Shard {
     this.#count.evidenceSent += sent.length;
   }
 
-  /** Another owner may have spoken with the peers meanwhile: their ids may be higher, and their evidence newer. */
+  /**
+   * Another owner may have spoken with the peers meanwhile: their ids may be higher, and their evidence newer. He began
+   * with as many ids as he thought possible, and went on from the highest.
+   */
   #doubt(missedMs: number): void {
     const { peers, policies } = this.#machine;
     for (let handle = 0; handle < this.#parked.length; handle++) {
@@ -302,8 +305,8 @@ export class Shard {
       this.#machine.heard(handle, this.#io.now());
       this.#checkpoint.touch(handle);
       if (!this.#sessions.is(handle, SessionFlag.KEYED) || policy.intervalMs === 0) continue;
-      const exchanges = 1 + Math.floor(missedMs / (policy.intervalMs * (1 - policy.jitterPercent / 100)));
-      const candidates = this.#liveness.burst(handle) + exchanges;
+      const exchanges = Math.floor(missedMs / (policy.intervalMs * (1 - policy.jitterPercent / 100)));
+      const candidates = this.#liveness.burst(handle) + (2 + exchanges) + (1 + exchanges);
       if (candidates <= MAX_CANDIDATES) this.#liveness.resync(handle, candidates);
       else {
         const ready = (peers.flags[handle]! & Flag.READY) !== 0;

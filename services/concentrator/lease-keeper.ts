@@ -27,7 +27,7 @@ export class LeaseKeeper {
   #renewedAt: number;
   #forgottenAt: number | undefined;
   /** When this process was last seen running, ms on the clock; and whether it has stood still since the last renewal. */
-  #awakeAt: number;
+  #awakeAt: number | undefined;
   #slept = false;
   /** Redis's time, Unix ms, and when at the latest it was that, ms on the clock. */
   #redisClock: { readonly unix: number; readonly at: number };
@@ -40,7 +40,6 @@ export class LeaseKeeper {
     this.#clock = clock;
     this.#events = events;
     this.#renewedAt = takenAt;
-    this.#awakeAt = takenAt;
     this.#redisClock = { unix: store.takenUnix, at: clock.now() };
   }
 
@@ -67,7 +66,7 @@ export class LeaseKeeper {
   /** This process runs: call several times within the time of a lease. */
   awake(): void {
     const now = this.#clock.now();
-    if (now - this.#awakeAt >= LEASE_MS) this.#slept = true;
+    if (this.#awakeAt !== undefined && now - this.#awakeAt >= LEASE_MS) this.#slept = true;
     this.#awakeAt = now;
   }
 
@@ -80,8 +79,10 @@ export class LeaseKeeper {
   async renew(attended: boolean): Promise<void> {
     try {
       const sentAt = this.#clock.now();
+      // Who stands still while he waits for the answer does not know how old it is.
+      const slept = this.#slept;
       this.#readClock(await this.#store.renew(attended));
-      if (this.#slept) await this.#takeAnew();
+      if (slept) await this.#takeAnew();
       else this.#renewedAt = sentAt;
       this.#forgottenAt = undefined;
     } catch (error) {
@@ -102,7 +103,7 @@ export class LeaseKeeper {
     }
   }
 
-  /** Takes the shard that Redis has forgotten; what others did with it meanwhile is not known. */
+  /** Takes the shard that Redis has forgotten, unless another has; what others did with it meanwhile is not known. */
   async #retake(error: Error): Promise<void> {
     const missedMs = await this.#take();
     this.#events.lost(error);

@@ -89,6 +89,8 @@ export class ShardHost {
   #cancelTimer: () => void = () => {};
   #housekeeping: Promise<void> | undefined;
   #round = 0;
+  /** The thread died, and its successor does not know all SAs yet. */
+  #restarting: PromiseWithResolvers<void> | undefined;
   /** Redis lost what this owner wrote, and has not been given all of it again. */
   #damaged = false;
   #stopped = false;
@@ -125,18 +127,21 @@ export class ShardHost {
     const takenAt = context.clock.now();
     const store = await ShardStore.take(context.store, id);
     const host = new ShardHost(context, id, shards, store, takenAt);
+    let loaded = false;
+    host.#cancelTimer = context.clock.every(HOUSEKEEPING_MS, () => {
+      host.#lease.awake();
+      if (!loaded) return;
+      host.#housekeeping ??= host.#keepHouse().finally(() => {
+        host.#housekeeping = undefined;
+      });
+    });
     try {
       await host.#load();
     } catch (error) {
       await host.stop('not loaded');
       throw error;
     }
-    host.#cancelTimer = context.clock.every(HOUSEKEEPING_MS, () => {
-      host.#lease.awake();
-      host.#housekeeping ??= host.#keepHouse().finally(() => {
-        host.#housekeeping = undefined;
-      });
-    });
+    loaded = true;
     return host;
   }
 
@@ -164,6 +169,7 @@ export class ShardHost {
    * its headend before it is probed on that headend's word.
    */
   async attach(stream: ShardStream): Promise<void> {
+    await this.#restarting?.promise;
     if (!this.#stopped) await this.#lease.claim();
     if (this.#stopped) throw new Error('the shard has just moved');
     this.#stream?.end('a newer stream for this shard took over');
@@ -191,9 +197,11 @@ export class ShardHost {
   async upsert(sas: UpsertSas['sas'], bytes: readonly SaBytes[]): Promise<number[]> {
     const { sites } = this.#context;
     if (bytes.length !== sas.length) throw new RangeError(`bytes of ${bytes.length} SAs for ${sas.length}`);
-    await this.#store.writeSas(
-      sas.map((sa, n) => ({ spi: spiHex(sa.id!), ...bytes[n]! })),
-      [],
+    await this.#withThread(
+      this.#store.writeSas(
+        sas.map((sa, n) => ({ spi: spiHex(sa.id!), ...bytes[n]! })),
+        [],
+      ),
     );
     const shardSas: ShardSa[] = [];
     const handles = sas.map((sa, n) => {
@@ -222,8 +230,8 @@ export class ShardHost {
   async remove(ids: readonly SpiPair[]): Promise<number[]> {
     const handles = ids.map((id) => this.records.find(id));
     const known = handles.filter((handle) => handle >= 0);
-    await this.#store.writeSas([], ids.map(spiHex));
-    const mids = await this.#task.ask('remove', known);
+    await this.#withThread(this.#store.writeSas([], ids.map(spiHex)));
+    const mids = await this.#withThread(this.#task.ask('remove', known));
     known.forEach((handle) => {
       this.verdicts.removed(handle, this.records.spi(handle));
       this.records.remove(handle);
@@ -302,6 +310,7 @@ export class ShardHost {
 
   #end(reason: string): void {
     this.#stopped = true;
+    this.#restarting?.resolve();
     this.#cancelTimer();
     this.verdicts.stop();
     this.#context.storm.forget(this.id);
@@ -368,20 +377,31 @@ export class ShardHost {
     this.#log.error({ reason: error.message }, 'shard thread died; starting again');
     this.#context.storm.forget(this.id);
     this.#checkpoint.died();
+    // Handles will be new; and an SA told now would be new to the next thread, its message id with it.
+    this.#restarting ??= Promise.withResolvers();
+    this.#stream?.end('shard restarted');
+    this.#stream = undefined;
     this.#context.clock.after(RESTART_MS, async () => {
       if (this.#stopped) return;
       // A task that was started but not filled must not go on beside the next one.
       void this.#task.stop();
       try {
         await this.#load();
-        // Handles are new: the headend must learn them.
-        this.#stream?.end('shard restarted');
-        this.#stream = undefined;
+        this.#restarting?.resolve();
+        this.#restarting = undefined;
       } catch (again) {
         if (again instanceof FencedError) this.#lose(again.message);
         else this.#restart(again as Error);
       }
     });
+  }
+
+  /** Waits for a step of a change. Rejects if the thread died meanwhile: what was known of its handles holds no more. */
+  async #withThread<T>(step: Promise<T>): Promise<T> {
+    const task = this.#task;
+    const result = await step;
+    if (task !== this.#task || this.#restarting) throw new Error('the thread of the shard died');
+    return result;
   }
 
   async #keepHouse(): Promise<void> {

@@ -18,9 +18,9 @@ export type TransportSettings = {
   readonly allowPlaintext: boolean;
 };
 
-/** Plaintext on this host. */
-export function plaintext(address: string): TransportSettings {
-  return { address, tlsCert: undefined, tlsKey: undefined, tlsCa: undefined, allowPlaintext: false };
+/** Plaintext on this host, or wherever the caller knows that nobody listens. */
+export function plaintext(address: string, allowPlaintext = false): TransportSettings {
+  return { address, tlsCert: undefined, tlsKey: undefined, tlsCa: undefined, allowPlaintext };
 }
 
 /** Credentials for a server; clients must present a certificate of the CA. Throws SettingsError. */

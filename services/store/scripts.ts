@@ -106,8 +106,8 @@ export async function confirmWrite(
   if (reached < replicas) throw new NotReplicatedError(`${reached} of ${replicas} replicas`);
 }
 
-/** What a fenced script returned, unless it was refused. */
-function accepted(name: FencedScript, reply: unknown): unknown {
+/** What a script that may be refused returned. Throws FencedError, ForgottenError or LostWritesError if it was. */
+export function accepted(name: FencedScript | OpenScript, reply: unknown): unknown {
   if (reply === FENCED) throw new FencedError(`${name}: stale epoch`);
   if (reply === FORGOTTEN) throw new ForgottenError(`${name}: no lease in Redis`);
   if (reply === LOST) throw new LostWritesError(`${name}: earlier writes are lost`);

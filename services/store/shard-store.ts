@@ -4,7 +4,7 @@ import { type CheckpointRow, decodeChunk } from '../../workers/checkpoint.ts';
 import type { CheckpointChunk, ShardPath } from '../../workers/protocol.ts';
 import { HEADENDS, type ShardId, shardKeys } from './keys.ts';
 import type { RedisClient } from './redis.ts';
-import { confirmWrite, type FencedScript, LostWritesError, runFenced, runScript } from './scripts.ts';
+import { accepted, confirmWrite, type FencedScript, LostWritesError, runFenced, runScript } from './scripts.ts';
 import type { Vault } from './vault.ts';
 
 /** How long a lease holds unless renewed, ms. */
@@ -105,12 +105,15 @@ export class ShardStore {
 
   /** Takes the shard's lease with a new epoch, which fences off every former owner. */
   static async take(context: StoreContext, id: ShardId): Promise<ShardStore> {
-    return new ShardStore(context, id, await takeLease(context, id));
+    return new ShardStore(context, id, await takeLease(context, id, undefined));
   }
 
-  /** Takes the lease anew after Redis forgot what this owner wrote. Returns Redis's time, Unix ms. */
+  /**
+   * Takes the lease anew, if Redis knows of no other owner. Returns Redis's time, Unix ms. Throws FencedError, or the
+   * error of the connection.
+   */
   async retake(): Promise<number> {
-    const { epoch, takenUnix } = await takeLease(this.#context, this.#id);
+    const { epoch, takenUnix } = await takeLease(this.#context, this.#id, this.#epoch);
     this.#epoch = epoch;
     this.#writes = 0;
     this.#acknowledged = 0;
@@ -338,9 +341,11 @@ export class ShardStore {
 
 type TakenLease = { epoch: number; formerStopped: boolean; formerRemainingMs: number; takenUnix: number };
 
-async function takeLease({ redis, node }: StoreContext, id: ShardId): Promise<TakenLease> {
+/** @param holder epoch under which the lease may be held; undefined: any */
+async function takeLease({ redis, node }: StoreContext, id: ShardId, holder: number | undefined): Promise<TakenLease> {
   const { lease, checkpoint } = shardKeys(id);
-  const reply = await runScript(redis, 'take-lease', [lease, checkpoint], [node, LEASE_MS]);
+  const args = [node, LEASE_MS, holder ?? ''];
+  const reply = accepted('take-lease', await runScript(redis, 'take-lease', [lease, checkpoint], args));
   const [epoch, final, formerRemainingMs, takenUnix] = reply as [number, number, number, number];
   return { epoch, formerStopped: final === 1, formerRemainingMs, takenUnix };
 }

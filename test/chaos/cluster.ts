@@ -16,6 +16,7 @@ import { SimulatedDataPlane } from '../../services/agent/simulated.ts';
 import { ApiClient } from '../../services/grpc/client.ts';
 import { plaintext } from '../../services/grpc/credentials.ts';
 import { createLogger } from '../../services/log.ts';
+import { shardOf } from '../../services/spi.ts';
 import { bindUdp } from '../../workers/udp.ts';
 import { eventually } from '../eventually.ts';
 
@@ -38,14 +39,27 @@ export type ChaosHeadend = {
   agent: Agent;
 };
 
+/** Where nodes and spokes are: by default all on loopback, nodes behind unix sockets. */
+export type ChaosPlaces = {
+  /** A node's address, settings, and the command before its own. */
+  node(name: string): { address: string; env: Record<string, string>; prefix: readonly string[] };
+  /** Where the spokes of a headend listen. */
+  spokes(headend: number): readonly string[];
+};
+
 export class ChaosCluster {
   readonly #directory = mkdtempSync(join(tmpdir(), 'dpd-chaos-'));
   readonly #env: Record<string, string>;
+  readonly #places: ChaosPlaces;
   readonly nodes = new Map<string, NodeProcess>();
   readonly headends: ChaosHeadend[] = [];
   readonly #sockets: Awaited<ReturnType<typeof bindUdp>>[] = [];
 
-  constructor(redisUrl: string, env: Record<string, string> = {}) {
+  constructor(redisUrl: string, env: Record<string, string> = {}, places?: ChaosPlaces) {
+    this.#places = places ?? {
+      node: (name) => ({ address: `unix:${join(this.#directory, `${name}.sock`)}`, env: {}, prefix: [] }),
+      spokes: (headend) => [1, 2].map((n) => `127.9.${headend}.${n}`),
+    };
     this.#env = {
       REDIS_URL: redisUrl,
       DPD_VAULT_KEY: randomBytes(32).toString('base64'),
@@ -56,17 +70,21 @@ export class ChaosCluster {
   }
 
   address(node: string): string {
-    return `unix:${join(this.#directory, `${node}.sock`)}`;
+    return this.#places.node(node).address;
   }
 
-  async startNode(name: string): Promise<void> {
-    this.nodes.set(name, await NodeProcess.start(this.address(name), { ...this.#env, DPD_NODE_ID: name }));
+  async startNode(name: string, more: Record<string, string> = {}): Promise<void> {
+    const { address, env, prefix } = this.#places.node(name);
+    this.nodes.set(
+      name,
+      await NodeProcess.start(address, { ...this.#env, DPD_NODE_ID: name, ...env, ...more }, prefix),
+    );
   }
 
   /** A headend with its agent, all of its spokes registered. */
   async startHeadend(name: string, spokes: number): Promise<ChaosHeadend> {
     const responder = new Responder(name, spokes);
-    const sockets = await Promise.all([1, 2].map((n) => bindUdp(`127.9.${this.headends.length}.${n}`, 0)));
+    const sockets = await Promise.all(this.#places.spokes(this.headends.length).map((at) => bindUdp(at, 0)));
     for (const socket of sockets)
       socket.on('message', (request, from) => {
         const response = responder.answer(request);
@@ -86,7 +104,10 @@ export class ChaosCluster {
     const agent = new Agent(
       { headend: name, shards: SHARDS, addresses: [...this.nodes.keys()].map((node) => this.address(node)) },
       plane,
-      { channels: new NodeChannels(plaintext('')), log: createLogger('agent', process.env['CHAOS_LOG'] ?? 'silent') },
+      {
+        channels: new NodeChannels(plaintext('', true)),
+        log: createLogger('agent', process.env['CHAOS_LOG'] ?? 'silent'),
+      },
     );
     await plane.start(agent);
     const headend = { name, responder, fleet, verdicts, agent };
@@ -100,7 +121,7 @@ export class ChaosCluster {
     const names = node ? [node] : [...this.nodes.keys()];
     const answers = await Promise.all(
       names.map(async (name) => {
-        const client = new ApiClient(plaintext(this.address(name)));
+        const client = new ApiClient(plaintext(this.address(name), true));
         try {
           return (await client.unary(OperatorService.method.getCounters, {}, 2_000)).shards;
         } catch {
@@ -119,6 +140,11 @@ export class ChaosCluster {
     await eventually('everyone is probed', within, () =>
       this.headends.every(({ responder, fleet }, n) => responder.answered - before[n]! >= 2 * fleet.count),
     );
+  }
+
+  /** The shard that a spoke is in. */
+  shardOf({ fleet }: ChaosHeadend, spoke: number): number {
+    return shardOf(saOf(fleet, spoke, 0, POLICY).id!.responderSpi, SHARDS);
   }
 
   /** Peers with a verdict, sorted. */

@@ -166,8 +166,10 @@ export class RedisModel {
 
 /** The scripts of services/store/scripts, by name. Those behind the fence are wrapped by {@link fenced}. */
 export const SCRIPTS: Readonly<Record<string, Script>> = {
-  'take-lease'(db, [lease, checkpoint], [node, ttl]) {
+  'take-lease'(db, [lease, checkpoint], [node, ttl, holder]) {
     const now = db.now();
+    const held = db.hget(lease!, 'epoch');
+    if (held !== null && String(holder) !== '' && String(held) !== String(holder)) return -1;
     const epoch = Math.max(Number(db.hget(lease!, 'epoch') ?? 0) + 1, now);
     const another = String(db.hget(lease!, 'node')) !== String(node);
     const remaining = another ? Math.max(0, Number(db.hget(lease!, 'until') ?? 0) - now) : 0;

@@ -40,6 +40,8 @@ export class SimTask implements ShardTaskHandle {
   readonly #canaries = new Map<number, number>();
   readonly #world: TaskWorld;
   readonly #shard: Shard;
+  /** Messages that the thread has not read yet. */
+  readonly #inbox: (() => void)[] = [];
   readonly #waiting = new Map<number, (body: Answer[keyof Answer]) => void>();
   readonly #finish: (checkpoint: CheckpointPart) => void;
   readonly #fail: (error: Error) => void;
@@ -160,12 +162,16 @@ export class SimTask implements ShardTaskHandle {
     return this.#shard.counters().probesAnswered > before;
   }
 
-  /** Runs now, or when the thread goes on. */
+  /** Runs now, or when the thread goes on; behind what came before. */
   #whenAwake(work: () => void): void {
+    this.#inbox.push(work);
+    this.#readInbox();
+  }
+
+  #readInbox(): void {
     const { time } = this.#world;
-    if (time.now >= this.blockedUntil) {
-      if (this.running) work();
-    } else time.at(this.blockedUntil, this.process, () => this.#whenAwake(work));
+    while (this.running && this.#inbox.length > 0 && time.now >= this.blockedUntil) this.#inbox.shift()!();
+    if (this.running && this.#inbox.length > 0) time.at(this.blockedUntil, this.process, () => this.#readInbox());
   }
 
   #tickBy(at: number): void {

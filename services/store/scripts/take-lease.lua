@@ -1,13 +1,14 @@
--- Takes the lease of a shard: a new epoch, whoever held it before.
+-- Takes the lease of a shard: a new epoch, whoever held it before, or only if nobody else does.
 -- A shard without a checkpoint gets an empty one, so that the age of what it does not tell of is known.
--- KEYS: lease, checkpoint   ARGV: node, ttl ms
--- Returns: the new epoch; 1 if the checkpoint was its owner's last word, which from now on it is not, else 0;
+-- KEYS: lease, checkpoint   ARGV: node, ttl ms, epoch under which the lease may be held, '' for any
+-- Returns: -1 if another holds it who may not; else the new epoch; 1 if the checkpoint was its owner's last word, which from now on it is not, else 0;
 -- for how long the lease of another node would still have held, ms; and the time, Unix ms.
 -- Epochs follow the clock, so that a Redis which lost its last writes, or all of them, does not give one twice.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local held = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
-local epoch = math.max(held + 1, now)
+local held = redis.call('HGET', KEYS[1], 'epoch')
+if held and ARGV[3] ~= '' and held ~= ARGV[3] then return -1 end
+local epoch = math.max(tonumber(held or '0') + 1, now)
 local remaining = 0
 if redis.call('HGET', KEYS[1], 'node') ~= ARGV[1] then
   remaining = math.max(0, tonumber(redis.call('HGET', KEYS[1], 'until') or '0') - now)
