@@ -57,8 +57,10 @@ test('clocks stepped by hours, and apart by hours when a shard moves: nobody is 
   assert.equal(hub.verdicts.length, 0);
   hub.responder.kill(8, 0);
   await eventually('the dead one is found', DETECTION_MS + 3_000, () => cluster.deadOf(hub).length === 1);
-  // One whose clock was never right takes over.
+  // One whose clock was never right takes its share, then all.
   await cluster.startNode('two', { DPD_MEDDLE_STEP_MS: String(-HOUR_MS) });
+  await eventually('shards move', 20_000, async () => (await cluster.counters('two')).length === 2);
+  await cluster.everyoneProbed(20_000);
   await cluster.nodes.get('one')!.stop('SIGKILL');
   hub.responder.kill(9, 0);
   const killedAt = Date.now();

@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Clock } from '../../../services/clock.ts';
+import { type LeaseEvents, LeaseKeeper } from '../../../services/concentrator/lease-keeper.ts';
+import { ForgottenError } from '../../../services/store/scripts.ts';
+import { LEASE_MS, type ShardStore } from '../../../services/store/shard-store.ts';
+
+const UNIX = 1_800_000_000_000;
+const ROUND_MS = 800;
+
+/** A keeper whose clock and Redis the test owns, its process awake every {@link ROUND_MS}. */
+function keep() {
+  let now = 0;
+  let renewal: () => Promise<void> = async () => {};
+  const told = { taken: 0, doubts: [] as number[], lost: 0 };
+  const store = {
+    takenUnix: UNIX,
+    formerRemainingMs: 0,
+    renew: async () => {
+      await renewal();
+      return UNIX + now;
+    },
+    retake: async () => {
+      told.taken++;
+      return UNIX + now;
+    },
+  } as unknown as ShardStore;
+  const events: LeaseEvents = {
+    lost: () => told.lost++,
+    doubt: (missedMs) => told.doubts.push(missedMs),
+  };
+  const keeper = new LeaseKeeper(store, { now: () => now } as Clock, 0, events);
+  const round = async (ms = ROUND_MS) => {
+    now += ms;
+    keeper.awake();
+    await keeper.renew(true);
+  };
+  return {
+    keeper,
+    told,
+    round,
+    now: () => now,
+    sleep: (ms: number) => (now += ms),
+    onRenewal: (work: typeof renewal) => (renewal = work),
+  };
+}
+
+test('an owner that stood still for longer than its lease takes it anew, waits and doubts; a short stop is nothing', async () => {
+  const { keeper, told, round, now } = keep();
+  await round();
+  await round(LEASE_MS - 1);
+  assert.deepEqual(told, { taken: 0, doubts: [], lost: 0 });
+  await round(20_000);
+  assert.deepEqual(told, { taken: 1, doubts: [20_000], lost: 0 });
+  assert.equal(keeper.ownership.fromMs, now() + LEASE_MS, 'another may believe it is his for as long as a lease');
+  assert.equal(keeper.ownership.untilMs, now() + LEASE_MS);
+  await round();
+  assert.equal(told.taken, 1);
+});
+
+test('without Redis, but awake, it neither takes anew nor doubts', async () => {
+  const { told, round, onRenewal } = keep();
+  await round();
+  onRenewal(async () => {
+    throw new Error('Connection is closed.');
+  });
+  for (let n = 0; n < 100; n++) await assert.rejects(round());
+  onRenewal(async () => {});
+  await round();
+  assert.deepEqual(told, { taken: 0, doubts: [], lost: 0 });
+});
+
+test('an answer that waited while it stood still proves nothing: the next one decides', async () => {
+  const { keeper, told, round, sleep, onRenewal } = keep();
+  await round();
+  onRenewal(async () => {
+    sleep(20_000);
+    keeper.awake();
+  });
+  await round();
+  assert.deepEqual(told, { taken: 0, doubts: [], lost: 0 });
+  onRenewal(async () => {});
+  await round();
+  assert.equal(told.taken, 1);
+});
+
+test('what Redis forgot is taken at once by whoever was there, and late by one who was not', async () => {
+  const { told, round, onRenewal } = keep();
+  await round();
+  const forgotten = async () => {
+    throw new ForgottenError('no lease');
+  };
+  onRenewal(forgotten);
+  await round();
+  assert.deepEqual(told, { taken: 1, doubts: [], lost: 1 });
+  await assert.rejects(round(20_000), ForgottenError);
+  for (let n = 0; n < 3; n++) await assert.rejects(round(), ForgottenError);
+  await round();
+  assert.equal(told.taken, 2);
+  assert.equal(told.doubts.length, 1);
+});

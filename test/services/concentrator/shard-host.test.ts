@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { create, toBinary } from '@bufbuild/protobuf';
+import { type Sa, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { systemClock } from '../../../services/clock.ts';
+import { type HostContext, ShardHost, type ShardStream } from '../../../services/concentrator/shard-host.ts';
+import type { ShardTaskHandle } from '../../../services/concentrator/shard-thread.ts';
+import { Sites } from '../../../services/concentrator/sites.ts';
+import { StormGuard } from '../../../services/concentrator/storm-guard.ts';
+import { createLogger } from '../../../services/log.ts';
+import { startEmbeddedRedis } from '../../../services/store/embedded-redis.ts';
+import { connectRedis } from '../../../services/store/redis.ts';
+import { Vault } from '../../../services/store/vault.ts';
+import { SuspicionTraces } from '../../../services/telemetry/traces.ts';
+import { eventually } from '../../eventually.ts';
+
+/** A thread that takes what it is told, and dies when the test says so. */
+class Thread {
+  readonly told: Parameters<ShardTaskHandle['send']>[0][] = [];
+  readonly #done = Promise.withResolvers<never>();
+  /** Becomes ready when this is called. */
+  readonly begin: () => void;
+  readonly handle: ShardTaskHandle;
+
+  constructor() {
+    const ready = Promise.withResolvers<number>();
+    this.begin = () => ready.resolve(4_500);
+    this.#done.promise.catch(() => {});
+    this.handle = {
+      ready: ready.promise,
+      done: this.#done.promise,
+      send: (message) => void this.told.push(message),
+      ask: (async (type: string) =>
+        type === 'checkpoint' || type === 'wholeCheckpoint' ? { chunks: [], asOfMs: 0 } : []) as ShardTaskHandle['ask'],
+      stop: async () => undefined,
+    };
+  }
+
+  die(): void {
+    this.#done.reject(new Error('killed by the test'));
+  }
+
+  /** SPIs it knows, in order of arrival. */
+  get spis(): bigint[] {
+    return this.told.flatMap((message) =>
+      message.type === 'upsert' ? message.sas.map(({ spi }) => (BigInt(spi[2]) << 32n) | BigInt(spi[3])) : [],
+    );
+  }
+}
+
+const sa = (responderSpi: bigint): Sa =>
+  create(SaSchema, {
+    id: { initiatorSpi: 1n, responderSpi },
+    peerId: `peer-${responderSpi}`,
+    ikeVersion: 2,
+    endpoints: [{ address: '127.0.0.1', port: 4_500 }],
+    policy: { intervalMs: 10_000, retryIntervalMs: 1_000, retries: 3 },
+    revision: 1,
+  });
+const bytes = (sas: readonly Sa[]) => sas.map((item) => ({ sa: toBinary(SaSchema, item), keys: undefined }));
+
+test('while a thread is restarted its shard takes nothing new: the thread would not know what Redis has of it', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'dpd-host-'));
+  const server = await startEmbeddedRedis(directory);
+  const redis = await connectRedis(server.url);
+  const threads: Thread[] = [];
+  const context: HostContext = {
+    store: { redis, vault: new Vault(randomBytes(32)), node: 'node', replicated: undefined },
+    startTask: () => {
+      const thread = new Thread();
+      threads.push(thread);
+      return thread.handle;
+    },
+    clock: systemClock,
+    traces: new SuspicionTraces(),
+    log: createLogger('test', 'silent'),
+    sites: new Sites(),
+    storm: new StormGuard({ share: 0, count: 1, windowMs: 1_000 }, systemClock, () => ''),
+    hold: { longestMs: 1_000, onExpiry: 'drop', releasePerSecond: 1 },
+    wakeFailover: () => {},
+    formerUntilMs: 0,
+    probe: { address: '127.0.0.1', port: 0 },
+    onLost: () => {},
+  };
+  const opening = ShardHost.open(context, { headend: 'hub', shard: 0 }, 1);
+  await eventually('a thread is started', 2_000, () => threads.length === 1);
+  threads[0]!.begin();
+  const host = await opening;
+  t.after(async () => {
+    await host.stop('the test is over');
+    redis.disconnect();
+    await server.stop();
+    rmSync(directory, { recursive: true, force: true });
+  });
+  const ended: string[] = [];
+  const stream = (): ShardStream => ({
+    verdicts: () => {},
+    delegatedProbes: () => {},
+    members: () => {},
+    drain: () => {},
+    end: (reason) => void ended.push(reason),
+  });
+  await host.attach(stream());
+  const first = [sa(1n), sa(2n)];
+  assert.deepEqual(await host.upsert(first, bytes(first)), [0, 1]);
+
+  // One is on its way to Redis when the thread dies.
+  const late = [sa(3n)];
+  const under = host.upsert(late, bytes(late));
+  threads[0]!.die();
+  await assert.rejects(under, /thread of the shard died/);
+  assert.deepEqual(ended, ['shard restarted']);
+  await assert.rejects(host.upsert([sa(4n)], bytes([sa(4n)])), /thread of the shard died/);
+  await assert.rejects(host.remove([first[0]!.id!]), /thread of the shard died/);
+  let attached = false;
+  const attaching = host.attach(stream()).then(() => {
+    attached = true;
+  });
+  await eventually('another thread is started', 2_000, () => threads.length === 2);
+  assert.equal(attached, false, 'a headend joined before all SAs were there');
+  assert.deepEqual(threads[1]!.spis, []);
+
+  threads[1]!.begin();
+  await attaching;
+  // What Redis had taken, and what it had not been asked to forget.
+  assert.deepEqual(threads[1]!.spis.sort(), [2n, 3n, 4n]);
+  const again = [sa(1n)];
+  await host.upsert(again, bytes(again));
+  assert.deepEqual(threads[1]!.spis.sort(), [1n, 2n, 3n, 4n]);
+});
