@@ -37,6 +37,12 @@ export function spiFromHex(hex: string): { initiatorSpi: bigint; responderSpi: b
   return { initiatorSpi: BigInt(`0x${hex.slice(0, 16)}`), responderSpi: BigInt(`0x${hex.slice(16)}`) };
 }
 
+/** The words of a pair from its 32 hex digits. */
+export function wordsFromHex(hex: string): SpiWords {
+  const word = (n: number) => Number.parseInt(hex.slice(8 * n, 8 * n + 8), 16);
+  return [word(0), word(1), word(2), word(3)];
+}
+
 /** Shard of an SA: the low bits of its responder SPI, which the kernel's rules can match. */
 export function shardOf(responderSpi: bigint, shards: number): number {
   return low(responderSpi) & (shards - 1);

@@ -4,22 +4,30 @@
  */
 
 import type { SessionInput } from './ike/sessions.ts';
-import type { Policy } from './liveness/policy.ts';
+import type { SaPage } from './sa-page.ts';
 
-/** An SA for the shard. A handle already in use is updated: policy, address, parking and missing keys. */
-export type ShardSa = SessionInput & {
-  readonly policy: Policy;
-  /** Site label as a number of the main thread's; 0 for none. */
-  readonly site: number;
-  readonly parked: boolean;
-  /** Age of the last evidence, ms. */
-  readonly heardAgeMs: number;
-  /** A verdict on this SA is already in the log: keep it, give no other. */
-  readonly dead: boolean;
-  /** After a takeover: message ids from nextMid on that may be the next one; 0 or 1 if it is known. */
-  readonly candidates: number;
-  /** Wait before it is asked for the first time, ms, or SPREAD; undefined: as its policy says. See Machine.add. */
-  readonly firstAskMs: number | undefined;
+/** What former owners left of a shard, for the thread that takes up their SAs. */
+export type FormerOwners = {
+  readonly headend: string;
+  /** Chunks of their checkpoint, in any order. */
+  readonly chunks: readonly { readonly epoch: number; readonly bytes: Uint8Array }[];
+  /** Up to when it tells everything, by the owner's clock, Unix ms. */
+  readonly atUnix: number;
+  /** How long ago at most, by Redis's clock, ms. */
+  readonly ageMs: number;
+  /** The last owner had stopped before. */
+  readonly final: boolean;
+  /** How long an owner may go on unknown to others, ms. */
+  readonly leaseMs: number;
+};
+
+/** What could not be taken up of a page. */
+export type LeftOut = {
+  /** SAs that could not be read. */
+  readonly handles: number[];
+  /** Keys that could be opened, and that could not. */
+  opened: number;
+  sealed: number;
 };
 
 /** How probes leave (see the Path message of the API). */
@@ -44,7 +52,12 @@ export type Ownership = {
 };
 
 export type ToShard =
-  | { readonly type: 'upsert'; readonly sas: readonly ShardSa[] }
+  /** SAs as their headend registers them, keys open. */
+  | { readonly type: 'upsert'; readonly page: SaPage }
+  /** SAs of former owners follow; without any, that was all. */
+  | { readonly type: 'takeOver'; readonly former: FormerOwners | undefined }
+  /** SAs of former owners, keys sealed. */
+  | { readonly type: 'resume'; readonly request: number; readonly page: SaPage }
   | { readonly type: 'remove'; readonly request: number; readonly handles: readonly number[] }
   | { readonly type: 'evidence'; readonly heard: Uint32Array; readonly sent: Uint32Array; readonly atMs: number }
   | { readonly type: 'delegated'; readonly handles: Uint32Array; readonly probeIds: Uint32Array }
@@ -138,6 +151,7 @@ export type ShardCounters = {
 
 /** Answers by the type of the request. */
 export type Answer = {
+  readonly resume: LeftOut;
   /** Next message id by handle, {@link NO_MID} without keys. */
   readonly remove: readonly number[];
   readonly query: readonly PeerStatus[];
@@ -170,4 +184,6 @@ export type ShardTask = {
   readonly probesPerSecond: number;
   /** Unix ms at which the monotonic clock was 0: the same for all threads of a process, and for good. */
   readonly zeroUnix: number;
+  /** Of the vault, to open what Redis has. */
+  readonly vaultKey: Uint8Array;
 };

@@ -6,6 +6,7 @@ import { ProbeSocket } from './probe-socket.ts';
 import type { CheckpointPart, ShardTask, ToShard } from './protocol.ts';
 import { pooledRandom } from './random.ts';
 import { Shard } from './shard.ts';
+import { Vault } from './vault.ts';
 
 /** How often a shard looks at its wheel, ms. */
 const TICK_INTERVAL_MS = 5;
@@ -16,6 +17,7 @@ export default async function runShard({
   probePort,
   probesPerSecond,
   zeroUnix,
+  vaultKey,
 }: ShardTask): Promise<CheckpointPart> {
   const socket = await ProbeSocket.bind(
     probeAddress,
@@ -23,6 +25,7 @@ export default async function runShard({
     (datagram) => shard.receive(datagram),
     (handle) => shard.sendFailed(handle),
   );
+  const vault = new Vault(vaultKey);
   const shard: Shard = new Shard({
     now: monotonicMs,
     wall: () => zeroUnix + monotonicMs(),
@@ -30,6 +33,7 @@ export default async function runShard({
     send: (message, address, toPort, handle) => socket.send(message, address, toPort, handle),
     post: (message) => port.postMessage(message),
     pacer: pacerOf(probesPerSecond),
+    unseal: (record, context) => vault.open(record, context),
   });
   const timer = setInterval(() => shard.tick(), TICK_INTERVAL_MS);
   port.postMessage({ type: 'ready', probePort: socket.port });

@@ -7,6 +7,7 @@ import { CANARY_INTERVAL_MS, CANARY_LENGTH, CanaryLog, VOUCHER_MS } from './cana
 import { CheckpointWriter } from './checkpoint.ts';
 import { type FillRandom, Liveness, MAX_CANDIDATES, Reply } from './ike/liveness.ts';
 import { SessionFlag, SessionTable } from './ike/sessions.ts';
+import { Intake, type ShardSa, type Unseal } from './intake.ts';
 import { Machine } from './liveness/machine.ts';
 import { Flag, roomFor, State, widen } from './liveness/peers.ts';
 import { Mode } from './liveness/policy.ts';
@@ -14,15 +15,16 @@ import type { Pacer } from './pacer.ts';
 import {
   type CheckpointPart,
   type FromShard,
+  type LeftOut,
   NO_MID,
   type Ownership,
   type PeerStatus,
   type Recovery,
   type ShardCounters,
   type ShardPath,
-  type ShardSa,
   type ToShard,
 } from './protocol.ts';
+import type { SaPage } from './sa-page.ts';
 import { type SENDS_IN_FLIGHT, SendBuffers } from './send-buffers.ts';
 import { VerdictRows } from './verdict-rows.ts';
 
@@ -41,6 +43,8 @@ export type ShardIo = {
   post(message: FromShard): void;
   /** What probes are paced by; shared by the shards of a thread. Without one there is no limit. */
   readonly pacer?: Pacer;
+  /** Opens keys of SAs taken over; a shard without it takes over none. */
+  readonly unseal?: Unseal;
 };
 
 /** A canary follows the last probe of a suspicion, but not more often than this, ms. */
@@ -53,6 +57,7 @@ export class Shard {
   readonly #machine: Machine;
   readonly #sessions = new SessionTable();
   readonly #liveness: Liveness;
+  readonly #intake: Intake;
   readonly #checkpoint: CheckpointWriter;
   readonly #canaries: CanaryLog;
   readonly #buffers = new SendBuffers();
@@ -100,6 +105,7 @@ export class Shard {
         }),
     });
     this.#liveness = new Liveness(this.#sessions, io.fillRandom);
+    this.#intake = new Intake(io.unseal);
     this.#checkpoint = new CheckpointWriter(io.now());
     const first = Buffer.alloc(4);
     io.fillRandom(first, 0, first.length);
@@ -151,7 +157,13 @@ export class Shard {
   handle(message: ToShard): void {
     switch (message.type) {
       case 'upsert':
-        for (const sa of message.sas) this.#upsert(sa);
+        for (const sa of this.#intake.registered(message.page)) this.#upsert(sa);
+        break;
+      case 'takeOver':
+        this.#intake.takeOver(message.former);
+        break;
+      case 'resume':
+        this.#answer(message.request, this.#resume(message.page));
         break;
       case 'remove':
         this.#answer(
@@ -232,6 +244,12 @@ export class Shard {
       suspicionsBlinded: blinded,
       behindMs: Math.round(this.#machine.behindMs),
     };
+  }
+
+  #resume(page: SaPage): LeftOut {
+    const leftOut: LeftOut = { handles: [], opened: 0, sealed: 0 };
+    for (const sa of this.#intake.resumed(page, leftOut)) this.#upsert(sa);
+    return leftOut;
   }
 
   #upsert(sa: ShardSa): void {

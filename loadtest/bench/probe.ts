@@ -8,14 +8,12 @@ import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
 import { Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
-import { toShardSa } from '../../services/concentrator/shard-sa.ts';
 import { readCanary } from '../../workers/canary.ts';
-import { SPREAD } from '../../workers/liveness/machine.ts';
 import { ProbeSocket } from '../../workers/probe-socket.ts';
 import { pooledRandom } from '../../workers/random.ts';
 import { Shard } from '../../workers/shard.ts';
 import { bindUdp } from '../../workers/udp.ts';
-import { type FleetShape, saOf, suiteNamed } from '../spokes/fleet.ts';
+import { type FleetShape, pageOf, suiteNamed } from '../spokes/fleet.ts';
 import { SpokesThread } from '../spokes/thread.ts';
 import { startEcho } from './echo.ts';
 import { type Result, round, threadCpuMicros } from './measure.ts';
@@ -73,11 +71,7 @@ async function probeMicros(): Promise<{ micros: number; answered: number }> {
     type: 'path',
     path: { canaryAddress: 0x7f000001, canaryPort: 9, guarded: false, ready: true, open: false },
   });
-  const known = { nextMid: 0, heardAgeMs: 0, dead: false, candidates: 0, site: 0, firstAskMs: SPREAD };
-  for (let n = 0; n < SPOKES; n++) {
-    const { keys, ...sa } = saOf(fleet, n, 0, policy);
-    shard.handle({ type: 'upsert', sas: [toShardSa(n, sa, keys, known)] });
-  }
+  shard.handle({ type: 'upsert', page: pageOf(fleet, SPOKES, policy) });
   const timer = setInterval(() => shard.tick(), 5);
   await sleep(WARM_MS);
   const cpu = threadCpuMicros();

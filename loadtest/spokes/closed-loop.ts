@@ -2,14 +2,12 @@
 
 import { create } from '@bufbuild/protobuf';
 import { Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
-import { toShardSa } from '../../services/concentrator/shard-sa.ts';
 import { readCanary } from '../../workers/canary.ts';
-import { SPREAD } from '../../workers/liveness/machine.ts';
 import { TICK_MS } from '../../workers/liveness/wheel.ts';
 import type { FromShard } from '../../workers/protocol.ts';
 import { pooledRandom } from '../../workers/random.ts';
 import { Shard } from '../../workers/shard.ts';
-import { type FleetShape, saOf } from './fleet.ts';
+import { type FleetShape, pageOf } from './fleet.ts';
 import { Responder } from './responder.ts';
 
 const SOCKETS = [1, 2].map((n) => ({ address: `127.0.0.${n}`, port: 9 }));
@@ -55,11 +53,7 @@ export class ClosedLoop {
     this.shard.handle({ type: 'lease', fromMs: 0, untilMs, vouchedUntilMs: untilMs });
     const fleet: FleetShape = { count: peers, shards: 1, seed, suite, sockets: SOCKETS };
     const policy = create(PolicySchema, { mode: Mode.PERIODIC, ...times });
-    const known = { nextMid: 0, heardAgeMs: 0, dead: false, candidates: 0, site: 0, firstAskMs: SPREAD };
-    for (let n = 0; n < peers; n++) {
-      const { keys, ...sa } = saOf(fleet, n, 0, policy);
-      this.shard.handle({ type: 'upsert', sas: [toShardSa(n, sa, keys, known)] });
-    }
+    this.shard.handle({ type: 'upsert', page: pageOf(fleet, peers, policy) });
   }
 
   /** Time goes on by this much; answers come at the end of the tick in which they were asked for. */

@@ -4,10 +4,11 @@
  */
 
 import { createHash } from 'node:crypto';
-import { create } from '@bufbuild/protobuf';
-import { type Sa, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { create, toBinary } from '@bufbuild/protobuf';
+import { type Sa, SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { spiPair } from '../../services/spi.ts';
 import { SUITES } from '../../workers/ike/algorithms.ts';
+import { packPage, type SaPage } from '../../workers/sa-page.ts';
 
 export const LIVES = 2;
 
@@ -67,6 +68,17 @@ export function identityOf(seed: string, spoke: number, life: number, suiteOfAll
     skAi: take(suite.integrityKeyLength),
     skAr: take(suite.integrityKeyLength),
   };
+}
+
+/** The first lives of `count` spokes as a shard's thread takes them, each at its own number as handle. */
+export function pageOf(fleet: FleetShape, count: number, policy: NonNullable<Sa['policy']>): SaPage {
+  return packPage(
+    Array.from({ length: count }, (_, spoke) => {
+      const { keys, ...sa } = saOf(fleet, spoke, 0, policy);
+      const [message, open] = [toBinary(SaSchema, sa), toBinary(SaKeysSchema, keys!)];
+      return { handle: spoke, site: 0, dead: false, sa: message, keys: open };
+    }),
+  );
 }
 
 /** The SA of a spoke's life as a headend registers it; the spoke dialled in. */

@@ -8,13 +8,13 @@ import {
   type ConnectShardResponse,
   ConnectShardResponseSchema,
 } from '../../proto/gen/dpd/v1/headend_pb.js';
+import { addressNumber } from '../../workers/address.ts';
 import { NO_MID } from '../../workers/protocol.ts';
 import { ApiError, rejectIfInvalid, toServiceError } from '../grpc/errors.ts';
 import { WireWriter } from '../grpc/wire.ts';
 import type { Logger } from '../log.ts';
 import type { Concentrator } from './concentrator.ts';
 import type { Neighbour, ShardHost, ShardStream } from './shard-host.ts';
-import { addressNumber } from './shard-sa.ts';
 import { upsertBytes } from './upsert-bytes.ts';
 import * as validate from './validate.ts';
 

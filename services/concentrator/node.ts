@@ -84,13 +84,14 @@ export class ConcentratorNode {
       // With the default, an idle worker waits in Atomics.wait and the timers of its shards stand still.
       atomics: 'disabled',
     });
+    const vault = vaultOf(settings, embedded);
     const queue = new FailoverQueue(url);
     let node: ConcentratorNode | undefined;
     const sites = new Sites();
     const concentrator = await Concentrator.start({
-      store: { redis, vault: vaultOf(settings, embedded), node: settings.nodeId, replicated },
+      store: { redis, vault, node: settings.nodeId, replicated },
       joinBus: (hear) => joinBus(redis, url, hear),
-      startTask: (probe, onEvent) => new ShardThread(pool, probe, settings.probeRate / threads, onEvent),
+      startTask: (probe, onEvent) => new ShardThread(pool, probe, settings.probeRate / threads, vault.key, onEvent),
       clock: systemClock,
       traces: new SuspicionTraces(),
       log,

@@ -52,8 +52,7 @@ export class ShardRecords {
    * Enters an SA or replaces its record. Returns its handle.
    * @param site number of its site label
    */
-  put(id: SpiPair, revision: number, site: number, encoded: Uint8Array): number {
-    const words = spiWords(id);
+  put(words: SpiWords, revision: number, site: number, encoded: Uint8Array): number {
     let handle = this.#index.find(this.#spi, ...words);
     if (handle < 0) {
       handle = this.#free.pop() ?? this.#given++;

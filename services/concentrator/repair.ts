@@ -6,7 +6,7 @@ import { State } from '../../workers/liveness/peers.ts';
 import type { ShardPath } from '../../workers/protocol.ts';
 import type { ShardStore } from '../store/shard-store.ts';
 import type { ShardRecords } from './records.ts';
-import { toSaKeys } from './shard-sa.ts';
+import { toSaKeys } from './sa-keys.ts';
 import type { ShardTaskHandle } from './shard-thread.ts';
 import type { VerdictDesk } from './verdict-desk.ts';
 

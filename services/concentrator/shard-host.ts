@@ -4,14 +4,14 @@
  */
 
 import type { UpsertSas } from '../../proto/gen/dpd/v1/headend_pb.js';
-import { SPREAD } from '../../workers/liveness/machine.ts';
 import { State } from '../../workers/liveness/peers.ts';
-import type { PeerStatus, ShardCounters, ShardPath, ShardSa } from '../../workers/protocol.ts';
+import type { PeerStatus, ShardCounters, ShardPath } from '../../workers/protocol.ts';
 import { NO_MID } from '../../workers/protocol.ts';
+import { buffersOf, packPage } from '../../workers/sa-page.ts';
 import { readVerdictRows } from '../../workers/verdict-rows.ts';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
-import { type SpiPair, spiHex } from '../spi.ts';
+import { type SpiPair, spiHex, spiWords } from '../spi.ts';
 import { markAlive } from '../store/dead-endpoints.ts';
 import type { ShardId } from '../store/keys.ts';
 import { FencedError } from '../store/scripts.ts';
@@ -23,7 +23,6 @@ import { LeaseKeeper } from './lease-keeper.ts';
 import { ShardRecords } from './records.ts';
 import { writeAgain } from './repair.ts';
 import { loadSas } from './shard-loader.ts';
-import { toShardSa } from './shard-sa.ts';
 import type { ShardEvent, ShardTaskHandle, StartShardTask } from './shard-thread.ts';
 import type { Sites } from './sites.ts';
 import type { StormGuard } from './storm-guard.ts';
@@ -203,27 +202,17 @@ export class ShardHost {
         [],
       ),
     );
-    const shardSas: ShardSa[] = [];
-    const handles = sas.map((sa, n) => {
+    const rows = sas.map((sa, n) => {
       const site = sites.number(sa.site);
-      const handle = this.records.put(sa.id!, sa.revision, site, bytes[n]!.sa);
-      shardSas.push(
-        toShardSa(handle, sa, sa.keys, {
-          nextMid: sa.nextMessageId,
-          heardAgeMs: 0,
-          dead: false,
-          candidates: 0,
-          firstAskMs: SPREAD,
-          site,
-        }),
-      );
-      return handle;
+      const handle = this.records.put(spiWords(sa.id!), sa.revision, site, bytes[n]!.sa);
+      return { handle, site, dead: false, ...bytes[n]! };
     });
-    this.#task.send({ type: 'upsert', sas: shardSas });
+    const page = packPage(rows);
+    this.#task.send({ type: 'upsert', page }, buffersOf(page));
     // An SA that came up shows that its endpoint lives; only a hint, so nothing waits for it.
     const endpoints = sas.map(({ endpoints: all, activeEndpoint }) => all[activeEndpoint]!);
     markAlive(this.#context.store.redis, endpoints).catch(() => {});
-    return handles;
+    return rows.map(({ handle }) => handle);
   }
 
   /** Forgets SAs. Returns the next message id of each, {@link NO_MID} where none is known. */

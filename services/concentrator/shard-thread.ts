@@ -2,7 +2,8 @@
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
-import type { Answer, CheckpointPart, FromShard, ShardTask, ToShard } from '../../workers/protocol.ts';
+import type { Answer, CheckpointPart, FromShard, LeftOut, ShardTask, ToShard } from '../../workers/protocol.ts';
+import { buffersOf, type SaPage } from '../../workers/sa-page.ts';
 import { MONOTONIC_ZERO_UNIX } from '../clock.ts';
 
 /** Longest wait for a thread's answer, ms. */
@@ -13,7 +14,7 @@ type Question = Extract<ToShard, { request: number }>;
 /** What a shard says of its own accord. */
 export type ShardEvent = Exclude<FromShard, { type: 'answer' | 'ready' }>;
 /** A shard's task, wherever it runs. */
-export type ShardTaskHandle = Pick<ShardThread, 'ready' | 'done' | 'send' | 'ask' | 'stop'>;
+export type ShardTaskHandle = Pick<ShardThread, 'ready' | 'done' | 'send' | 'ask' | 'resume' | 'stop'>;
 /** Starts a shard that probes from this address and port. */
 export type StartShardTask = (
   probe: { address: string; port: number },
@@ -34,11 +35,15 @@ export class ShardThread {
   /** Resolves with the whole checkpoint when the task is told to stop; rejects when its thread dies. */
   readonly done: Promise<CheckpointPart>;
 
-  /** @param probesPerSecond budget of each thread */
+  /**
+   * @param probesPerSecond budget of each thread
+   * @param vaultKey of the vault that sealed the keys in Redis
+   */
   constructor(
     pool: Piscina,
     probe: { address: string; port: number },
     probesPerSecond: number,
+    vaultKey: Uint8Array,
     onEvent: (event: ShardEvent) => void,
   ) {
     const { port1, port2 } = new MessageChannel();
@@ -49,6 +54,7 @@ export class ShardThread {
       probePort: probe.port,
       probesPerSecond,
       zeroUnix: MONOTONIC_ZERO_UNIX,
+      vaultKey,
     };
     // Piscina 5.3's type of a transfer list resolves to another overload's options under Node 26's types.
     this.done = pool.run(task, { transferList: [port2] as never });
@@ -74,7 +80,16 @@ export class ShardThread {
   }
 
   /** Asks and waits. Rejects with ThreadTimeoutError after 5 s. */
-  ask<T extends Question['type']>(type: T, handles: readonly number[] = []): Promise<Answer[T]> {
+  ask<T extends Exclude<Question['type'], 'resume'>>(type: T, handles: readonly number[] = []): Promise<Answer[T]> {
+    return this.#ask(type, { handles }, []);
+  }
+
+  /** Has SAs of former owners taken up; their page is transferred. Rejects with ThreadTimeoutError after 5 s. */
+  resume(page: SaPage): Promise<LeftOut> {
+    return this.#ask('resume', { page }, buffersOf(page));
+  }
+
+  #ask<T extends Question['type']>(type: T, question: object, transfer: ArrayBuffer[]): Promise<Answer[T]> {
     const request = ++this.#request;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -85,7 +100,7 @@ export class ShardThread {
         clearTimeout(timer);
         resolve(body as Answer[T]);
       });
-      this.#port.postMessage({ type, request, handles });
+      this.#port.postMessage({ type, request, ...question }, transfer);
     });
   }
 

@@ -18,6 +18,7 @@ import {
   VerdictHistorySchema,
   VerdictSchema,
 } from '../../proto/gen/dpd/v1/types_pb.js';
+import { fieldNumbers } from '../../workers/field-numbers.ts';
 import type { ShardVerdict } from '../../workers/protocol.ts';
 import { WireWriter } from '../grpc/wire.ts';
 import type { ShardId } from '../store/keys.ts';
@@ -42,10 +43,10 @@ export type Circumstances = {
   readonly traceparent: string;
 };
 
-const SA = numbers(SaSchema);
-const POLICY = numbers(PolicySchema);
-const VERDICT = numbers(VerdictSchema);
-const HISTORY = numbers(VerdictHistorySchema);
+const SA = fieldNumbers(SaSchema);
+const POLICY = fieldNumbers(PolicySchema);
+const VERDICT = fieldNumbers(VerdictSchema);
+const HISTORY = fieldNumbers(VerdictHistorySchema);
 const VERDICTS = VerdictsSchema.field.verdicts.number;
 
 /** Composes the verdicts of one shard. */
@@ -146,10 +147,4 @@ function actionOf(policy: Uint8Array): Action {
     else reader.skip(type, field);
   }
   return action;
-}
-
-/** Field numbers of a message by name. */
-function numbers<Name extends string>(schema: { readonly field: Record<Name, { readonly number: number }> }) {
-  const entries = Object.entries(schema.field) as [Name, { readonly number: number }][];
-  return Object.fromEntries(entries.map(([name, { number }]) => [name, number])) as Record<Name, number>;
 }

@@ -1,11 +1,10 @@
 /** One shard's state in Redis, written under one epoch of its lease. */
 
-import { type CheckpointRow, decodeChunk } from '../../workers/checkpoint.ts';
-import type { CheckpointChunk, ShardPath } from '../../workers/protocol.ts';
+import type { CheckpointChunk, FormerOwners, ShardPath } from '../../workers/protocol.ts';
+import type { Vault } from '../../workers/vault.ts';
 import { HEADENDS, type ShardId, shardKeys } from './keys.ts';
 import type { RedisClient } from './redis.ts';
 import { accepted, confirmWrite, type FencedScript, LostWritesError, runFenced, runScript } from './scripts.ts';
-import type { Vault } from './vault.ts';
 
 /** How long a lease holds unless renewed, ms. */
 export const LEASE_MS = 2_500;
@@ -20,7 +19,7 @@ export const LOG_ENTRIES = 10_000;
 /** SAs read from Redis at a time. */
 const PAGE = 500;
 
-/** An SA as stored: encoded without keys, and the keys encoded, open. */
+/** An SA as stored: encoded without keys, and the keys encoded and sealed. */
 export type StoredSa = { readonly spi: string; readonly sa: Buffer; readonly keys: Buffer | undefined };
 
 /** A shard's lease as anyone may read it. */
@@ -36,18 +35,6 @@ export type Lease = {
   readonly attended: boolean;
   /** Its holder gave it back. */
   readonly released: boolean;
-};
-
-/** Liveness as former owners last wrote it. */
-export type Checkpoint = {
-  /** Up to when it tells everything, by the owner's clock, Unix ms. */
-  readonly atUnix: number;
-  /** How long ago at most, by Redis's clock, ms. */
-  readonly ageMs: number;
-  /** The owner had stopped before. */
-  readonly final: boolean;
-  /** The newest row of each SA, by SPI pair in hex. */
-  readonly rows: ReadonlyMap<string, CheckpointRow>;
 };
 
 /** An attempt of a verdict as it is delivered. */
@@ -160,7 +147,7 @@ export class ShardStore {
     await this.#write('write-sas', [lease, sas, keys, dead], args);
   }
 
-  /** Every SA of the shard, page by page. Throws VaultError if keys were sealed with another vault key. */
+  /** Every SA of the shard, page by page. */
   async *readSas(): AsyncGenerator<StoredSa[]> {
     let cursor = '0';
     do {
@@ -169,11 +156,7 @@ export class ShardStore {
       const page = fields.flatMap((field, n) => (n % 2 === 0 ? [{ spi: String(field), sa: fields[n + 1]! }] : []));
       if (page.length === 0) continue;
       const sealed = await this.#context.redis.hmgetBuffer(this.#keys.keys, ...page.map(({ spi }) => spi));
-      yield page.map(({ spi, sa }, n) => ({
-        spi,
-        sa,
-        keys: sealed[n] ? this.#context.vault.open(sealed[n], this.#sealedFor(spi)) : undefined,
-      }));
+      yield page.map(({ spi, sa }, n) => ({ spi, sa, keys: sealed[n] ?? undefined }));
     } while (cursor !== '0');
   }
 
@@ -214,7 +197,7 @@ export class ShardStore {
   }
 
   /** What former owners left. Without any it is an empty one, of when the shard's lease was first taken. */
-  async readCheckpoint(): Promise<Checkpoint> {
+  async readCheckpoint(): Promise<FormerOwners> {
     const { redis } = this.#context;
     const final = this.#formerStopped;
     const [{ at, taken, final: _, ...chunks }, nowUnix] = await Promise.all([
@@ -222,21 +205,13 @@ export class ShardStore {
       redisNow(redis),
     ]);
     this.#formerStopped = false;
-    const rows = new Map<string, { epoch: number; row: CheckpointRow }>();
-    const epochOf = (field: string) => Number(field.slice(0, field.indexOf(':')));
-    const inOrder = Object.entries(chunks).sort(([a], [b]) => epochOf(a) - epochOf(b));
-    for (const [field, chunk] of inOrder)
-      for (const row of decodeChunk(chunk)) {
-        // A later owner knows better, by a clock of his own; of one owner's rows the higher message id is the newer.
-        const other = rows.get(row.sa);
-        if (!other || other.epoch < epochOf(field) || other.row.nextMid <= row.nextMid)
-          rows.set(row.sa, { epoch: epochOf(field), row });
-      }
     return {
+      headend: this.#id.headend,
+      chunks: Object.entries(chunks).map(([field, bytes]) => ({ epoch: Number(field.split(':')[0]), bytes })),
       atUnix: Number(at ?? 0),
       ageMs: Math.max(0, nowUnix - Number(taken)),
       final,
-      rows: new Map(Array.from(rows, ([spi, { row }]) => [spi, row])),
+      leaseMs: LEASE_MS,
     };
   }
 

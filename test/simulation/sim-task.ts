@@ -2,7 +2,10 @@
 
 import { type ShardEvent, type ShardTaskHandle, ThreadTimeoutError } from '../../services/concentrator/shard-thread.ts';
 import { readCanary } from '../../workers/canary.ts';
-import type { Answer, CheckpointPart, FromShard, ToShard } from '../../workers/protocol.ts';
+import type { Unseal } from '../../workers/intake.ts';
+import type { Answer, CheckpointPart, FromShard, LeftOut, ToShard } from '../../workers/protocol.ts';
+import { readSa } from '../../workers/sa-message.ts';
+import { readPage, type SaPage } from '../../workers/sa-page.ts';
 import { Shard, type ShardIo } from '../../workers/shard.ts';
 import { readVerdictRows } from '../../workers/verdict-rows.ts';
 import { EPOCH_UNIX, type Process, type VirtualTime } from './virtual-time.ts';
@@ -19,6 +22,7 @@ type Question = Extract<ToShard, { request: number }>;
 export type TaskWorld = {
   readonly time: VirtualTime;
   readonly fillRandom: ShardIo['fillRandom'];
+  readonly unseal: Unseal;
   send(task: SimTask, datagram: Buffer, address: number, port: number): void;
   verdicts(task: SimTask, handles: readonly number[]): void;
   evidence(task: SimTask, handle: number, atMs: number): void;
@@ -62,6 +66,7 @@ export class SimTask implements ShardTaskHandle {
       now: () => time.now,
       wall: () => EPOCH_UNIX + time.now + process.bornSkewMs,
       fillRandom: world.fillRandom,
+      unseal: world.unseal,
       send: (message, address, toPort) => {
         const canary = readCanary(message);
         if (canary !== undefined) this.#canaries.set(canary, time.now);
@@ -93,7 +98,7 @@ export class SimTask implements ShardTaskHandle {
 
   send(message: Exclude<ToShard, Question>): void {
     this.#whenAwake(() => {
-      if (message.type === 'upsert') for (const { handle, spi } of message.sas) this.spis.set(handle, hex(spi));
+      if (message.type === 'upsert') this.#note(message.page);
       if (message.type === 'evidence')
         for (const handle of message.heard) this.#world.evidence(this, handle, message.atMs);
       if (message.type === 'voucher' && this.#canaries.has(message.canary)) {
@@ -105,7 +110,18 @@ export class SimTask implements ShardTaskHandle {
     });
   }
 
-  ask<T extends Question['type']>(type: T, handles: readonly number[] = []): Promise<Answer[T]> {
+  ask<T extends Exclude<Question['type'], 'resume'>>(type: T, handles: readonly number[] = []): Promise<Answer[T]> {
+    return this.#ask(type, (request) => ({ type, request, handles }) as Question);
+  }
+
+  resume(page: SaPage): Promise<LeftOut> {
+    return this.#ask('resume', (request) => {
+      this.#note(page);
+      return { type: 'resume', request, page };
+    });
+  }
+
+  #ask<T extends Question['type']>(type: T, question: (request: number) => Question): Promise<Answer[T]> {
     const request = ++this.#request;
     const { promise, resolve, reject } = Promise.withResolvers<Answer[T]>();
     const { time } = this.#world;
@@ -120,7 +136,7 @@ export class SimTask implements ShardTaskHandle {
       resolve(body as Answer[T]);
     });
     this.#whenAwake(() => {
-      this.#shard.handle({ type, request, handles });
+      this.#shard.handle(question(request));
       this.#tickBy(this.#world.time.now + TICK_MS);
     });
     return promise;
@@ -160,6 +176,11 @@ export class SimTask implements ShardTaskHandle {
     this.#shard.receive(datagram);
     this.#tickBy(this.#world.time.now + TICK_MS);
     return this.#shard.counters().probesAnswered > before;
+  }
+
+  /** Remembers which SAs the page's handles are. */
+  #note(page: SaPage): void {
+    for (const { handle, sa } of readPage(page)) this.spis.set(handle, hex(readSa(sa).spi));
   }
 
   /** Runs now, or when the thread goes on; behind what came before. */

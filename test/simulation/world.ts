@@ -10,8 +10,9 @@ import { Pursuer } from '../../services/failover/pursuer.ts';
 import { createLogger, type Logger } from '../../services/log.ts';
 import type { Word } from '../../services/store/bus.ts';
 import { type ShardId, shardKeys } from '../../services/store/keys.ts';
-import { Vault } from '../../services/store/vault.ts';
 import { SuspicionTraces } from '../../services/telemetry/traces.ts';
+import type { Unseal } from '../../workers/intake.ts';
+import { Vault } from '../../workers/vault.ts';
 import { Checks, detectionMs } from './checks.ts';
 import { SimHeadend, shardOfSa } from './headend.ts';
 import { Random } from './random.ts';
@@ -26,6 +27,7 @@ const STREAM_CHECK_MS = 500;
 /** A failover worker that died is missed after this, ms. */
 const STALLED_MS = 10_000;
 const REDIAL_MS = 15_000;
+const RESTART_MS = 1_000;
 const FAILOVER_DEADLINE_MS = 300_000;
 const VAULT = new Vault(Buffer.alloc(32, 7));
 const TRACES = new SuspicionTraces();
@@ -44,6 +46,7 @@ type Job = { readonly id: ShardId; readonly shards: number; runner: Process | un
 
 export class World implements TaskWorld {
   readonly time = new VirtualTime();
+  readonly unseal: Unseal = (record, context) => VAULT.open(record, context);
   readonly random: Random;
   readonly checks: Checks;
   readonly spokes: Spokes;
@@ -105,8 +108,23 @@ export class World implements TaskWorld {
     this.time.at(this.time.now, undefined, () => this.#redial());
   }
 
-  /** Starts a node, for the first time or again. */
+  /** Starts a node, for the first time or again: one that cannot, as Redis is away, ends, and its supervisor tries again. */
   async boot(node: SimNode): Promise<void> {
+    for (;;)
+      try {
+        return await this.#start(node);
+      } catch {
+        this.crash(node);
+        await new Promise<void>((resolve) => {
+          this.time.at(this.time.now + RESTART_MS, undefined, () => {
+            this.time.settled();
+            resolve();
+          });
+        });
+      }
+  }
+
+  async #start(node: SimNode): Promise<void> {
     const process = new Process(node.name, node.process.skewMs);
     node.process = process;
     node.tasks.clear();
@@ -137,23 +155,16 @@ export class World implements TaskWorld {
         return task;
       },
     } as const;
-    // Redis may be away just now: a supervisor starts the node again and again.
-    for (;;)
-      try {
-        const concentrator = await Concentrator.start(context);
-        node.pursuer = new Pursuer({
-          redis,
-          bus: concentrator.bus,
-          clock,
-          log,
-          limits: { deadlineMs: FAILOVER_DEADLINE_MS },
-        });
-        node.concentrator = concentrator;
-        await concentrator.join();
-        return;
-      } catch {
-        await clock.sleep(1_000);
-      }
+    const concentrator = await Concentrator.start(context);
+    node.pursuer = new Pursuer({
+      redis,
+      bus: concentrator.bus,
+      clock,
+      log,
+      limits: { deadlineMs: FAILOVER_DEADLINE_MS },
+    });
+    node.concentrator = concentrator;
+    await concentrator.join();
   }
 
   /** The node dies: nothing of it runs any more. */

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { create } from '@bufbuild/protobuf';
 import { answerRequest, findRequest } from '../../loadtest/spokes/answer.ts';
-import { identityOf, saOf } from '../../loadtest/spokes/fleet.ts';
+import { identityOf, pageOf, saOf } from '../../loadtest/spokes/fleet.ts';
 import { Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
-import { toShardSa } from '../../services/concentrator/shard-sa.ts';
+import { spiHex } from '../../services/spi.ts';
 import { readCanary, VOUCHER_MS } from '../../workers/canary.ts';
+import { ROW_LENGTH } from '../../workers/checkpoint.ts';
 import { keyMaterial, SessionTable } from '../../workers/ike/sessions.ts';
 import { SendBuffers } from '../../workers/send-buffers.ts';
 import { Shard } from '../../workers/shard.ts';
@@ -27,14 +28,28 @@ test('after a takeover the next candidate is offered again, but only while the p
     fillRandom: (bytes, from, to) => bytes.fill(7, from, to),
     send: (message) => sent.push(Buffer.from(message)) > 0,
     post: () => {},
+    unseal: (record) => record,
   });
   const sa = saOf(FLEET, 0, 0, POLICY);
-  const known = { nextMid: 5, heardAgeMs: 0, dead: false, candidates: 4, site: 0, firstAskMs: 0 };
   shard.handle({
     type: 'path',
     path: { canaryAddress: 1, canaryPort: 9, guarded: false, ready: true, open: false },
   });
-  shard.handle({ type: 'upsert', sas: [toShardSa(0, sa, sa.keys, known)] });
+  // Its former owner had stopped, and knew the next id to be one of four.
+  const row = Buffer.alloc(ROW_LENGTH);
+  row.write(spiHex(sa.id!), 'hex');
+  row.writeUInt32BE(5, 16);
+  row.writeUInt8(3, ROW_LENGTH - 1);
+  const former = {
+    headend: 'hub',
+    chunks: [{ epoch: 1, bytes: row }],
+    atUnix: 10_000,
+    ageMs: 0,
+    final: true,
+    leaseMs: 1,
+  };
+  shard.handle({ type: 'takeOver', former });
+  shard.handle({ type: 'resume', request: 1, page: pageOf(FLEET, 1, POLICY) });
   const tick = (ms: number) => {
     now += ms;
     shard.tick();

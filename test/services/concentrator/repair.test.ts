@@ -4,7 +4,7 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { ShardRecords } from '../../../services/concentrator/records.ts';
 import { type Damaged, writeAgain } from '../../../services/concentrator/repair.ts';
-import { spiHex } from '../../../services/spi.ts';
+import { spiHex, spiWords } from '../../../services/spi.ts';
 import { State } from '../../../workers/liveness/peers.ts';
 
 type Sent = Parameters<Damaged['task']['send']>[0];
@@ -22,7 +22,7 @@ async function repaired(
   const records = new ShardRecords();
   const spis = states.map((_, n) => {
     const id = { initiatorSpi: BigInt(n + 1), responderSpi: 7n };
-    records.put(id, 1, 0, toBinary(SaSchema, create(SaSchema, { id, peerId: `p${n}` })));
+    records.put(spiWords(id), 1, 0, toBinary(SaSchema, create(SaSchema, { id, peerId: `p${n}` })));
     return spiHex(id);
   });
   const sent: Sent[] = [];

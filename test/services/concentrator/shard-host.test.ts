@@ -12,15 +12,19 @@ import type { ShardTaskHandle } from '../../../services/concentrator/shard-threa
 import { Sites } from '../../../services/concentrator/sites.ts';
 import { StormGuard } from '../../../services/concentrator/storm-guard.ts';
 import { createLogger } from '../../../services/log.ts';
+import { spiPair } from '../../../services/spi.ts';
 import { startEmbeddedRedis } from '../../../services/store/embedded-redis.ts';
 import { connectRedis } from '../../../services/store/redis.ts';
-import { Vault } from '../../../services/store/vault.ts';
 import { SuspicionTraces } from '../../../services/telemetry/traces.ts';
+import { readSa } from '../../../workers/sa-message.ts';
+import { readPage, type SaPage } from '../../../workers/sa-page.ts';
+import { Vault } from '../../../workers/vault.ts';
 import { eventually } from '../../eventually.ts';
 
 /** A thread that takes what it is told, and dies when the test says so. */
 class Thread {
-  readonly told: Parameters<ShardTaskHandle['send']>[0][] = [];
+  /** SPIs it knows, in order of arrival. */
+  readonly spis: bigint[] = [];
   readonly #done = Promise.withResolvers<never>();
   /** Becomes ready when this is called. */
   readonly begin: () => void;
@@ -33,9 +37,15 @@ class Thread {
     this.handle = {
       ready: ready.promise,
       done: this.#done.promise,
-      send: (message) => void this.told.push(message),
+      send: (message) => {
+        if (message.type === 'upsert') this.#note(message.page);
+      },
       ask: (async (type: string) =>
         type === 'checkpoint' || type === 'wholeCheckpoint' ? { chunks: [], asOfMs: 0 } : []) as ShardTaskHandle['ask'],
+      resume: async (page) => {
+        this.#note(page);
+        return { handles: [], opened: 0, sealed: 0 };
+      },
       stop: async () => undefined,
     };
   }
@@ -44,11 +54,8 @@ class Thread {
     this.#done.reject(new Error('killed by the test'));
   }
 
-  /** SPIs it knows, in order of arrival. */
-  get spis(): bigint[] {
-    return this.told.flatMap((message) =>
-      message.type === 'upsert' ? message.sas.map(({ spi }) => (BigInt(spi[2]) << 32n) | BigInt(spi[3])) : [],
-    );
+  #note(page: SaPage): void {
+    for (const { sa } of readPage(page)) this.spis.push(spiPair(readSa(sa).spi).responderSpi);
   }
 }
 

@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { create, toBinary } from '@bufbuild/protobuf';
+import { SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { ROW_LENGTH } from '../../workers/checkpoint.ts';
+import { SUITES } from '../../workers/ike/algorithms.ts';
+import { candidateIds, Intake } from '../../workers/intake.ts';
+import { Mode } from '../../workers/liveness/policy.ts';
+import type { LeftOut } from '../../workers/protocol.ts';
+import { packPage } from '../../workers/sa-page.ts';
+import { Vault } from '../../workers/vault.ts';
+
+const POLICY = { mode: Mode.ON_IDLE, intervalMs: 30_000, retryIntervalMs: 1_000, retries: 3, jitterPercent: 0 };
+const AT = 1_800_000_000_000;
+const ROW = { sa: '', nextMid: 9, heardUnix: AT - 5_000, outstanding: false, fresh: false, doubt: 0 };
+const LEASE_MS = 2_500;
+const CRASH = { headend: 'hub', chunks: [], atUnix: AT, ageMs: 1_000, final: false, leaseMs: LEASE_MS };
+
+/** Message ids that may be the next one after a takeover. */
+const candidates = (row = {}, checkpoint = {}, policy = {}) =>
+  candidateIds({ ...ROW, ...row }, { ...CRASH, ...checkpoint }, { ...POLICY, ...policy });
+
+describe('message ids after a takeover', () => {
+  test('known, if the former owner had stopped, or the peer was not due', () => {
+    assert.equal(candidates({}, { final: true }), 1);
+    assert.equal(candidates(), 1);
+  });
+
+  test('two, if a request was under way: it may have been answered', () => {
+    assert.equal(candidates({ outstanding: true }, { final: true }), 2);
+    assert.equal(candidates({ outstanding: true }), 2);
+  });
+
+  test('more, if the peer was due since: at its next time, early by jitter, out of order of evidence', () => {
+    assert.equal(candidates({ heardUnix: AT - 28_000 }), 2);
+    assert.equal(candidates({ heardUnix: AT - 20_000 }, {}, { jitterPercent: 40 }), 2);
+    assert.equal(candidates({}, {}, { mode: Mode.PERIODIC }), 2);
+    assert.equal(candidates({ fresh: true }), 2);
+  });
+
+  test('as many as exchanges fit into the time since the checkpoint and the lease after it', () => {
+    assert.equal(candidates({ outstanding: true }, { ageMs: 90_000 - LEASE_MS }), 5);
+    assert.equal(candidates({ outstanding: true }, { ageMs: 90_000 - LEASE_MS }, { jitterPercent: 50 }), 8);
+  });
+
+  test('what the former owner did not know himself comes on top', () => {
+    assert.equal(candidates({ doubt: 6 }), 7);
+    assert.equal(candidates({ doubt: 6, outstanding: true }, { final: true }), 8);
+  });
+
+  test('of an SA that the checkpoint does not tell of: as many as since it was taken', () => {
+    const { encryption, integrity, keyLength, saltLength, integrityKeyLength } = SUITES[0]!;
+    const [ske, ska] = [new Uint8Array(keyLength + saltLength), new Uint8Array(integrityKeyLength)];
+    const keys = create(SaKeysSchema, { encryption, integrity, skEi: ske, skEr: ske, skAi: ska, skAr: ska });
+    const sa = create(SaSchema, {
+      id: { initiatorSpi: 1n, responderSpi: 2n },
+      endpoints: [{ address: '192.0.2.1' }],
+      policy: { ...POLICY },
+      nextMessageId: 3,
+    });
+    const row = { handle: 0, site: 0, dead: false, sa: toBinary(SaSchema, sa), keys: toBinary(SaKeysSchema, keys) };
+    const resumed = (ageMs: number) => {
+      const intake = new Intake((record) => record);
+      intake.takeOver({ ...CRASH, ageMs });
+      const [taken] = intake.resumed(packPage([row]), { handles: [], opened: 0, sealed: 0 });
+      return taken!;
+    };
+    assert.equal(resumed(1_000).candidates, 2);
+    assert.equal(resumed(90_000).candidates, 5);
+    assert.equal(resumed(90_000).nextMid, 3);
+    assert.equal(resumed(90_000).heardAgeMs, 0);
+    // More than can be asked: not watched.
+    assert.equal(resumed(30_000 * 70).policy.mode, Mode.DISABLED);
+  });
+});
+
+test('what cannot be read, or opened, is left out and named; the rest is taken', () => {
+  const { encryption, integrity, keyLength, saltLength, integrityKeyLength } = SUITES[0]!;
+  const [ske, ska] = [Buffer.alloc(keyLength + saltLength, 5), Buffer.alloc(integrityKeyLength, 6)];
+  const keys = create(SaKeysSchema, { encryption, integrity, skEi: ske, skEr: ske, skAi: ska, skAr: ska });
+  const message = (n: number) =>
+    toBinary(
+      SaSchema,
+      create(SaSchema, {
+        id: { initiatorSpi: 1n, responderSpi: BigInt(n) },
+        endpoints: [{ address: '192.0.2.1' }],
+        policy: { ...POLICY },
+      }),
+    );
+  const vault = new Vault(Buffer.alloc(32, 1));
+  const spi = (n: number) => `${'1'.padStart(16, '0')}${String(n).padStart(16, '0')}`;
+  const sealed = (n: number, headend = 'hub') => vault.seal(toBinary(SaKeysSchema, keys), `${headend}/${spi(n)}`);
+  const row = (n: number, sa: Uint8Array, its: Uint8Array | undefined) => ({
+    handle: n,
+    site: n,
+    dead: n === 4,
+    sa,
+    keys: its,
+  });
+  const page = packPage([
+    row(1, message(1), sealed(1)),
+    row(2, message(2).subarray(0, 9), sealed(2)),
+    row(3, message(3), sealed(3, 'another')),
+    row(4, message(4), undefined),
+  ]);
+  const intake = new Intake((record, context) => vault.open(record, context));
+  intake.takeOver(CRASH);
+  const leftOut: LeftOut = { handles: [], opened: 0, sealed: 0 };
+  const taken = [...intake.resumed(page, leftOut)];
+  assert.deepEqual(leftOut, { handles: [2, 3], opened: 1, sealed: 1 });
+  assert.deepEqual(
+    taken.map((sa) => [sa.handle, sa.site, sa.dead, sa.spi, sa.keys !== undefined]),
+    [
+      [1, 1, false, [0, 1, 0, 1], true],
+      [4, 4, true, [0, 1, 0, 4], false],
+    ],
+  );
+});
+
+test('of several rows of an SA a later owner’s counts, and of one owner’s the higher id', () => {
+  const sa = toBinary(
+    SaSchema,
+    create(SaSchema, {
+      id: { initiatorSpi: 1n, responderSpi: 2n },
+      endpoints: [{ address: '192.0.2.1' }],
+      policy: { ...POLICY },
+    }),
+  );
+  const chunk = (epoch: number, nextMid: number) => {
+    const bytes = Buffer.alloc(ROW_LENGTH);
+    bytes.writeUInt32BE(1, 4);
+    bytes.writeUInt32BE(2, 12);
+    bytes.writeUInt32BE(nextMid, 16);
+    return { epoch, bytes };
+  };
+  const nextMid = (...chunks: ReturnType<typeof chunk>[]) => {
+    const intake = new Intake(undefined);
+    intake.takeOver({ ...CRASH, chunks });
+    const page = packPage([{ handle: 0, site: 0, dead: false, sa, keys: undefined }]);
+    return [...intake.resumed(page, { handles: [], opened: 0, sealed: 0 })][0]!.nextMid;
+  };
+  assert.equal(nextMid(chunk(2, 5), chunk(1, 9)), 5);
+  assert.equal(nextMid(chunk(1, 9), chunk(2, 5)), 5);
+  assert.equal(nextMid(chunk(1, 9), chunk(1, 5)), 9);
+  assert.equal(nextMid(chunk(1, 5), chunk(1, 9)), 9);
+  assert.equal(nextMid(chunk(1, 9), chunk(2, 7), chunk(2, 5)), 7);
+});

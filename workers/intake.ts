@@ -1,0 +1,183 @@
+/**
+ * SAs on their way into a shard: their messages read, their keys opened, and after a takeover what their former owner
+ * knew of them.
+ */
+
+import { type CheckpointRow, decodeChunk } from './checkpoint.ts';
+import { MAX_CANDIDATES } from './ike/liveness.ts';
+import type { SessionInput } from './ike/sessions.ts';
+import { SPREAD } from './liveness/machine.ts';
+import { Mode, type Policy } from './liveness/policy.ts';
+import type { FormerOwners, LeftOut } from './protocol.ts';
+import { readKeys, readSa, type WatchedSa } from './sa-message.ts';
+import { type PageRow, readPage, type SaPage } from './sa-page.ts';
+
+/** Opens a sealed record for the place that `context` names. Throws if it was not sealed for it with this key. */
+export type Unseal = (record: Uint8Array, context: string) => Uint8Array;
+
+/** An SA for the shard. A handle already in use is updated: policy, address, parking and missing keys. */
+export type ShardSa = SessionInput & {
+  readonly policy: Policy;
+  /** Site label as a number of the main thread's; 0 for none. */
+  readonly site: number;
+  readonly parked: boolean;
+  /** Age of the last evidence, ms. */
+  readonly heardAgeMs: number;
+  /** A verdict on this SA is already in the log: keep it, give no other. */
+  readonly dead: boolean;
+  /** After a takeover: message ids from nextMid on that may be the next one; 0 or 1 if it is known. */
+  readonly candidates: number;
+  /** Wait before it is asked for the first time, ms, or SPREAD; undefined: as its policy says. See Machine.add. */
+  readonly firstAskMs: number | undefined;
+};
+
+/** An SA registered after the checkpoint was taken: nothing is known of what it was asked since. */
+const UNTOLD = { heardUnix: 0, outstanding: true, fresh: true, doubt: 0 } as const;
+
+export class Intake {
+  readonly #unseal: Unseal | undefined;
+  #former: FormerOwners | undefined;
+  /** Rows of the former owners' checkpoint by SPI pair in hex. */
+  #rows: ReadonlyMap<string, CheckpointRow> = new Map();
+
+  /** @param unseal opens keys of SAs taken over; without it none may have any */
+  constructor(unseal: Unseal | undefined) {
+    this.#unseal = unseal;
+  }
+
+  /** A takeover begins, or is over. */
+  takeOver(former: FormerOwners | undefined): void {
+    this.#former = former;
+    this.#rows = former ? newestRows(former) : new Map();
+  }
+
+  /** SAs that their headend registers. */
+  *registered(page: SaPage): Generator<ShardSa> {
+    for (const row of readPage(page)) {
+      const sa = readSa(row.sa);
+      yield joined(row, sa, row.keys && readKeys(row.keys, sa.headendIsInitiator), {
+        nextMid: sa.nextMessageId,
+        heardAgeMs: 0,
+        candidates: 0,
+        firstAskMs: SPREAD,
+      });
+    }
+  }
+
+  /**
+   * SAs of former owners, their keys sealed. One that cannot be read is left out.
+   * @param leftOut where such are noted
+   */
+  *resumed(page: SaPage, leftOut: LeftOut): Generator<ShardSa> {
+    const former = this.#former!;
+    for (const row of readPage(page)) {
+      try {
+        const sa = readSa(row.sa);
+        const spi = hex(sa.spi);
+        const opened = row.keys && this.#open(row.keys, `${former.headend}/${spi}`, leftOut);
+        const keys = opened && readKeys(opened, sa.headendIsInitiator);
+        yield resume(row, sa, keys, this.#rows.get(spi), former);
+      } catch {
+        leftOut.handles.push(row.handle);
+      }
+    }
+  }
+
+  #open(sealed: Uint8Array, context: string, leftOut: LeftOut): Uint8Array {
+    try {
+      const opened = this.#unseal!(sealed, context);
+      leftOut.opened++;
+      return opened;
+    } catch (error) {
+      leftOut.sealed++;
+      throw error;
+    }
+  }
+}
+
+/** An SA as its former owner left it, for the new one. */
+function resume(
+  row: PageRow,
+  sa: WatchedSa,
+  keys: SessionInput['keys'],
+  known: CheckpointRow | undefined,
+  former: FormerOwners,
+): ShardSa {
+  const { policy } = sa;
+  const candidates = candidateIds(known ?? UNTOLD, former, policy);
+  const ageMs = known ? Math.max(0, former.atUnix - known.heardUnix) : 0;
+  // Ids that cannot be found again would make a living peer look dead: better not watched than killed.
+  const lost = keys !== undefined && candidates > MAX_CANDIDATES;
+  return joined(row, lost ? { ...sa, policy: { ...policy, mode: Mode.DISABLED } } : sa, keys, {
+    nextMid: known?.nextMid ?? sa.nextMessageId,
+    // Evidence may have come that no checkpoint tells of: unless the former owner had stopped, it counts as come now.
+    heardAgeMs: known && former.final ? ageMs : 0,
+    candidates: lost ? 0 : candidates,
+    // The peer is asked when it would have been, so that those taken over together are not asked together.
+    firstAskMs: !known || known.fresh ? SPREAD : former.final ? undefined : Math.max(0, policy.intervalMs - ageMs),
+  });
+}
+
+function joined(
+  { handle, site, dead }: PageRow,
+  { spi, headendIsInitiator, address, port, policy, parked }: WatchedSa,
+  keys: SessionInput['keys'],
+  known: Pick<ShardSa, 'nextMid' | 'heardAgeMs' | 'candidates' | 'firstAskMs'>,
+): ShardSa {
+  const { nextMid, heardAgeMs, candidates, firstAskMs } = known;
+  return {
+    handle,
+    spi,
+    headendIsInitiator,
+    address,
+    port,
+    ...(keys && { keys }),
+    nextMid,
+    policy,
+    site,
+    parked,
+    heardAgeMs,
+    dead,
+    candidates,
+    firstAskMs,
+  };
+}
+
+/**
+ * Message ids that may be the next one. The former owner may have gone on after its last checkpoint, for as long as that
+ * is old and his lease held; the request that was under way may have been answered; and he may not have known it himself.
+ */
+export function candidateIds(
+  row: Pick<CheckpointRow, 'heardUnix' | 'outstanding' | 'fresh' | 'doubt'>,
+  { ageMs, final, atUnix, leaseMs }: Pick<FormerOwners, 'ageMs' | 'final' | 'atUnix' | 'leaseMs'>,
+  policy: Policy,
+): number {
+  const spacingMs = policy.intervalMs * (1 - policy.jitterPercent / 100);
+  if (!row.outstanding) {
+    const quiet = policy.mode !== Mode.PERIODIC && !row.fresh && atUnix + ageMs + leaseMs < row.heardUnix + spacingMs;
+    if (final || quiet) return 1 + row.doubt;
+  }
+  return 2 + row.doubt + (final || spacingMs === 0 ? 0 : Math.floor((ageMs + leaseMs) / spacingMs));
+}
+
+/** The newest row of each SA: a later owner knows better, by a clock of his own; of one owner's the higher id is newer. */
+function newestRows({ chunks }: FormerOwners): Map<string, CheckpointRow> {
+  const rows = new Map<string, CheckpointRow>();
+  const epochs = new Map<string, number>();
+  const inOrder = chunks.toSorted((a, b) => a.epoch - b.epoch);
+  const several = inOrder.at(0)?.epoch !== inOrder.at(-1)?.epoch;
+  for (const { epoch, bytes } of inOrder)
+    for (const row of decodeChunk(bytes)) {
+      const other = rows.get(row.sa);
+      if (other && (epochs.get(row.sa) ?? epoch) === epoch && other.nextMid > row.nextMid) continue;
+      rows.set(row.sa, row);
+      if (several) epochs.set(row.sa, epoch);
+    }
+  return rows;
+}
+
+function hex(words: SessionInput['spi']): string {
+  for (let n = 0; n < words.length; n++) PAIR.writeUInt32BE(words[n]!, 4 * n);
+  return PAIR.toString('hex');
+}
+const PAIR = Buffer.alloc(16);
