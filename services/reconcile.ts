@@ -32,18 +32,28 @@ export class SetHash {
 }
 
 /** FNV-1a-64 of the 20 bytes SPIs and revision, big-endian. */
-export function saHash(spi: SpiWords, revision: number): bigint {
-  let high = OFFSET_HIGH;
-  let low = OFFSET_LOW;
-  const mix = (word: number) => {
-    for (let shift = 24; shift >= 0; shift -= 8) {
-      low = (low ^ ((word >>> shift) & 0xff)) >>> 0;
-      const product = low * PRIME_LOW;
-      high = (high * PRIME_LOW + Math.floor(product / 2 ** 32) + low * 2 ** 8) >>> 0;
-      low = product >>> 0;
-    }
-  };
-  for (const word of spi) mix(word);
+export function saHash([i0, i1, r0, r1]: SpiWords, revision: number): bigint {
+  high = OFFSET_HIGH;
+  low = OFFSET_LOW;
+  mix(i0);
+  mix(i1);
+  mix(r0);
+  mix(r1);
   mix(revision);
-  return (BigInt(high) << 32n) | BigInt(low);
+  return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+}
+
+// The hash under way, in signed halves: whole numbers that never leave 32 bits are the fast ones.
+let high = 0;
+let low = 0;
+
+/** Takes the four bytes of a word. */
+function mix(word: number): void {
+  for (let shift = 24; shift >= 0; shift -= 8) {
+    low ^= (word >>> shift) & 0xff;
+    // What the low half times the prime's low part carries: its upper 16 bits hold all of it.
+    const upper = (low >>> 16) * PRIME_LOW + (((low & 0xffff) * PRIME_LOW) >>> 16);
+    high = (Math.imul(high, PRIME_LOW) + (upper >>> 16) + (low << 8)) | 0;
+    low = Math.imul(low, PRIME_LOW);
+  }
 }

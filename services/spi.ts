@@ -37,11 +37,21 @@ export function spiFromHex(hex: string): { initiatorSpi: bigint; responderSpi: b
   return { initiatorSpi: BigInt(`0x${hex.slice(0, 16)}`), responderSpi: BigInt(`0x${hex.slice(16)}`) };
 }
 
-/** The words of a pair from its 32 hex digits. */
-export function wordsFromHex(hex: string): SpiWords {
-  const word = (n: number) => Number.parseInt(hex.slice(8 * n, 8 * n + 8), 16);
-  return [word(0), word(1), word(2), word(3)];
+/** The words of a pair from its 32 hex digits in ASCII, which must be lower case. */
+export function wordsFromHex(hex: Uint8Array): SpiWords {
+  return [wordFromHex(hex, 0), wordFromHex(hex, 8), wordFromHex(hex, 16), wordFromHex(hex, 24)];
 }
+
+function wordFromHex(hex: Uint8Array, at: number): number {
+  let word = 0;
+  for (let n = at; n < at + 8; n++) {
+    const code = hex[n]!;
+    word = (word << 4) | (code < LETTER_A ? code - DIGIT_0 : code - LETTER_A + 10);
+  }
+  return word >>> 0;
+}
+const DIGIT_0 = 48;
+const LETTER_A = 97;
 
 /** Shard of an SA: the low bits of its responder SPI, which the kernel's rules can match. */
 export function shardOf(responderSpi: bigint, shards: number): number {

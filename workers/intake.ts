@@ -10,7 +10,7 @@ import { SPREAD } from './liveness/machine.ts';
 import { Mode, type Policy } from './liveness/policy.ts';
 import type { FormerOwners, LeftOut } from './protocol.ts';
 import { readKeys, readSa, type WatchedSa } from './sa-message.ts';
-import { type PageRow, readPage, type SaPage } from './sa-page.ts';
+import { forEachRow, type PageRow, type SaPage } from './sa-page.ts';
 
 /** Opens a sealed record for the place that `context` names. Throws if it was not sealed for it with this key. */
 export type Unseal = (record: Uint8Array, context: string) => Uint8Array;
@@ -51,35 +51,35 @@ export class Intake {
     this.#rows = former ? newestRows(former) : new Map();
   }
 
-  /** SAs that their headend registers. */
-  *registered(page: SaPage): Generator<ShardSa> {
-    for (const row of readPage(page)) {
+  /** Takes SAs that their headend registers. */
+  register(page: SaPage, take: (sa: ShardSa) => void): void {
+    forEachRow(page, (row) => {
       const sa = readSa(row.sa);
-      yield joined(row, sa, row.keys && readKeys(row.keys, sa.headendIsInitiator), {
-        nextMid: sa.nextMessageId,
-        heardAgeMs: 0,
-        candidates: 0,
-        firstAskMs: SPREAD,
-      });
-    }
+      const keys = row.keys && readKeys(row.keys, sa.headendIsInitiator);
+      take(joined(row, sa, keys, { nextMid: sa.nextMessageId, heardAgeMs: 0, candidates: 0, firstAskMs: SPREAD }));
+    });
   }
 
-  /**
-   * SAs of former owners, their keys sealed. One that cannot be read is left out.
-   * @param leftOut where such are noted
-   */
-  *resumed(page: SaPage, leftOut: LeftOut): Generator<ShardSa> {
-    const former = this.#former!;
-    for (const row of readPage(page)) {
-      try {
-        const sa = readSa(row.sa);
-        const spi = hex(sa.spi);
-        const opened = row.keys && this.#open(row.keys, `${former.headend}/${spi}`, leftOut);
-        const keys = opened && readKeys(opened, sa.headendIsInitiator);
-        yield resume(row, sa, keys, this.#rows.get(spi), former);
-      } catch {
-        leftOut.handles.push(row.handle);
-      }
+  /** Takes SAs of former owners, their keys sealed. One that cannot be read is left out, and named. */
+  resume(page: SaPage, take: (sa: ShardSa) => void): LeftOut {
+    const leftOut: LeftOut = { handles: [], opened: 0, sealed: 0 };
+    forEachRow(page, (row) => {
+      const sa = this.#resumed(row, this.#former!, leftOut);
+      if (sa) take(sa);
+      else leftOut.handles.push(row.handle);
+    });
+    return leftOut;
+  }
+
+  #resumed(row: PageRow, former: FormerOwners, leftOut: LeftOut): ShardSa | undefined {
+    try {
+      const sa = readSa(row.sa);
+      const spi = hex(sa.spi);
+      const opened = row.keys && this.#open(row.keys, `${former.headend}/${spi}`, leftOut);
+      const keys = opened && readKeys(opened, sa.headendIsInitiator);
+      return resume(row, sa, keys, this.#rows.get(spi), former);
+    } catch {
+      return undefined;
     }
   }
 

@@ -49,18 +49,19 @@ export function packPage(rows: readonly PageRow[]): SaPage {
   return page;
 }
 
-/** The SAs of a page; messages are views of it. */
-export function* readPage({ handles, sites, dead, ends, bytes }: SaPage): Generator<PageRow> {
+/** Visits the SAs of a page; messages are views of it. */
+export function forEachRow({ handles, sites, dead, ends, bytes }: SaPage, visit: (row: PageRow) => void): void {
   let at = 0;
   for (let n = 0; n < handles.length; n++) {
-    const [saEnd, keysEnd] = [ends[2 * n]!, ends[2 * n + 1]!];
-    yield {
+    const saEnd = ends[2 * n]!;
+    const keysEnd = ends[2 * n + 1]!;
+    visit({
       handle: handles[n]!,
       site: sites[n]!,
       dead: dead[n] === 1,
       sa: bytes.subarray(at, saEnd),
       keys: keysEnd > saEnd ? bytes.subarray(saEnd, keysEnd) : undefined,
-    };
+    });
     at = keysEnd;
   }
 }

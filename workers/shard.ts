@@ -15,7 +15,6 @@ import type { Pacer } from './pacer.ts';
 import {
   type CheckpointPart,
   type FromShard,
-  type LeftOut,
   NO_MID,
   type Ownership,
   type PeerStatus,
@@ -24,7 +23,6 @@ import {
   type ShardPath,
   type ToShard,
 } from './protocol.ts';
-import type { SaPage } from './sa-page.ts';
 import { type SENDS_IN_FLIGHT, SendBuffers } from './send-buffers.ts';
 import { VerdictRows } from './verdict-rows.ts';
 
@@ -157,13 +155,13 @@ export class Shard {
   handle(message: ToShard): void {
     switch (message.type) {
       case 'upsert':
-        for (const sa of this.#intake.registered(message.page)) this.#upsert(sa);
+        this.#intake.register(message.page, this.#take);
         break;
       case 'takeOver':
         this.#intake.takeOver(message.former);
         break;
       case 'resume':
-        this.#answer(message.request, this.#resume(message.page));
+        this.#answer(message.request, this.#intake.resume(message.page, this.#take));
         break;
       case 'remove':
         this.#answer(
@@ -246,13 +244,7 @@ export class Shard {
     };
   }
 
-  #resume(page: SaPage): LeftOut {
-    const leftOut: LeftOut = { handles: [], opened: 0, sealed: 0 };
-    for (const sa of this.#intake.resumed(page, leftOut)) this.#upsert(sa);
-    return leftOut;
-  }
-
-  #upsert(sa: ShardSa): void {
+  readonly #take = (sa: ShardSa): void => {
     const { handle, parked } = sa;
     const gated = sa.keys !== undefined;
     if (handle >= this.#parked.length) {
@@ -276,7 +268,7 @@ export class Shard {
       site: sa.site,
     });
     if (sa.dead) this.#machine.restoreDead(handle);
-  }
+  };
 
   #remove(handle: number): number {
     if (!this.#sessions.is(handle, SessionFlag.USED)) return NO_MID;

@@ -30,7 +30,11 @@ export async function loadSas(context: LoadContext, former: FormerOwners): Promi
   const pages: Promise<void>[] = [];
   for await (const page of store.readSas()) {
     if (pages.length === WINDOW) await pages.shift();
-    const rows = page.flatMap((stored) => record(context, stored, dead.has(stored.spi)) ?? []);
+    const rows: PageRow[] = [];
+    for (const stored of page) {
+      const row = record(context, stored, dead.size > 0 && dead.has(String(stored.spi)));
+      if (row) rows.push(row);
+    }
     const resumed = task.resume(packPage(rows)).then((leftOut) => leaveOut(context, leftOut));
     // Whoever fails first is waited for in his turn.
     resumed.catch(() => {});
@@ -48,7 +52,7 @@ function record({ records, sites, log }: LoadContext, stored: StoredSa, dead: bo
     const site = sites.number(label);
     return { handle: records.put(wordsFromHex(spi), revision, site, sa), site, dead, sa, keys };
   } catch (error) {
-    log.error({ sa: spi, reason: (error as Error).name }, LEFT_OUT);
+    log.error({ sa: String(spi), reason: (error as Error).name }, LEFT_OUT);
     return undefined;
   }
 }

@@ -20,7 +20,12 @@ export const LOG_ENTRIES = 10_000;
 const PAGE = 500;
 
 /** An SA as stored: encoded without keys, and the keys encoded and sealed. */
-export type StoredSa = { readonly spi: string; readonly sa: Buffer; readonly keys: Buffer | undefined };
+export type StoredSa = {
+  /** SPI pair in hex, in ASCII. */
+  readonly spi: Buffer;
+  readonly sa: Buffer;
+  readonly keys: Buffer | undefined;
+};
 
 /** A shard's lease as anyone may read it. */
 export type Lease = {
@@ -153,10 +158,10 @@ export class ShardStore {
     do {
       const [next, fields] = await this.#context.redis.hscanBuffer(this.#keys.sas, cursor, 'COUNT', PAGE);
       cursor = String(next);
-      const page = fields.flatMap((field, n) => (n % 2 === 0 ? [{ spi: String(field), sa: fields[n + 1]! }] : []));
-      if (page.length === 0) continue;
-      const sealed = await this.#context.redis.hmgetBuffer(this.#keys.keys, ...page.map(({ spi }) => spi));
-      yield page.map(({ spi, sa }, n) => ({ spi, sa, keys: sealed[n] ?? undefined }));
+      const spis = fields.filter((_, n) => n % 2 === 0);
+      if (spis.length === 0) continue;
+      const sealed = await this.#context.redis.hmgetBuffer(this.#keys.keys, ...spis);
+      yield spis.map((spi, n) => ({ spi, sa: fields[2 * n + 1]!, keys: sealed[n] ?? undefined }));
     } while (cursor !== '0');
   }
 

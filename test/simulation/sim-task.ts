@@ -5,7 +5,7 @@ import { readCanary } from '../../workers/canary.ts';
 import type { Unseal } from '../../workers/intake.ts';
 import type { Answer, CheckpointPart, FromShard, LeftOut, ToShard } from '../../workers/protocol.ts';
 import { readSa } from '../../workers/sa-message.ts';
-import { readPage, type SaPage } from '../../workers/sa-page.ts';
+import { forEachRow, type SaPage } from '../../workers/sa-page.ts';
 import { Shard, type ShardIo } from '../../workers/shard.ts';
 import { readVerdictRows } from '../../workers/verdict-rows.ts';
 import { EPOCH_UNIX, type Process, type VirtualTime } from './virtual-time.ts';
@@ -180,7 +180,7 @@ export class SimTask implements ShardTaskHandle {
 
   /** Remembers which SAs the page's handles are. */
   #note(page: SaPage): void {
-    for (const { handle, sa } of readPage(page)) this.spis.set(handle, hex(readSa(sa).spi));
+    forEachRow(page, ({ handle, sa }) => this.spis.set(handle, hex(readSa(sa).spi)));
   }
 
   /** Runs now, or when the thread goes on; behind what came before. */

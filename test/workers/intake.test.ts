@@ -4,10 +4,9 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { ROW_LENGTH } from '../../workers/checkpoint.ts';
 import { SUITES } from '../../workers/ike/algorithms.ts';
-import { candidateIds, Intake } from '../../workers/intake.ts';
+import { candidateIds, Intake, type ShardSa } from '../../workers/intake.ts';
 import { Mode } from '../../workers/liveness/policy.ts';
-import type { LeftOut } from '../../workers/protocol.ts';
-import { packPage } from '../../workers/sa-page.ts';
+import { type PageRow, packPage } from '../../workers/sa-page.ts';
 import { Vault } from '../../workers/vault.ts';
 
 const POLICY = { mode: Mode.ON_IDLE, intervalMs: 30_000, retryIntervalMs: 1_000, retries: 3, jitterPercent: 0 };
@@ -19,6 +18,13 @@ const CRASH = { headend: 'hub', chunks: [], atUnix: AT, ageMs: 1_000, final: fal
 /** Message ids that may be the next one after a takeover. */
 const candidates = (row = {}, checkpoint = {}, policy = {}) =>
   candidateIds({ ...ROW, ...row }, { ...CRASH, ...checkpoint }, { ...POLICY, ...policy });
+
+/** What an intake makes of a page. */
+function resumedBy(intake: Intake, rows: readonly PageRow[]) {
+  const taken: ShardSa[] = [];
+  const leftOut = intake.resume(packPage(rows), (sa) => taken.push(sa));
+  return { taken, leftOut };
+}
 
 describe('message ids after a takeover', () => {
   test('known, if the former owner had stopped, or the peer was not due', () => {
@@ -62,8 +68,7 @@ describe('message ids after a takeover', () => {
     const resumed = (ageMs: number) => {
       const intake = new Intake((record) => record);
       intake.takeOver({ ...CRASH, ageMs });
-      const [taken] = intake.resumed(packPage([row]), { handles: [], opened: 0, sealed: 0 });
-      return taken!;
+      return resumedBy(intake, [row]).taken[0]!;
     };
     assert.equal(resumed(1_000).candidates, 2);
     assert.equal(resumed(90_000).candidates, 5);
@@ -97,16 +102,15 @@ test('what cannot be read, or opened, is left out and named; the rest is taken',
     sa,
     keys: its,
   });
-  const page = packPage([
+  const rows = [
     row(1, message(1), sealed(1)),
     row(2, message(2).subarray(0, 9), sealed(2)),
     row(3, message(3), sealed(3, 'another')),
     row(4, message(4), undefined),
-  ]);
+  ];
   const intake = new Intake((record, context) => vault.open(record, context));
   intake.takeOver(CRASH);
-  const leftOut: LeftOut = { handles: [], opened: 0, sealed: 0 };
-  const taken = [...intake.resumed(page, leftOut)];
+  const { taken, leftOut } = resumedBy(intake, rows);
   assert.deepEqual(leftOut, { handles: [2, 3], opened: 1, sealed: 1 });
   assert.deepEqual(
     taken.map((sa) => [sa.handle, sa.site, sa.dead, sa.spi, sa.keys !== undefined]),
@@ -136,8 +140,7 @@ test('of several rows of an SA a later owner’s counts, and of one owner’s th
   const nextMid = (...chunks: ReturnType<typeof chunk>[]) => {
     const intake = new Intake(undefined);
     intake.takeOver({ ...CRASH, chunks });
-    const page = packPage([{ handle: 0, site: 0, dead: false, sa, keys: undefined }]);
-    return [...intake.resumed(page, { handles: [], opened: 0, sealed: 0 })][0]!.nextMid;
+    return resumedBy(intake, [{ handle: 0, site: 0, dead: false, sa, keys: undefined }]).taken[0]!.nextMid;
   };
   assert.equal(nextMid(chunk(2, 5), chunk(1, 9)), 5);
   assert.equal(nextMid(chunk(1, 9), chunk(2, 5)), 5);

@@ -17,7 +17,7 @@ import { startEmbeddedRedis } from '../../../services/store/embedded-redis.ts';
 import { connectRedis } from '../../../services/store/redis.ts';
 import { SuspicionTraces } from '../../../services/telemetry/traces.ts';
 import { readSa } from '../../../workers/sa-message.ts';
-import { readPage, type SaPage } from '../../../workers/sa-page.ts';
+import { forEachRow, type SaPage } from '../../../workers/sa-page.ts';
 import { Vault } from '../../../workers/vault.ts';
 import { eventually } from '../../eventually.ts';
 
@@ -55,7 +55,7 @@ class Thread {
   }
 
   #note(page: SaPage): void {
-    for (const { sa } of readPage(page)) this.spis.push(spiPair(readSa(sa).spi).responderSpi);
+    forEachRow(page, ({ sa }) => this.spis.push(spiPair(readSa(sa).spi).responderSpi));
   }
 }
 
