@@ -69,8 +69,8 @@ export class SimRedis {
       hgetall: (key: string) => call(() => entries(key, String)),
       hgetallBuffer: (key: string) => call(() => entries(key, (value) => Buffer.from(value))),
       hmget: (key: string, ...fields: string[]) => call(() => fields.map((field) => text(model.hget(key, field)))),
-      hmgetBuffer: (key: string, ...fields: string[]) =>
-        call(() => fields.map((field) => bytes(model.hget(key, field)))),
+      hmgetBuffer: (key: string, ...fields: (string | Buffer)[]) =>
+        call(() => fields.map((field) => bytes(model.hget(key, String(field))))),
       hscanBuffer: (key: string) =>
         call(() => ['0', [...model.hash(key)].flatMap(([field, value]) => [Buffer.from(field), Buffer.from(value)])]),
       hkeys: (key: string) => call(() => [...model.hash(key).keys()]),
