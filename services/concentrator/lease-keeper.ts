@@ -123,8 +123,9 @@ export class LeaseKeeper {
   /** Returns for how long the lease had not been renewed, ms. */
   async #take(): Promise<number> {
     const missedMs = this.overdueMs;
+    const sentAt = this.#clock.now();
     this.#readClock(await this.#store.retake());
-    this.#renewedAt = this.#clock.now();
+    this.#renewedAt = sentAt;
     this.#forgottenAt = undefined;
     this.#slept = false;
     return missedMs;
