@@ -3,12 +3,12 @@
 const DOT = 46;
 const ZERO = 48;
 
-/** An address in dotted form, which must be one, as a number. */
-export function addressNumber(dotted: string): number {
+/** An address in dotted form in ASCII, which must be one, as a number. */
+export function addressNumber(dotted: Uint8Array, from = 0, to = dotted.length): number {
   let number = 0;
   let octet = 0;
-  for (let n = 0; n < dotted.length; n++) {
-    const code = dotted.charCodeAt(n);
+  for (let at = from; at < to; at++) {
+    const code = dotted[at]!;
     if (code === DOT) {
       number = number * 256 + octet;
       octet = 0;

@@ -1,15 +1,16 @@
 /**
- * An encoded Sa (types.proto), read for what watching it needs: a shard is taken over as fast as these are read, and whole
- * messages cost five times as much. Bytes were checked when they were registered; others throw RangeError or Error.
+ * An encoded Sa (types.proto), read for what watching it needs: a shard is taken over as fast as these are read. One pass, one
+ * reader, and no message, view or string that is not kept. Bytes were checked when they were registered; what is no Sa throws
+ * RangeError or Error.
  */
 
-import { BinaryReader } from '@bufbuild/protobuf/wire';
+import { BinaryReader, type WireType } from '@bufbuild/protobuf/wire';
 import { EndpointSchema, PolicySchema, SaIdSchema, SaKeysSchema, SaSchema } from '../proto/gen/dpd/v1/types_pb.js';
 import { addressNumber } from './address.ts';
 import { fieldNumbers } from './field-numbers.ts';
 import { findSuite } from './ike/algorithms.ts';
 import { keyMaterial, type SessionInput } from './ike/sessions.ts';
-import type { Policy } from './liveness/policy.ts';
+import { Mode, type Policy } from './liveness/policy.ts';
 
 const SA = fieldNumbers(SaSchema);
 const ID = fieldNumbers(SaIdSchema);
@@ -27,31 +28,35 @@ export type WatchedSa = Pick<SessionInput, 'spi' | 'headendIsInitiator' | 'addre
   readonly parked: boolean;
 };
 
-/** Reads an Sa without its keys. */
+/** Reads an Sa without its keys. A part that is given twice is merged, as protobuf has it. */
 export function readSa(message: Uint8Array): WatchedSa {
   const reader = new BinaryReader(message);
-  const endpoints: Uint8Array[] = [];
-  let id = NONE;
-  let policy = NONE;
+  const spi: [number, number, number, number] = [0, 0, 0, 0];
+  const policy = { mode: 0, intervalMs: 0, retryIntervalMs: 0, retries: 0, jitterPercent: 0 };
+  const endpoints: number[] = [];
   let headendIsInitiator = false;
   let parked = false;
   let active = 0;
   let nextMessageId = 0;
   while (reader.pos < reader.len) {
-    const [field, type] = reader.tag();
-    if (field === SA.id) id = merged(id, reader.bytes());
+    const tag = reader.uint32();
+    const field = tag >>> 3;
+    if (field === SA.id) readId(reader, spi);
     else if (field === SA.headendIsInitiator) headendIsInitiator = reader.bool();
-    else if (field === SA.endpoints) endpoints.push(reader.bytes());
-    else if (field === SA.activeEndpoint) active = reader.uint32();
-    else if (field === SA.policy) policy = merged(policy, reader.bytes());
+    else if (field === SA.endpoints) {
+      endpoints.push(reader.pos);
+      skip(reader, tag);
+    } else if (field === SA.activeEndpoint) active = reader.uint32();
+    else if (field === SA.policy) readPolicy(reader, policy);
     else if (field === SA.nextMessageId) nextMessageId = reader.uint32();
     else if (field === SA.parked) parked = reader.bool();
-    else reader.skip(type, field);
+    else skip(reader, tag);
   }
   const endpoint = endpoints[active];
-  if (!endpoint || policy.length === 0) throw new RangeError('an SA without endpoint or policy');
-  const { address, port } = readEndpoint(endpoint);
-  return { spi: readId(id), headendIsInitiator, address, port, policy: readPolicy(policy), nextMessageId, parked };
+  if (endpoint === undefined) throw new RangeError(`an SA without endpoint ${active}`);
+  reader.pos = endpoint;
+  const { address, port } = readEndpoint(reader, message);
+  return { spi, headendIsInitiator, address, port, policy: shared(policy as Policy), nextMessageId, parked };
 }
 
 /** Reads of an Sa what its headend is told of it, and its site. */
@@ -59,10 +64,11 @@ export function readSaHead(message: Uint8Array): { revision: number; site: strin
   const reader = new BinaryReader(message);
   const head = { revision: 0, site: '' };
   while (reader.pos < reader.len) {
-    const [field, type] = reader.tag();
+    const tag = reader.uint32();
+    const field = tag >>> 3;
     if (field === SA.revision) head.revision = reader.uint32();
     else if (field === SA.site) head.site = reader.string();
-    else reader.skip(type, field);
+    else skip(reader, tag);
   }
   return head;
 }
@@ -74,68 +80,88 @@ export function readKeys(message: Uint8Array, headendIsInitiator: boolean): NonN
   let encryption = 0;
   let integrity = 0;
   while (reader.pos < reader.len) {
-    const [field, type] = reader.tag();
+    const tag = reader.uint32();
+    const field = tag >>> 3;
     if (field === KEYS.encryption) encryption = reader.int32();
     else if (field === KEYS.integrity) integrity = reader.int32();
     else if (field === KEYS.skEi) keys.skEi = reader.bytes();
     else if (field === KEYS.skEr) keys.skEr = reader.bytes();
     else if (field === KEYS.skAi) keys.skAi = reader.bytes();
     else if (field === KEYS.skAr) keys.skAr = reader.bytes();
-    else reader.skip(type, field);
+    else skip(reader, tag);
   }
   const suite = findSuite(encryption, integrity, keys.skEi.length);
   if (!suite) throw new RangeError(`no suite for encryption ${encryption}, integrity ${integrity}`);
   return { suite: suite.index, material: keyMaterial(suite, headendIsInitiator, keys) };
 }
 
-/** A message given in parts is their concatenation. */
-function merged(before: Uint8Array, more: Uint8Array): Uint8Array {
-  return before.length === 0 ? more : Buffer.concat([before, more]);
-}
-
-function readId(message: Uint8Array): SessionInput['spi'] {
-  const reader = new BinaryReader(message);
-  let [i0, i1, r0, r1] = [0, 0, 0, 0];
-  while (reader.pos < reader.len) {
-    const [field, type] = reader.tag();
+function readId(reader: BinaryReader, spi: [number, number, number, number]): void {
+  for (const end = endOf(reader); reader.pos < end; ) {
+    const tag = reader.uint32();
+    const field = tag >>> 3;
     // 64 bits, the low ones first.
-    if (field === ID.initiatorSpi) [i1, i0] = [reader.fixed32(), reader.fixed32()];
-    else if (field === ID.responderSpi) [r1, r0] = [reader.fixed32(), reader.fixed32()];
-    else reader.skip(type, field);
+    if (field === ID.initiatorSpi) {
+      spi[1] = reader.fixed32();
+      spi[0] = reader.fixed32();
+    } else if (field === ID.responderSpi) {
+      spi[3] = reader.fixed32();
+      spi[2] = reader.fixed32();
+    } else skip(reader, tag);
   }
-  return [i0, i1, r0, r1];
 }
 
-function readEndpoint(message: Uint8Array): { address: number; port: number } {
-  const reader = new BinaryReader(message);
+function readEndpoint(reader: BinaryReader, message: Uint8Array): { address: number; port: number } {
   let address = 0;
   let port = 0;
-  while (reader.pos < reader.len) {
-    const [field, type] = reader.tag();
-    if (field === ENDPOINT.address) address = addressNumber(reader.string());
-    else if (field === ENDPOINT.port) port = reader.uint32();
-    else reader.skip(type, field);
+  for (const end = endOf(reader); reader.pos < end; ) {
+    const tag = reader.uint32();
+    const field = tag >>> 3;
+    if (field === ENDPOINT.address) {
+      const addressEnd = endOf(reader);
+      address = addressNumber(message, reader.pos, addressEnd);
+      reader.pos = addressEnd;
+    } else if (field === ENDPOINT.port) port = reader.uint32();
+    else skip(reader, tag);
   }
   return { address, port: port || NAT_T_PORT };
 }
 
-/** Policies come in runs of equal ones: read once, and one object. */
-function readPolicy(message: Uint8Array): Policy {
-  if (Buffer.compare(message, lastBytes) === 0) return lastPolicy;
-  const reader = new BinaryReader(message);
-  let [mode, intervalMs, retryIntervalMs, retries, jitterPercent] = [0, 0, 0, 0, 0];
-  while (reader.pos < reader.len) {
-    const [field, type] = reader.tag();
-    if (field === POLICY.mode) mode = reader.int32();
-    else if (field === POLICY.intervalMs) intervalMs = reader.uint32();
-    else if (field === POLICY.retryIntervalMs) retryIntervalMs = reader.uint32();
-    else if (field === POLICY.retries) retries = reader.uint32();
-    else if (field === POLICY.jitterPercent) jitterPercent = reader.uint32();
-    else reader.skip(type, field);
+function readPolicy(reader: BinaryReader, policy: { -readonly [Name in keyof Policy]: number }): void {
+  for (const end = endOf(reader); reader.pos < end; ) {
+    const tag = reader.uint32();
+    const field = tag >>> 3;
+    if (field === POLICY.mode) policy.mode = reader.int32();
+    else if (field === POLICY.intervalMs) policy.intervalMs = reader.uint32();
+    else if (field === POLICY.retryIntervalMs) policy.retryIntervalMs = reader.uint32();
+    else if (field === POLICY.retries) policy.retries = reader.uint32();
+    else if (field === POLICY.jitterPercent) policy.jitterPercent = reader.uint32();
+    else skip(reader, tag);
   }
-  lastBytes = Uint8Array.from(message);
-  lastPolicy = { mode: mode as Policy['mode'], intervalMs, retryIntervalMs, retries, jitterPercent };
+}
+
+/** Where a part of the message ends, whose length comes next. */
+function endOf(reader: BinaryReader): number {
+  const length = reader.uint32();
+  const end = reader.pos + length;
+  if (end > reader.len) throw new RangeError(`a part of ${length} bytes at ${reader.pos} of ${reader.len}`);
+  return end;
+}
+
+function skip(reader: BinaryReader, tag: number): void {
+  reader.skip((tag & 7) as WireType, tag >>> 3);
+}
+
+/** The same object for equal policies in a row. */
+function shared(policy: Policy): Policy {
+  const { mode, intervalMs, retryIntervalMs, retries, jitterPercent } = lastPolicy;
+  if (
+    policy.mode !== mode ||
+    policy.intervalMs !== intervalMs ||
+    policy.retryIntervalMs !== retryIntervalMs ||
+    policy.retries !== retries ||
+    policy.jitterPercent !== jitterPercent
+  )
+    lastPolicy = policy;
   return lastPolicy;
 }
-let lastBytes = NONE;
-let lastPolicy: Policy;
+let lastPolicy: Policy = { mode: Mode.DISABLED, intervalMs: 0, retryIntervalMs: 0, retries: 0, jitterPercent: 0 };

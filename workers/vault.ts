@@ -52,7 +52,10 @@ export class Vault {
     decipher.setAAD(Buffer.from(context));
     decipher.setAuthTag(record.subarray(end));
     try {
-      return Buffer.concat([decipher.update(record.subarray(1 + NONCE_LENGTH, end)), decipher.final()]);
+      const plain = decipher.update(record.subarray(1 + NONCE_LENGTH, end));
+      // Nothing is left to come of it but that the record is authentic.
+      decipher.final();
+      return plain;
     } catch {
       throw new VaultError('sealed with another vault key, or damaged');
     }

@@ -185,7 +185,7 @@ class HeadendStream implements ShardStream {
         rejectIfInvalid(validate.checkPath(message.value));
         const { canaryAddress, canaryPort, guarded, ready, open } = message.value;
         host.setPath({
-          canaryAddress: ready && canaryPort > 0 ? addressNumber(canaryAddress) : 0,
+          canaryAddress: ready && canaryPort > 0 ? addressNumber(Buffer.from(canaryAddress)) : 0,
           canaryPort,
           guarded,
           ready,

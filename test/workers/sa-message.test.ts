@@ -59,8 +59,6 @@ test('property: what is read is what the whole message says', () => {
   fc.assert(
     fc.property(sa, (message) => {
       const bytes = toBinary(SaSchema, message);
-      // An empty policy is no policy.
-      fc.pre(toBinary(SaSchema, create(SaSchema, { policy: message.policy! })).length > 2);
       assert.deepEqual(readSa(bytes), expected(message));
       assert.deepEqual(readSaHead(bytes), { revision: message.revision, site: message.site });
     }),
@@ -72,7 +70,6 @@ test('property: a message in two parts, in any order, reads as the whole does', 
     fc.property(sa, sa, (first, second) => {
       const bytes = Buffer.concat([toBinary(SaSchema, first), toBinary(SaSchema, second)]);
       const whole = fromBinary(SaSchema, bytes);
-      fc.pre(toBinary(SaSchema, create(SaSchema, { policy: whole.policy! })).length > 2);
       assert.deepEqual(readSa(bytes), expected(whole));
       assert.deepEqual(readSaHead(bytes), { revision: whole.revision, site: whole.site });
     }),
