@@ -15,7 +15,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   },
   'node is suspended'(world, random) {
     const { process } = random.pick(world.nodes);
-    process.pausedUntil = world.time.now + random.between(1_000, 70_000);
+    world.time.suspend(process, world.time.now + random.between(1_000, 70_000));
     return undefined;
   },
   'thread stalls'(world, random) {

@@ -56,7 +56,7 @@ async function trouble(world: World, random: Random): Promise<void> {
     time.settled();
   }
   for (const undoNow of undo) undoNow();
-  for (const { process } of world.nodes) process.pausedUntil = Math.min(process.pausedUntil, time.now);
+  for (const { process } of world.nodes) time.resume(process);
   for (const { tasks } of world.nodes)
     for (const task of tasks) task.blockedUntil = Math.min(task.blockedUntil, time.now);
 }

@@ -9,8 +9,10 @@ export const EPOCH_UNIX = 1_800_000_000_000;
 export class Process {
   readonly name: string;
   alive = true;
-  /** Nothing of it runs before, ms. */
+  /** Nothing of it runs before, ms; see {@link VirtualTime.suspend}. */
   pausedUntil = 0;
+  /** What would have run while it was suspended. */
+  readonly held: Event[] = [];
   /** How far the machine's wall clock is off, ms; a process has it as it was when it began. */
   skewMs = 0;
   readonly bornSkewMs: number;
@@ -44,6 +46,17 @@ export class VirtualTime {
     };
   }
 
+  /** Suspends a process; what it would have done meanwhile comes afterwards, in order. A longer suspension stands. */
+  suspend(process: Process, until: number): void {
+    process.pausedUntil = Math.max(process.pausedUntil, until);
+  }
+
+  /** Ends a suspension at once. */
+  resume(process: Process): void {
+    process.pausedUntil = Math.min(process.pausedUntil, this.now);
+    this.#release(process);
+  }
+
   /** Says that a promise was settled, so that its continuations run in this moment. */
   settled(): void {
     this.#settled = true;
@@ -60,8 +73,7 @@ export class VirtualTime {
       const { run, owner } = next;
       if (!run || (owner && !owner.alive)) continue;
       if (owner && owner.pausedUntil > next.at) {
-        next.at = owner.pausedUntil;
-        this.#push(next);
+        if (owner.held.push(next) === 1) this.#wake(owner);
         continue;
       }
       this.now = next.at;
@@ -106,6 +118,20 @@ export class VirtualTime {
         return () => cancel();
       },
     };
+  }
+
+  #wake(process: Process): void {
+    this.at(process.pausedUntil, undefined, () => {
+      if (process.pausedUntil > this.now) this.#wake(process);
+      else this.#release(process);
+    });
+  }
+
+  #release(process: Process): void {
+    for (const event of process.held.splice(0)) {
+      event.at = this.now;
+      this.#push(event);
+    }
   }
 
   #push(event: Event): void {
