@@ -1,9 +1,9 @@
 /** SPIs between their forms: 64-bit numbers on the API, 32-bit words in tables, 16 bytes in hex as Redis fields. */
 
 import type { SaId } from '../proto/gen/dpd/v1/types_pb.js';
+import type { SpiWords } from '../workers/spi.ts';
 
-/** An SPI pair as four big-endian words: initiator's high and low, responder's high and low. */
-export type SpiWords = readonly [i0: number, i1: number, r0: number, r1: number];
+export { type SpiWords, wordsHex } from '../workers/spi.ts';
 
 /** An SPI pair as the API has it. */
 export type SpiPair = Pick<SaId, 'initiatorSpi' | 'responderSpi'>;
@@ -21,16 +21,6 @@ export function spiPair([i0, i1, r0, r1]: SpiWords): { initiatorSpi: bigint; res
 export function spiHex({ initiatorSpi, responderSpi }: SpiPair): string {
   return hex64(initiatorSpi) + hex64(responderSpi);
 }
-
-/** The pair as 32 hex digits, from its words. */
-export function wordsHex([i0, i1, r0, r1]: SpiWords): string {
-  PAIR.writeUInt32BE(i0, 0);
-  PAIR.writeUInt32BE(i1, 4);
-  PAIR.writeUInt32BE(r0, 8);
-  PAIR.writeUInt32BE(r1, 12);
-  return PAIR.toString('hex');
-}
-const PAIR = Buffer.alloc(16);
 
 /** The pair from its 32 hex digits. */
 export function spiFromHex(hex: string): { initiatorSpi: bigint; responderSpi: bigint } {

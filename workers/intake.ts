@@ -7,10 +7,12 @@ import { type CheckpointRow, decodeChunk } from './checkpoint.ts';
 import { MAX_CANDIDATES } from './ike/liveness.ts';
 import type { SessionInput } from './ike/sessions.ts';
 import { SPREAD } from './liveness/machine.ts';
-import { Mode, type Policy } from './liveness/policy.ts';
+import { leastSpacingMs, Mode, type Policy } from './liveness/policy.ts';
 import type { FormerOwners, LeftOut } from './protocol.ts';
 import { readKeys, readSa, type WatchedSa } from './sa-message.ts';
 import { forEachRow, type PageRow, type SaPage } from './sa-page.ts';
+import { wordsHex } from './spi.ts';
+import { placeOfKeys } from './vault.ts';
 
 /** Opens a sealed record for the place that `context` names. Throws if it was not sealed for it with this key. */
 export type Unseal = (record: Uint8Array, context: string) => Uint8Array;
@@ -74,8 +76,8 @@ export class Intake {
   #resumed(row: PageRow, former: FormerOwners, leftOut: LeftOut): ShardSa | undefined {
     try {
       const sa = readSa(row.sa);
-      const spi = hex(sa.spi);
-      const opened = row.keys && this.#open(row.keys, `${former.headend}/${spi}`, leftOut);
+      const spi = wordsHex(sa.spi);
+      const opened = row.keys && this.#open(row.keys, placeOfKeys(former.headend, spi), leftOut);
       const keys = opened && readKeys(opened, sa.headendIsInitiator);
       return resume(row, sa, keys, this.#rows.get(spi), former);
     } catch {
@@ -152,7 +154,7 @@ export function candidateIds(
   { ageMs, final, atUnix, leaseMs }: Pick<FormerOwners, 'ageMs' | 'final' | 'atUnix' | 'leaseMs'>,
   policy: Policy,
 ): number {
-  const spacingMs = policy.intervalMs * (1 - policy.jitterPercent / 100);
+  const spacingMs = leastSpacingMs(policy);
   if (!row.outstanding) {
     const quiet = policy.mode !== Mode.PERIODIC && !row.fresh && atUnix + ageMs + leaseMs < row.heardUnix + spacingMs;
     if (final || quiet) return 1 + row.doubt;
@@ -175,9 +177,3 @@ function newestRows({ chunks }: FormerOwners): Map<string, CheckpointRow> {
     }
   return rows;
 }
-
-function hex(words: SessionInput['spi']): string {
-  for (let n = 0; n < words.length; n++) PAIR.writeUInt32BE(words[n]!, 4 * n);
-  return PAIR.toString('hex');
-}
-const PAIR = Buffer.alloc(16);

@@ -10,7 +10,7 @@ import { addressNumber } from './address.ts';
 import { fieldNumbers } from './field-numbers.ts';
 import { findSuite } from './ike/algorithms.ts';
 import { keyMaterial, type SessionInput } from './ike/sessions.ts';
-import { Mode, type Policy } from './liveness/policy.ts';
+import type { Policy } from './liveness/policy.ts';
 
 const SA = fieldNumbers(SaSchema);
 const ID = fieldNumbers(SaIdSchema);
@@ -56,7 +56,7 @@ export function readSa(message: Uint8Array): WatchedSa {
   if (endpoint === undefined) throw new RangeError(`an SA without endpoint ${active}`);
   reader.pos = endpoint;
   const { address, port } = readEndpoint(reader, message);
-  return { spi, headendIsInitiator, address, port, policy: shared(policy as Policy), nextMessageId, parked };
+  return { spi, headendIsInitiator, address, port, policy: policy as Policy, nextMessageId, parked };
 }
 
 /** Reads of an Sa what its headend is told of it, and its site. */
@@ -150,18 +150,3 @@ function endOf(reader: BinaryReader): number {
 function skip(reader: BinaryReader, tag: number): void {
   reader.skip((tag & 7) as WireType, tag >>> 3);
 }
-
-/** The same object for equal policies in a row. */
-function shared(policy: Policy): Policy {
-  const { mode, intervalMs, retryIntervalMs, retries, jitterPercent } = lastPolicy;
-  if (
-    policy.mode !== mode ||
-    policy.intervalMs !== intervalMs ||
-    policy.retryIntervalMs !== retryIntervalMs ||
-    policy.retries !== retries ||
-    policy.jitterPercent !== jitterPercent
-  )
-    lastPolicy = policy;
-  return lastPolicy;
-}
-let lastPolicy: Policy = { mode: Mode.DISABLED, intervalMs: 0, retryIntervalMs: 0, retries: 0, jitterPercent: 0 };

@@ -10,7 +10,7 @@ import { SessionFlag, SessionTable } from './ike/sessions.ts';
 import { Intake, type ShardSa, type Unseal } from './intake.ts';
 import { Machine } from './liveness/machine.ts';
 import { Flag, roomFor, State, widen } from './liveness/peers.ts';
-import { Mode } from './liveness/policy.ts';
+import { leastSpacingMs, Mode } from './liveness/policy.ts';
 import type { Pacer } from './pacer.ts';
 import {
   type CheckpointPart,
@@ -315,7 +315,7 @@ export class Shard {
       this.#machine.heard(handle, this.#io.now());
       this.#checkpoint.touch(handle);
       if (!this.#sessions.is(handle, SessionFlag.KEYED) || policy.intervalMs === 0) continue;
-      const exchanges = Math.floor(missedMs / (policy.intervalMs * (1 - policy.jitterPercent / 100)));
+      const exchanges = Math.floor(missedMs / leastSpacingMs(policy));
       const candidates = this.#liveness.burst(handle) + (2 + exchanges) + (1 + exchanges);
       if (candidates <= MAX_CANDIDATES) this.#liveness.resync(handle, candidates);
       else {

@@ -14,6 +14,11 @@ export class VaultError extends Error {
   override name = 'VaultError';
 }
 
+/** The place that an SA's keys are sealed for. */
+export function placeOfKeys(headend: string, spi: string): string {
+  return `${headend}/${spi}`;
+}
+
 export class Vault {
   readonly #key: Uint8Array;
   readonly #fillRandom = pooledRandom();

@@ -159,11 +159,16 @@ export class Registration {
 
   /** The node has not done a batch: what of it is still wanted is to be sent again. */
   refused(batch: Batch): void {
-    if (batch.kind === 'upsert') {
-      for (const { id } of batch.sas) if (this.#wanted.has(spiHex(id!))) this.#toUpsert.add(spiHex(id!));
-    } else {
-      for (const id of batch.ids) if (!this.#wanted.has(spiHex(id))) this.#toRemove.add(spiHex(id));
-    }
+    if (batch.kind === 'upsert')
+      for (const { id } of batch.sas) {
+        const spi = spiHex(id!);
+        if (this.#wanted.has(spi)) this.#toUpsert.add(spi);
+      }
+    else
+      for (const id of batch.ids) {
+        const spi = spiHex(id);
+        if (!this.#wanted.has(spi)) this.#toRemove.add(spi);
+      }
   }
 
   /** The stream broke: nothing is known of what the node holds until its next inventory. */

@@ -238,8 +238,7 @@ export class ShardUplink {
         break;
       }
       case 'batchDone': {
-        const batch = this.#outstanding.get(message.value.batchId);
-        this.#outstanding.delete(message.value.batchId);
+        const batch = this.#answered(message.value.batchId);
         if (batch) this.registration.done(batch, message.value.handles);
         if (batch?.kind === 'upsert') this.#events.held(batch.sas.map(({ id }) => spiHex(id!)));
         if (batch?.kind === 'remove')
@@ -248,8 +247,7 @@ export class ShardUplink {
         break;
       }
       case 'batchRefused': {
-        const batch = this.#outstanding.get(message.value.batchId);
-        this.#outstanding.delete(message.value.batchId);
+        const batch = this.#answered(message.value.batchId);
         if (batch) this.registration.refused(batch);
         this.#pumpSoon(message.value.retryAfterMs);
         break;
@@ -321,6 +319,13 @@ export class ShardUplink {
       if (batch.kind === 'upsert') this.#send({ case: 'upsert', value: { batchId, sas: [...batch.sas] } });
       else this.#send({ case: 'remove', value: { batchId, sas: batch.ids.map((id) => ({ ...id })) } });
     }
+  }
+
+  /** A batch that is on its way no more, or undefined if it was of a former stream. */
+  #answered(batchId: bigint): Batch | undefined {
+    const batch = this.#outstanding.get(batchId);
+    this.#outstanding.delete(batchId);
+    return batch;
   }
 
   #sendAcks(): void {

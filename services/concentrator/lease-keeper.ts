@@ -83,8 +83,7 @@ export class LeaseKeeper {
       const slept = this.#slept;
       this.#readClock(await this.#store.renew(attended));
       if (slept) await this.#takeAnew();
-      else this.#renewedAt = sentAt;
-      this.#forgottenAt = undefined;
+      else this.#keep(sentAt);
     } catch (error) {
       if (error instanceof LostWritesError) this.#events.lost(error);
       else if (error instanceof ForgottenError && this.#mayRetake(attended)) await this.#retake(error);
@@ -122,13 +121,18 @@ export class LeaseKeeper {
 
   /** Returns for how long the lease had not been renewed, ms. */
   async #take(): Promise<number> {
-    const missedMs = this.overdueMs;
     const sentAt = this.#clock.now();
+    const missedMs = sentAt - this.#renewedAt;
     this.#readClock(await this.#store.retake());
-    this.#renewedAt = sentAt;
-    this.#forgottenAt = undefined;
+    this.#keep(sentAt);
     this.#slept = false;
     return missedMs;
+  }
+
+  /** Redis has taken what was sent then. */
+  #keep(sentAt: number): void {
+    this.#renewedAt = sentAt;
+    this.#forgottenAt = undefined;
   }
 
   #readClock(unix: number): void {

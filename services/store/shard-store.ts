@@ -1,7 +1,7 @@
 /** One shard's state in Redis, written under one epoch of its lease. */
 
 import type { CheckpointChunk, FormerOwners, ShardPath } from '../../workers/protocol.ts';
-import type { Vault } from '../../workers/vault.ts';
+import { placeOfKeys, type Vault } from '../../workers/vault.ts';
 import { HEADENDS, type ShardId, shardKeys } from './keys.ts';
 import type { RedisClient } from './redis.ts';
 import { accepted, confirmWrite, type FencedScript, LostWritesError, runFenced, runScript } from './scripts.ts';
@@ -144,7 +144,7 @@ export class ShardStore {
     let keyed = 0;
     for (const { spi, keys: plain } of written) {
       if (!plain) continue;
-      args.push(spi, this.#context.vault.seal(plain, this.#sealedFor(spi)));
+      args.push(spi, this.#context.vault.seal(plain, placeOfKeys(this.#id.headend, spi)));
       keyed++;
     }
     args[1] = keyed;
@@ -312,10 +312,6 @@ export class ShardStore {
     await runFenced(this.#context.redis, name, keys, [this.#epoch, `${write}/${this.#acknowledged}`, ...args]);
     this.#acknowledged = Math.max(this.#acknowledged, write);
     return write;
-  }
-
-  #sealedFor(spi: string): string {
-    return `${this.#id.headend}/${spi}`;
   }
 }
 

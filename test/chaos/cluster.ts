@@ -17,8 +17,10 @@ import { ApiClient } from '../../services/grpc/client.ts';
 import { plaintext } from '../../services/grpc/credentials.ts';
 import { createLogger } from '../../services/log.ts';
 import { shardOf } from '../../services/spi.ts';
+import { shardKeys } from '../../services/store/keys.ts';
 import { bindUdp } from '../../workers/udp.ts';
 import { eventually } from '../eventually.ts';
+import type { Server } from './redis-servers.ts';
 
 export const POLICY = create(PolicySchema, {
   mode: Mode.ON_IDLE,
@@ -38,6 +40,18 @@ export type ChaosHeadend = {
   readonly verdicts: Verdict[];
   agent: Agent;
 };
+
+/** Names of peers by number, sorted as {@link ChaosCluster.deadOf} sorts them. */
+export function peerIds(spokes: readonly number[]): string[] {
+  return spokes.map((spoke) => `spoke-${spoke}`).sort();
+}
+
+/** SAs of a headend whose keys a Redis holds. */
+export async function keysHeld(redis: Server, headend: string): Promise<number> {
+  const shards = Array.from({ length: SHARDS }, (_, shard) => shardKeys({ headend, shard }).keys);
+  const counts = await Promise.all(shards.map((key) => redis.command('HLEN', key)));
+  return counts.reduce<number>((sum, count) => sum + Number(count), 0);
+}
 
 /** Where nodes and spokes are: by default all on loopback, nodes behind unix sockets. */
 export type ChaosPlaces = {

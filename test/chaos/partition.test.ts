@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Guard } from '../../proto/gen/dpd/v1/types_pb.js';
 import { eventually } from '../eventually.ts';
-import { ChaosCluster, DETECTION_MS } from './cluster.ts';
+import { ChaosCluster, DETECTION_MS, peerIds } from './cluster.ts';
 import { inOwnNamespaces, run } from './own-namespaces.ts';
 import { RedisServers } from './redis-servers.ts';
 
@@ -115,7 +115,7 @@ await inOwnNamespaces('partitions, on cables between namespaces', import.meta.ur
       await heal();
       await cluster.everyoneProbed(20_000);
       await sleep(2 * DETECTION_MS);
-      assert.deepEqual(cluster.deadOf(hub), dead.map((spoke) => `spoke-${spoke}`).sort());
+      assert.deepEqual(cluster.deadOf(hub), peerIds(dead));
       assert.equal(hub.verdicts.length, told, 'a verdict of before the partition');
     });
 
@@ -129,9 +129,9 @@ await inOwnNamespaces('partitions, on cables between namespaces', import.meta.ur
       const answered = hub.responder.answered;
       await sleep(DETECTION_MS + 10_000);
       assert(hub.responder.answered - answered > SPOKES * 3, 'probing stood still');
-      assert.deepEqual(cluster.deadOf(hub), elsewhere.map((spoke) => `spoke-${spoke}`).sort());
+      assert.deepEqual(cluster.deadOf(hub), peerIds(elsewhere));
       await heal();
-      const all = [...dead, ...elsewhere].map((spoke) => `spoke-${spoke}`).sort();
+      const all = peerIds([...dead, ...elsewhere]);
       await eventually('its verdicts come', 30_000, () => cluster.deadOf(hub).length >= all.length);
       await cluster.everyoneProbed(20_000);
       assert.deepEqual(cluster.deadOf(hub), all);

@@ -170,7 +170,7 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     const now = db.now();
     const held = db.hget(lease!, 'epoch');
     if (held !== null && String(holder) !== '' && String(held) !== String(holder)) return -1;
-    const epoch = Math.max(Number(db.hget(lease!, 'epoch') ?? 0) + 1, now);
+    const epoch = Math.max(Number(held ?? 0) + 1, now);
     const another = String(db.hget(lease!, 'node')) !== String(node);
     const remaining = another ? Math.max(0, Number(db.hget(lease!, 'until') ?? 0) - now) : 0;
     db.hset(lease!, 'epoch', String(epoch));

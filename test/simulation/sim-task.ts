@@ -7,6 +7,7 @@ import type { Answer, CheckpointPart, FromShard, LeftOut, ToShard } from '../../
 import { readSa } from '../../workers/sa-message.ts';
 import { forEachRow, type SaPage } from '../../workers/sa-page.ts';
 import { Shard, type ShardIo } from '../../workers/shard.ts';
+import { wordsHex } from '../../workers/spi.ts';
 import { readVerdictRows } from '../../workers/verdict-rows.ts';
 import { EPOCH_UNIX, type Process, type VirtualTime } from './virtual-time.ts';
 
@@ -180,7 +181,7 @@ export class SimTask implements ShardTaskHandle {
 
   /** Remembers which SAs the page's handles are. */
   #note(page: SaPage): void {
-    forEachRow(page, ({ handle, sa }) => this.spis.set(handle, hex(readSa(sa).spi)));
+    forEachRow(page, ({ handle, sa }) => this.spis.set(handle, wordsHex(readSa(sa).spi)));
   }
 
   /** Runs now, or when the thread goes on; behind what came before. */
@@ -215,8 +216,4 @@ export class SimTask implements ShardTaskHandle {
     this.running = false;
     this.#cancelTick();
   }
-}
-
-function hex(words: readonly number[]): string {
-  return words.map((word) => word.toString(16).padStart(8, '0')).join('');
 }

@@ -46,6 +46,7 @@ type Job = { readonly id: ShardId; readonly shards: number; runner: Process | un
 
 export class World implements TaskWorld {
   readonly time = new VirtualTime();
+  readonly #supervisor = this.time.clockOf(new Process('supervisor'));
   readonly unseal: Unseal = (record, context) => VAULT.open(record, context);
   readonly random: Random;
   readonly checks: Checks;
@@ -115,12 +116,7 @@ export class World implements TaskWorld {
         return await this.#start(node);
       } catch {
         this.crash(node);
-        await new Promise<void>((resolve) => {
-          this.time.at(this.time.now + RESTART_MS, undefined, () => {
-            this.time.settled();
-            resolve();
-          });
-        });
+        await this.#supervisor.sleep(RESTART_MS);
       }
   }
 

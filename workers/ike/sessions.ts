@@ -3,6 +3,7 @@
 import { copy } from '../bytes.ts';
 import { roomFor, widen } from '../liveness/peers.ts';
 import { Slab } from '../slab.ts';
+import type { SpiWords } from '../spi.ts';
 import { keyMaterialLength, SUITES, type Suite } from './algorithms.ts';
 import type { DirectionKeys } from './sealed.ts';
 import { SpiIndex } from './spi-index.ts';
@@ -27,7 +28,7 @@ export const SessionFlag = {
 export type SessionInput = {
   readonly handle: number;
   /** SPIs as two 32-bit words each, big-endian. */
-  readonly spi: readonly [i0: number, i1: number, r0: number, r1: number];
+  readonly spi: SpiWords;
   readonly headendIsInitiator: boolean;
   /** Remote address as a 32-bit number, and UDP port. */
   readonly address: number;

@@ -16,6 +16,11 @@ export type Policy = {
   readonly jitterPercent: number;
 };
 
+/** Shortest time between two exchanges with a peer that answers, ms. */
+export function leastSpacingMs({ intervalMs, jitterPercent }: Policy): number {
+  return intervalMs * (1 - jitterPercent / 100);
+}
+
 /** Limits that the API enforces and the machine relies on. */
 export const POLICY_LIMITS = {
   intervalMs: { min: 1_000, max: 3_600_000 },
