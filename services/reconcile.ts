@@ -9,7 +9,8 @@ const PRIME_LOW = 0x1b3;
 
 /** A sum, modulo 2^64, of one FNV-1a-64 hash per SA. Adding and removing commute, so order and batches do not matter. */
 export class SetHash {
-  #sum = 0n;
+  #high = 0;
+  #low = 0;
   #count = 0;
 
   get count(): number {
@@ -17,22 +18,38 @@ export class SetHash {
   }
 
   get hash(): bigint {
-    return this.#sum;
+    return word64(this.#high, this.#low);
   }
 
   add(spi: SpiWords, revision: number): void {
-    this.#sum = BigInt.asUintN(64, this.#sum + saHash(spi, revision));
+    hash(spi, revision);
+    const sum = this.#low + (low >>> 0);
+    this.#low = sum >>> 0;
+    this.#high = (this.#high + high + (sum > this.#low ? 1 : 0)) >>> 0;
     this.#count++;
   }
 
   remove(spi: SpiWords, revision: number): void {
-    this.#sum = BigInt.asUintN(64, this.#sum - saHash(spi, revision));
+    hash(spi, revision);
+    const difference = this.#low - (low >>> 0);
+    this.#low = difference >>> 0;
+    this.#high = (this.#high - high - (difference < 0 ? 1 : 0)) >>> 0;
     this.#count--;
   }
 }
 
 /** FNV-1a-64 of the 20 bytes SPIs and revision, big-endian. */
-export function saHash([i0, i1, r0, r1]: SpiWords, revision: number): bigint {
+export function saHash(spi: SpiWords, revision: number): bigint {
+  hash(spi, revision);
+  return word64(high, low);
+}
+
+function word64(highHalf: number, lowHalf: number): bigint {
+  return (BigInt(highHalf >>> 0) << 32n) | BigInt(lowHalf >>> 0);
+}
+
+/** Leaves the hash in `high` and `low`. */
+function hash([i0, i1, r0, r1]: SpiWords, revision: number): void {
   high = OFFSET_HIGH;
   low = OFFSET_LOW;
   mix(i0);
@@ -40,7 +57,6 @@ export function saHash([i0, i1, r0, r1]: SpiWords, revision: number): bigint {
   mix(r0);
   mix(r1);
   mix(revision);
-  return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
 }
 
 // The hash under way, in signed halves: whole numbers that never leave 32 bits are the fast ones.

@@ -27,9 +27,9 @@ export function spiFromHex(hex: string): { initiatorSpi: bigint; responderSpi: b
   return { initiatorSpi: BigInt(`0x${hex.slice(0, 16)}`), responderSpi: BigInt(`0x${hex.slice(16)}`) };
 }
 
-/** The words of a pair from its 32 hex digits in ASCII, which must be lower case. */
-export function wordsFromHex(hex: Uint8Array): SpiWords {
-  return [wordFromHex(hex, 0), wordFromHex(hex, 8), wordFromHex(hex, 16), wordFromHex(hex, 24)];
+/** The words of a pair from its 32 hex digits in ASCII at `at`, which must be lower case. */
+export function wordsFromHex(hex: Uint8Array, at: number): SpiWords {
+  return [wordFromHex(hex, at), wordFromHex(hex, at + 8), wordFromHex(hex, at + 16), wordFromHex(hex, at + 24)];
 }
 
 function wordFromHex(hex: Uint8Array, at: number): number {

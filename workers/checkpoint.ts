@@ -9,6 +9,7 @@ import type { SessionTable } from './ike/sessions.ts';
 import { SessionFlag } from './ike/sessions.ts';
 import { Flag, type PeerTable, widen } from './liveness/peers.ts';
 import type { CheckpointChunk, CheckpointPart } from './protocol.ts';
+import type { SpiWords } from './spi.ts';
 
 const CHUNK_BITS = 9;
 const CHUNK = 1 << CHUNK_BITS;
@@ -20,7 +21,7 @@ const RowFlag = { OUTSTANDING: 1, FRESH: 2 } as const;
 
 /** One SA's liveness as checkpointed. */
 export type CheckpointRow = {
-  readonly sa: string;
+  readonly spi: SpiWords;
   readonly nextMid: number;
   readonly heardUnix: number;
   /** A request with `nextMid` was under way. */
@@ -98,12 +99,17 @@ function encode(first: number, sessions: SessionTable, { heardAt, flags }: PeerT
   return Uint8Array.from(bytes.subarray(0, at));
 }
 
-/** Rows of a chunk. The SA is named by its 16 SPI bytes in hex. */
+/** Rows of a chunk. */
 export function* decodeChunk(chunk: Uint8Array): Generator<CheckpointRow> {
   const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
   for (let at = 0; at + ROW_LENGTH <= bytes.length; at += ROW_LENGTH)
     yield {
-      sa: bytes.toString('hex', at, at + 16),
+      spi: [
+        bytes.readUInt32BE(at),
+        bytes.readUInt32BE(at + 4),
+        bytes.readUInt32BE(at + 8),
+        bytes.readUInt32BE(at + 12),
+      ],
       nextMid: bytes.readUInt32BE(at + 16),
       heardUnix: bytes.readDoubleBE(at + 20),
       outstanding: (bytes[at + 28]! & RowFlag.OUTSTANDING) !== 0,

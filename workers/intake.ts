@@ -3,15 +3,17 @@
  * knew of them.
  */
 
-import { type CheckpointRow, decodeChunk } from './checkpoint.ts';
+import type { CheckpointRow } from './checkpoint.ts';
+import { FormerRows } from './former-rows.ts';
 import { MAX_CANDIDATES } from './ike/liveness.ts';
-import type { SessionInput } from './ike/sessions.ts';
+import { SEALED, type SessionInput, type SessionKeys } from './ike/sessions.ts';
 import { SPREAD } from './liveness/machine.ts';
 import { leastSpacingMs, Mode, type Policy } from './liveness/policy.ts';
 import type { FormerOwners, LeftOut } from './protocol.ts';
 import { readKeys, readSa, type WatchedSa } from './sa-message.ts';
 import { forEachRow, type PageRow, type SaPage } from './sa-page.ts';
-import { wordsHex } from './spi.ts';
+import { SealedKeys } from './sealed-keys.ts';
+import { type SpiWords, wordsHex } from './spi.ts';
 import { placeOfKeys } from './vault.ts';
 
 /** Opens a sealed record for the place that `context` names. Throws if it was not sealed for it with this key. */
@@ -39,18 +41,27 @@ const UNTOLD = { heardUnix: 0, outstanding: true, fresh: true, doubt: 0 } as con
 export class Intake {
   readonly #unseal: Unseal | undefined;
   #former: FormerOwners | undefined;
-  /** Rows of the former owners' checkpoint by SPI pair in hex. */
-  #rows: ReadonlyMap<string, CheckpointRow> = new Map();
+  #rows = new FormerRows([]);
+  #headend = '';
+  /** Keys were opened: this is the vault key that sealed them. */
+  #proven = false;
+  readonly #sealed = new SealedKeys();
 
   /** @param unseal opens keys of SAs taken over; without it none may have any */
   constructor(unseal: Unseal | undefined) {
     this.#unseal = unseal;
   }
 
+  /** The takeover is over, and keys are left to open. */
+  get hasSealed(): boolean {
+    return !this.#former && !this.#sealed.empty;
+  }
+
   /** A takeover begins, or is over. */
   takeOver(former: FormerOwners | undefined): void {
     this.#former = former;
-    this.#rows = former ? newestRows(former) : new Map();
+    this.#rows = new FormerRows(former?.chunks ?? []);
+    this.#headend = former?.headend ?? this.#headend;
   }
 
   /** Takes SAs that their headend registers. */
@@ -58,6 +69,7 @@ export class Intake {
     forEachRow(page, (row) => {
       const sa = readSa(row.sa);
       const keys = row.keys && readKeys(row.keys, sa.headendIsInitiator);
+      if (keys) this.forget(row.handle);
       take(joined(row, sa, keys, { nextMid: sa.nextMessageId, heardAgeMs: 0, candidates: 0, firstAskMs: SPREAD }));
     });
   }
@@ -65,35 +77,51 @@ export class Intake {
   /** Takes SAs of former owners, their keys sealed. One that cannot be read is left out, and named. */
   resume(page: SaPage, take: (sa: ShardSa) => void): LeftOut {
     const leftOut: LeftOut = { handles: [], opened: 0, sealed: 0 };
-    forEachRow(page, (row) => {
-      const sa = this.#resumed(row, this.#former!, leftOut);
-      if (sa) take(sa);
-      else leftOut.handles.push(row.handle);
+    forEachRow(page, (row, n) => {
+      try {
+        const sa = readSa(row.sa);
+        const keys = row.keys && (this.#proven ? SEALED : this.#prove(row.keys, sa, leftOut));
+        take(resume(row, sa, keys, this.#rows.find(sa.spi), this.#former!));
+        if (keys === SEALED) this.#sealed.add(row.handle, page, n);
+      } catch {
+        leftOut.handles.push(row.handle);
+      }
     });
     return leftOut;
   }
 
-  #resumed(row: PageRow, former: FormerOwners, leftOut: LeftOut): ShardSa | undefined {
-    try {
-      const sa = readSa(row.sa);
-      const spi = wordsHex(sa.spi);
-      const opened = row.keys && this.#open(row.keys, placeOfKeys(former.headend, spi), leftOut);
-      const keys = opened && readKeys(opened, sa.headendIsInitiator);
-      return resume(row, sa, keys, this.#rows.get(spi), former);
-    } catch {
-      return undefined;
-    }
+  /** Opens keys that are still sealed. Throws if they cannot be read; they are forgotten in any case. */
+  open(handle: number, spi: SpiWords, headendIsInitiator: boolean): SessionKeys {
+    const keys = this.#sealed.take(handle);
+    if (!keys) throw new RangeError(`no sealed keys at ${handle}`);
+    return this.#read(keys, spi, headendIsInitiator);
   }
 
-  #open(sealed: Uint8Array, context: string, leftOut: LeftOut): Uint8Array {
+  /** The SA whose keys have been sealed for the longest; -1 if there is none. */
+  longestSealed(): number {
+    return this.#sealed.oldest();
+  }
+
+  /** The SA is gone, or has been given its keys. */
+  forget(handle: number): void {
+    this.#sealed.take(handle);
+  }
+
+  /** Opens keys to see that they can be opened at all. */
+  #prove(keys: Uint8Array, { spi, headendIsInitiator }: WatchedSa, leftOut: LeftOut): SessionKeys {
     try {
-      const opened = this.#unseal!(sealed, context);
+      const read = this.#read(keys, spi, headendIsInitiator);
+      this.#proven = true;
       leftOut.opened++;
-      return opened;
+      return read;
     } catch (error) {
       leftOut.sealed++;
       throw error;
     }
+  }
+
+  #read(sealed: Uint8Array, spi: SpiWords, headendIsInitiator: boolean): SessionKeys {
+    return readKeys(this.#unseal!(sealed, placeOfKeys(this.#headend, wordsHex(spi))), headendIsInitiator);
   }
 }
 
@@ -102,7 +130,7 @@ function resume(
   row: PageRow,
   sa: WatchedSa,
   keys: SessionInput['keys'],
-  known: CheckpointRow | undefined,
+  known: Omit<CheckpointRow, 'spi'> | undefined,
   former: FormerOwners,
 ): ShardSa {
   const { policy } = sa;
@@ -160,20 +188,4 @@ export function candidateIds(
     if (final || quiet) return 1 + row.doubt;
   }
   return 2 + row.doubt + (final || spacingMs === 0 ? 0 : Math.floor((ageMs + leaseMs) / spacingMs));
-}
-
-/** The newest row of each SA: a later owner knows better, by a clock of his own; of one owner's the higher id is newer. */
-function newestRows({ chunks }: FormerOwners): Map<string, CheckpointRow> {
-  const rows = new Map<string, CheckpointRow>();
-  const epochs = new Map<string, number>();
-  const inOrder = chunks.toSorted((a, b) => a.epoch - b.epoch);
-  const several = inOrder.at(0)?.epoch !== inOrder.at(-1)?.epoch;
-  for (const { epoch, bytes } of inOrder)
-    for (const row of decodeChunk(bytes)) {
-      const other = rows.get(row.sa);
-      if (other && (epochs.get(row.sa) ?? epoch) === epoch && other.nextMid > row.nextMid) continue;
-      rows.set(row.sa, row);
-      if (several) epochs.set(row.sa, epoch);
-    }
-  return rows;
 }

@@ -3,7 +3,7 @@
  * other *Ms a duration or an age, *Unix wall, ms.
  */
 
-import type { SessionInput } from './ike/sessions.ts';
+import type { SessionKeys } from './ike/sessions.ts';
 import type { SaPage } from './sa-page.ts';
 
 /** What former owners left of a shard, for the thread that takes up their SAs. */
@@ -73,6 +73,7 @@ export type ToShard =
   /** Verdicts held back are given after all, or dropped: then the peers are suspected anew. */
   | { readonly type: 'endHold'; readonly handles: readonly number[]; readonly drop: boolean }
   | { readonly type: 'query'; readonly request: number; readonly handles: readonly number[] }
+  | { readonly type: 'nextMids'; readonly request: number; readonly handles: readonly number[] }
   | { readonly type: 'counters'; readonly request: number }
   | { readonly type: 'checkpoint'; readonly request: number }
   /** The same for every SA, changed or not. */
@@ -155,10 +156,12 @@ export type Answer = {
   /** Next message id by handle, {@link NO_MID} without keys. */
   readonly remove: readonly number[];
   readonly query: readonly PeerStatus[];
+  /** By handle, {@link NO_MID} without keys. */
+  readonly nextMids: Uint32Array;
   readonly counters: ShardCounters;
   readonly checkpoint: CheckpointPart;
   readonly wholeCheckpoint: CheckpointPart;
-  readonly keys: readonly (SessionInput['keys'] | undefined)[];
+  readonly keys: readonly (SessionKeys | undefined)[];
 };
 
 export type FromShard =
@@ -168,6 +171,8 @@ export type FromShard =
   | { readonly type: 'recovered'; readonly recoveries: readonly Recovery[] }
   | { readonly type: 'outcomes'; readonly outcomes: OutcomeCounts }
   | { readonly type: 'delegated'; readonly handles: Uint32Array; readonly probeIds: Uint32Array }
+  /** Their keys cannot be opened, so they are not watched. */
+  | { readonly type: 'unreadable'; readonly handles: readonly number[] }
   | { readonly type: 'answer'; readonly request: number; readonly body: Answer[keyof Answer] };
 
 /** Stands for "no message id": the SA has no keys here. */

@@ -9,7 +9,7 @@ import { EndpointSchema, PolicySchema, SaIdSchema, SaKeysSchema, SaSchema } from
 import { addressNumber } from './address.ts';
 import { fieldNumbers } from './field-numbers.ts';
 import { findSuite } from './ike/algorithms.ts';
-import { keyMaterial, type SessionInput } from './ike/sessions.ts';
+import { keyMaterial, type SessionInput, type SessionKeys } from './ike/sessions.ts';
 import type { Policy } from './liveness/policy.ts';
 
 const SA = fieldNumbers(SaSchema);
@@ -74,7 +74,7 @@ export function readSaHead(message: Uint8Array): { revision: number; site: strin
 }
 
 /** Reads SaKeys. Throws RangeError if they fit no suite. */
-export function readKeys(message: Uint8Array, headendIsInitiator: boolean): NonNullable<SessionInput['keys']> {
+export function readKeys(message: Uint8Array, headendIsInitiator: boolean): SessionKeys {
   const reader = new BinaryReader(message);
   const keys = { skEi: NONE, skEr: NONE, skAi: NONE, skAr: NONE };
   let encryption = 0;

@@ -1,4 +1,8 @@
-/** SAs on their way to a shard's thread: their messages in a row, without an object for each on the way. */
+/**
+ * SAs on their way from their headend or Redis to a shard's thread: their records in a row, without an object for each. A
+ * record, as Redis has it too: length of the Sa message (2 bytes, big-endian), the message, without keys, and the SaKeys
+ * message, perhaps sealed, if there is one.
+ */
 
 /** One SA as it goes into a page. */
 export type PageRow = {
@@ -13,23 +17,46 @@ export type PageRow = {
   readonly keys: Uint8Array | undefined;
 };
 
-export type SaPage = {
-  readonly handles: Uint32Array<ArrayBuffer>;
-  readonly sites: Uint16Array<ArrayBuffer>;
-  readonly dead: Uint8Array<ArrayBuffer>;
-  /** Where each message ends in `bytes`: Sa, keys, Sa, keys... */
+/** Stands for "no handle". */
+export const NO_HANDLE = 0xffffffff;
+/** Bytes of a record before its messages. */
+const HEAD = 2;
+
+export type SaRecords = {
+  /** Where each record ends in `bytes`. */
   readonly ends: Uint32Array<ArrayBuffer>;
   readonly bytes: Uint8Array<ArrayBuffer>;
 };
 
+export type SaPage = SaRecords & {
+  /** {@link NO_HANDLE} for one that is passed over. */
+  readonly handles: Uint32Array<ArrayBuffer>;
+  readonly sites: Uint16Array<ArrayBuffer>;
+  readonly dead: Uint8Array<ArrayBuffer>;
+};
+
+/** An SA's record. @param sa at most 65,535 bytes */
+export function packRecord(sa: Uint8Array, keys: Uint8Array | undefined): Buffer {
+  const record = Buffer.allocUnsafe(HEAD + sa.length + (keys?.length ?? 0));
+  writeRecord(record, 0, sa, keys);
+  return record;
+}
+
+/** Copies records as Redis has them. @param ends little-endian, 4 bytes each */
+export function saRecords(ends: Buffer, bytes: Uint8Array): SaRecords {
+  const records = { ends: new Uint32Array(ends.length / 4), bytes: new Uint8Array(bytes) };
+  for (let n = 0; n < records.ends.length; n++) records.ends[n] = ends.readUInt32LE(4 * n);
+  return records;
+}
+
 /** Copies SAs into a page, whose buffers may then be transferred. */
 export function packPage(rows: readonly PageRow[]): SaPage {
-  const length = rows.reduce((sum, { sa, keys }) => sum + sa.length + (keys?.length ?? 0), 0);
+  const length = rows.reduce((sum, { sa, keys }) => sum + HEAD + sa.length + (keys?.length ?? 0), 0);
   const page = {
     handles: new Uint32Array(rows.length),
     sites: new Uint16Array(rows.length),
     dead: new Uint8Array(rows.length),
-    ends: new Uint32Array(2 * rows.length),
+    ends: new Uint32Array(rows.length),
     bytes: new Uint8Array(length),
   };
   let at = 0;
@@ -37,36 +64,51 @@ export function packPage(rows: readonly PageRow[]): SaPage {
     page.handles[n] = handle;
     page.sites[n] = site;
     page.dead[n] = dead ? 1 : 0;
-    page.bytes.set(sa, at);
-    at += sa.length;
-    page.ends[2 * n] = at;
-    if (keys) {
-      page.bytes.set(keys, at);
-      at += keys.length;
-    }
-    page.ends[2 * n + 1] = at;
+    at = writeRecord(page.bytes, at, sa, keys);
+    page.ends[n] = at;
   });
   return page;
 }
 
-/** Visits the SAs of a page; messages are views of it. */
-export function forEachRow({ handles, sites, dead, ends, bytes }: SaPage, visit: (row: PageRow) => void): void {
-  let at = 0;
+/** The Sa message of one, as a view. */
+export function saOf({ ends, bytes }: SaRecords, n: number): Uint8Array {
+  const at = n === 0 ? 0 : ends[n - 1]!;
+  return bytes.subarray(at + HEAD, Math.min(saEnd(bytes, at), ends[n]!));
+}
+
+/** Its SaKeys message, perhaps sealed, as a view; undefined without keys. */
+export function keysOf({ ends, bytes }: SaRecords, n: number): Uint8Array | undefined {
+  const from = saEnd(bytes, n === 0 ? 0 : ends[n - 1]!);
+  return from < ends[n]! ? bytes.subarray(from, ends[n]!) : undefined;
+}
+
+/** Visits the SAs of a page, with their position there; messages are views of it. */
+export function forEachRow(page: SaPage, visit: (row: PageRow, n: number) => void): void {
+  const { handles, sites, dead } = page;
   for (let n = 0; n < handles.length; n++) {
-    const saEnd = ends[2 * n]!;
-    const keysEnd = ends[2 * n + 1]!;
-    visit({
-      handle: handles[n]!,
-      site: sites[n]!,
-      dead: dead[n] === 1,
-      sa: bytes.subarray(at, saEnd),
-      keys: keysEnd > saEnd ? bytes.subarray(saEnd, keysEnd) : undefined,
-    });
-    at = keysEnd;
+    if (handles[n] === NO_HANDLE) continue;
+    const [sa, keys] = [saOf(page, n), keysOf(page, n)];
+    visit({ handle: handles[n]!, site: sites[n]!, dead: dead[n] === 1, sa, keys }, n);
   }
 }
 
 /** What to transfer with a page. */
 export function buffersOf({ handles, sites, dead, ends, bytes }: SaPage): ArrayBuffer[] {
   return [handles.buffer, sites.buffer, dead.buffer, ends.buffer, bytes.buffer];
+}
+
+/** Returns where the record ends. */
+function writeRecord(bytes: Uint8Array, at: number, sa: Uint8Array, keys: Uint8Array | undefined): number {
+  bytes[at] = sa.length >>> 8;
+  bytes[at + 1] = sa.length;
+  bytes.set(sa, at + HEAD);
+  const end = at + HEAD + sa.length;
+  if (!keys) return end;
+  bytes.set(keys, end);
+  return end + keys.length;
+}
+
+/** Where the Sa of the record at `at` ends. */
+function saEnd(bytes: Uint8Array, at: number): number {
+  return at + HEAD + bytes[at]! * 256 + bytes[at + 1]!;
 }

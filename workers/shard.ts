@@ -47,6 +47,8 @@ export type ShardIo = {
 
 /** A canary follows the last probe of a suspicion, but not more often than this, ms. */
 const CANARY_SPACING_MS = 20;
+/** Sealed keys opened at a tick, of peers that have not been asked yet. */
+const OPENED_PER_TICK = 16;
 /** How often the main thread is told how peers fare, and always before a verdict, ms. */
 const OUTCOMES_MS = 250;
 
@@ -70,6 +72,7 @@ export class Shard {
   #recoveries: Recovery[] = [];
   #delegatedHandles: number[] = [];
   #delegatedIds: number[] = [];
+  #unreadable: number[] = [];
   readonly #count = {
     probesSent: 0,
     retransmissions: 0,
@@ -116,11 +119,13 @@ export class Shard {
     this.#io.pacer?.fill(now);
     this.#machine.advance(now);
     if (now - this.#canaryAt >= (this.#canaryWanted ? CANARY_SPACING_MS : CANARY_INTERVAL_MS)) this.#sendCanary(now);
+    if (this.#intake.hasSealed) this.#openSome();
     this.#flush(now);
   }
 
   /** Nothing will be due before this moment, ms: a simulator need not call {@link tick} until then. */
   get idleUntilMs(): number {
+    if (this.#intake.hasSealed) return this.#io.now();
     const canaryAt = this.#canaryAt + (this.#canaryWanted ? CANARY_SPACING_MS : CANARY_INTERVAL_MS);
     return this.#path?.ready ? Math.min(this.#machine.idleUntilMs, canaryAt) : this.#machine.idleUntilMs;
   }
@@ -203,13 +208,19 @@ export class Shard {
       case 'keys':
         this.#answer(
           message.request,
-          message.handles.map((handle) => this.#sessions.exportKeys(handle)),
+          message.handles.map((handle) => (this.#opened(handle) ? this.#sessions.exportKeys(handle) : undefined)),
         );
         break;
       case 'query':
         this.#answer(
           message.request,
           message.handles.map((handle) => this.#status(handle)),
+        );
+        break;
+      case 'nextMids':
+        this.#answer(
+          message.request,
+          Uint32Array.from(message.handles, (handle) => this.#nextMid(handle)),
         );
         break;
       case 'counters':
@@ -255,7 +266,7 @@ export class Shard {
     this.#checkpoint.touch(handle);
     if (this.#sessions.is(handle, SessionFlag.USED)) {
       this.#sessions.relocate(handle, sa.address, sa.port);
-      if (sa.keys) this.#sessions.setKeys(handle, sa.keys.suite, sa.keys.material);
+      if (sa.keys) this.#sessions.setKeys(handle, sa.keys);
       this.#machine.update(handle, sa.policy, this.#sessions.is(handle, SessionFlag.KEYED), ready);
       return;
     }
@@ -271,12 +282,17 @@ export class Shard {
   };
 
   #remove(handle: number): number {
-    if (!this.#sessions.is(handle, SessionFlag.USED)) return NO_MID;
-    const mid = this.#sessions.is(handle, SessionFlag.KEYED) ? this.#freshMid(handle) : NO_MID;
+    const mid = this.#nextMid(handle);
+    if (!this.#sessions.is(handle, SessionFlag.USED)) return mid;
     this.#machine.remove(handle);
     this.#sessions.remove(handle);
+    this.#intake.forget(handle);
     this.#checkpoint.touch(handle);
     return mid;
+  }
+
+  #nextMid(handle: number): number {
+    return this.#sessions.is(handle, SessionFlag.USED | SessionFlag.KEYED) ? this.#freshMid(handle) : NO_MID;
   }
 
   /** First id that no request of ours has carried. */
@@ -318,11 +334,15 @@ export class Shard {
       const exchanges = Math.floor(missedMs / leastSpacingMs(policy));
       const candidates = this.#liveness.burst(handle) + (2 + exchanges) + (1 + exchanges);
       if (candidates <= MAX_CANDIDATES) this.#liveness.resync(handle, candidates);
-      else {
-        const ready = (peers.flags[handle]! & Flag.READY) !== 0;
-        this.#machine.update(handle, { ...policy, mode: Mode.DISABLED }, true, ready);
-      }
+      else this.#abandon(handle);
     }
+  }
+
+  /** A peer that cannot be asked any more: better not watched than killed. */
+  #abandon(handle: number): void {
+    const { peers, policies } = this.#machine;
+    const ready = (peers.flags[handle]! & Flag.READY) !== 0;
+    this.#machine.update(handle, { ...policies.at(peers.policy[handle]!), mode: Mode.DISABLED }, true, ready);
   }
 
   #own(): void {
@@ -371,6 +391,7 @@ export class Shard {
       this.#count.probesDelegated++;
       return true;
     }
+    if (!this.#opened(handle)) return false;
     const again = this.#liveness.begin(handle);
     const burst = this.#liveness.burst(handle);
     for (let offset = 0; offset < burst; offset++) if (!this.#send(handle, offset)) return false;
@@ -378,6 +399,28 @@ export class Shard {
     this.#checkpoint.touch(handle);
     if (last) this.#canaryWanted = true;
     return true;
+  }
+
+  /** Opens an SA's keys if they are still sealed. False if they cannot be read. */
+  #opened(handle: number): boolean {
+    const sessions = this.#sessions;
+    if (!sessions.is(handle, SessionFlag.SEALED)) return true;
+    try {
+      const initiator = sessions.is(handle, SessionFlag.INITIATOR);
+      sessions.setKeys(handle, this.#intake.open(handle, sessions.spi(handle), initiator));
+      return true;
+    } catch {
+      this.#unreadable.push(handle);
+      return false;
+    }
+  }
+
+  #openSome(): void {
+    for (let n = 0; n < OPENED_PER_TICK && this.#intake.hasSealed; n++) {
+      const handle = this.#intake.longestSealed();
+      this.#opened(handle);
+      this.#intake.forget(handle);
+    }
   }
 
   #send(handle: number, offset: number): boolean {
@@ -456,6 +499,11 @@ export class Shard {
     if (this.#recoveries.length > 0) {
       this.#io.post({ type: 'recovered', recoveries: this.#recoveries });
       this.#recoveries = [];
+    }
+    if (this.#unreadable.length > 0) {
+      for (const handle of this.#unreadable) this.#abandon(handle);
+      this.#io.post({ type: 'unreadable', handles: this.#unreadable });
+      this.#unreadable = [];
     }
     if (this.#delegatedHandles.length > 0) {
       this.#io.post({

@@ -9,11 +9,11 @@ import {
   ConnectShardResponseSchema,
 } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { addressNumber } from '../../workers/address.ts';
-import { NO_MID } from '../../workers/protocol.ts';
 import { ApiError, rejectIfInvalid, toServiceError } from '../grpc/errors.ts';
 import { WireWriter } from '../grpc/wire.ts';
 import type { Logger } from '../log.ts';
 import type { Concentrator } from './concentrator.ts';
+import { encodeInventory } from './inventory.ts';
 import type { Neighbour, ShardHost, ShardStream } from './shard-host.ts';
 import { upsertBytes } from './upsert-bytes.ts';
 import * as validate from './validate.ts';
@@ -242,19 +242,8 @@ class HeadendStream implements ShardStream {
     const handles = [...host.records.handles()];
     for (let n = 0; n === 0 || n < handles.length; n += INVENTORY_BATCH) {
       const batch = handles.slice(n, n + INVENTORY_BATCH);
-      const statuses = await host.statuses(batch);
-      const ids = batch.map((handle) => host.records.id(handle));
-      this.#write({
-        case: 'inventory',
-        value: {
-          initiatorSpis: ids.map(({ initiatorSpi }) => initiatorSpi),
-          responderSpis: ids.map(({ responderSpi }) => responderSpi),
-          handles: batch,
-          revisions: batch.map((handle) => host.records.revision(handle)),
-          nextMessageIds: statuses.map(({ keyed, nextMid }) => (keyed ? nextMid : NO_MID)),
-          complete: n + INVENTORY_BATCH >= handles.length,
-        },
-      });
+      const nextMids = await host.nextMids(batch);
+      this.#send(encodeInventory(host.records, batch, nextMids, n + INVENTORY_BATCH >= handles.length));
     }
   }
 }

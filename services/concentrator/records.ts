@@ -34,12 +34,12 @@ export class ShardRecords {
 
   /** SPI pair of a handle in use, in hex. */
   spi(handle: number): string {
-    return wordsHex(this.#words(handle));
+    return wordsHex(this.words(handle));
   }
 
   /** SPI pair of a handle in use. */
   id(handle: number): SpiPair {
-    return spiPair(this.#words(handle));
+    return spiPair(this.words(handle));
   }
 
   /** The SA's message without keys as it is stored. */
@@ -72,7 +72,7 @@ export class ShardRecords {
 
   /** Forgets an SA; its handle may be given to another. */
   remove(handle: number): void {
-    this.set.remove(this.#words(handle), this.#revision[handle]!);
+    this.set.remove(this.words(handle), this.#revision[handle]!);
     this.#index.remove(this.#spi, handle);
     this.#bytes.drop(this.#encoded[handle]!);
     this.#encoded[handle] = 0;
@@ -107,7 +107,8 @@ export class ShardRecords {
     }
   }
 
-  #words(handle: number): SpiWords {
+  /** SPIs of a handle in use. */
+  words(handle: number): SpiWords {
     const { spiI0, spiI1, spiR0, spiR1 } = this.#spi;
     return [spiI0[handle]!, spiI1[handle]!, spiR0[handle]!, spiR1[handle]!];
   }

@@ -11,7 +11,7 @@ import { buffersOf, packPage } from '../../workers/sa-page.ts';
 import { readVerdictRows } from '../../workers/verdict-rows.ts';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
-import { type SpiPair, spiHex, spiWords } from '../spi.ts';
+import { type SpiPair, spiFromHex, spiHex, spiWords } from '../spi.ts';
 import { markAlive } from '../store/dead-endpoints.ts';
 import type { ShardId } from '../store/keys.ts';
 import { FencedError } from '../store/scripts.ts';
@@ -22,7 +22,7 @@ import type { HoldSettings } from './held-verdicts.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { ShardRecords } from './records.ts';
 import { writeAgain } from './repair.ts';
-import { loadSas } from './shard-loader.ts';
+import { LEFT_OUT, loadSas } from './shard-loader.ts';
 import type { ShardEvent, ShardTaskHandle, StartShardTask } from './shard-thread.ts';
 import type { Sites } from './sites.ts';
 import type { StormGuard } from './storm-guard.ts';
@@ -90,6 +90,8 @@ export class ShardHost {
   #round = 0;
   /** The thread died, and its successor does not know all SAs yet. */
   #restarting: PromiseWithResolvers<void> | undefined;
+  /** SPI pairs of SAs whose keys turned out to be unreadable. */
+  readonly #unreadable = new Set<string>();
   /** Redis lost what this owner wrote, and has not been given all of it again. */
   #damaged = false;
   #stopped = false;
@@ -259,6 +261,11 @@ export class ShardHost {
     return this.#task.ask('counters');
   }
 
+  /** Next message id of each, {@link NO_MID} where none is known. */
+  nextMids(handles: readonly number[]): Promise<Uint32Array> {
+    return this.#task.ask('nextMids', handles);
+  }
+
   statuses(handles: readonly number[]): Promise<readonly PeerStatus[]> {
     return this.#task.ask('query', handles);
   }
@@ -355,6 +362,9 @@ export class ShardHost {
       case 'outcomes':
         this.#context.storm.outcomes(this.id, event.outcomes);
         break;
+      case 'unreadable':
+        for (const handle of event.handles) this.#unreadable.add(this.records.spi(handle));
+        break;
       case 'verdicts':
         this.verdicts.judge(readVerdictRows(event.rows));
         break;
@@ -399,6 +409,7 @@ export class ShardHost {
       await this.#lease.renew(this.attended);
       this.#task.send({ type: 'lease', ...this.#lease.ownership });
       if (this.#damaged) await this.#repair();
+      if (this.#unreadable.size > 0) await this.#leaveOut();
       if (++this.#round % LOOK_ROUNDS === 0) await this.look();
       await this.#checkpoint.collect();
       await this.#checkpoint.write();
@@ -423,6 +434,15 @@ export class ShardHost {
     });
     this.#damaged = false;
     this.#log.warn({ sas: this.records.set.count, epoch: this.epoch }, 'written again');
+  }
+
+  /** Forgets SAs that could not be read after all. Their headend finds them lost when it comes back, and registers them. */
+  async #leaveOut(): Promise<void> {
+    const spis = [...this.#unreadable];
+    for (const sa of spis) this.#log.error({ sa }, LEFT_OUT);
+    await this.remove(spis.map(spiFromHex));
+    for (const spi of spis) this.#unreadable.delete(spi);
+    this.#stream?.end('SAs were left out, as their keys could not be read');
   }
 
   /** Tells failover workers how the SAs fare that took over from dead ones. */

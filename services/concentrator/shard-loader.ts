@@ -2,15 +2,17 @@
 
 import type { FormerOwners, LeftOut } from '../../workers/protocol.ts';
 import { readSaHead } from '../../workers/sa-message.ts';
-import { type PageRow, packPage } from '../../workers/sa-page.ts';
+import { NO_HANDLE, type SaPage, saOf } from '../../workers/sa-page.ts';
 import { VaultError } from '../../workers/vault.ts';
 import type { Logger } from '../log.ts';
 import { wordsFromHex } from '../spi.ts';
-import type { ShardStore, StoredSa } from '../store/shard-store.ts';
+import type { ShardStore, StoredPage } from '../store/shard-store.ts';
 import type { ShardRecords } from './records.ts';
 import type { ShardTaskHandle } from './shard-thread.ts';
 import type { Sites } from './sites.ts';
 
+/** Hex digits of an SPI pair. */
+const SPI_LENGTH = 32;
 /** Pages on their way to the thread at once: more would wait there. */
 const WINDOW = 4;
 
@@ -28,14 +30,9 @@ export async function loadSas(context: LoadContext, former: FormerOwners): Promi
   const dead = await store.readDead();
   task.send({ type: 'takeOver', former });
   const pages: Promise<void>[] = [];
-  for await (const page of store.readSas()) {
+  for await (const stored of store.readSas()) {
     if (pages.length === WINDOW) await pages.shift();
-    const rows: PageRow[] = [];
-    for (const stored of page) {
-      const row = record(context, stored, dead.size > 0 && dead.has(String(stored.spi)));
-      if (row) rows.push(row);
-    }
-    const resumed = task.resume(packPage(rows)).then((leftOut) => leaveOut(context, leftOut));
+    const resumed = task.resume(enter(context, stored, dead)).then((leftOut) => leaveOut(context, leftOut));
     // Whoever fails first is waited for in his turn.
     resumed.catch(() => {});
     pages.push(resumed);
@@ -44,19 +41,36 @@ export async function loadSas(context: LoadContext, former: FormerOwners): Promi
   task.send({ type: 'takeOver', former: undefined });
 }
 
-/** Enters an SA into the records. One that cannot be read is left out: its headend finds it lost, and rekeys it. */
-function record({ records, sites, log }: LoadContext, stored: StoredSa, dead: boolean): PageRow | undefined {
-  const { spi, sa, keys } = stored;
-  try {
-    const { revision, site: label } = readSaHead(sa);
-    const site = sites.number(label);
-    return { handle: records.put(wordsFromHex(spi), revision, site, sa), site, dead, sa, keys };
-  } catch (error) {
-    log.error({ sa: String(spi), reason: (error as Error).name }, LEFT_OUT);
-    return undefined;
+/** Enters SAs into the records. One that cannot be read is left out: its headend finds it lost, and rekeys it. */
+function enter({ records, sites, log }: LoadContext, stored: StoredPage, dead: ReadonlySet<string>): SaPage {
+  const { spis } = stored;
+  const count = spis.length / SPI_LENGTH;
+  const page = {
+    handles: new Uint32Array(count),
+    sites: new Uint16Array(count),
+    dead: new Uint8Array(count),
+    ...stored.records,
+  };
+  for (let n = 0; n < count; n++) {
+    const sa = saOf(page, n);
+    try {
+      const { revision, site } = readSaHead(sa);
+      page.sites[n] = sites.number(site);
+      page.handles[n] = records.put(wordsFromHex(spis, n * SPI_LENGTH), revision, page.sites[n]!, sa);
+    } catch (error) {
+      page.handles[n] = NO_HANDLE;
+      log.error({ sa: spiAt(spis, n), reason: (error as Error).name }, LEFT_OUT);
+    }
+    if (dead.size > 0 && dead.has(spiAt(spis, n))) page.dead[n] = 1;
   }
+  return page;
 }
-const LEFT_OUT = 'SA left out: what Redis has of it cannot be read';
+/** What the log says of one. */
+export const LEFT_OUT = 'SA left out: what Redis has of it cannot be read';
+
+function spiAt(spis: Buffer, n: number): string {
+  return spis.toString('latin1', n * SPI_LENGTH, (n + 1) * SPI_LENGTH);
+}
 
 /** Forgets what the thread could not read. Throws VaultError if it could open no keys at all. */
 function leaveOut({ records, log }: LoadContext, { handles, opened, sealed }: LeftOut): void {

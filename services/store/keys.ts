@@ -21,10 +21,8 @@ export function shardKeys({ headend, shard }: ShardId) {
      * only grow.
      */
     lease: `${tag}:lease`,
-    /** Hash: SPI pair to Sa message without keys. */
+    /** Hash: SPI pair to the SA's record, its keys sealed: see workers/sa-page.ts. */
     sas: `${tag}:sas`,
-    /** Hash: SPI pair to sealed SaKeys. */
-    keys: `${tag}:keys`,
     /** Hash: epoch and chunk number to rows; and of the last write: at, taken (Unix ms), final (see the script). */
     checkpoint: `${tag}:checkpoint`,
     /** Stream: the verdict log, each entry a Verdicts message. */

@@ -39,6 +39,9 @@ export type OpenScript =
   | 'end-failover'
   | 'replay-failover';
 
+/** Those that only read, and return bytes. */
+export type ReadScript = 'read-sas';
+
 type Argument = string | number | Buffer;
 
 const FENCED = -1;
@@ -48,7 +51,7 @@ const LOST = -3;
 const REPLICAS_MS = 2_000;
 
 /** Source of a script by file name. */
-export function scriptSource(name: FencedScript | OpenScript | 'fence'): string {
+export function scriptSource(name: FencedScript | OpenScript | ReadScript | 'fence'): string {
   let source = sources.get(name);
   if (source === undefined) {
     source = readFileSync(new URL(`scripts/${name}.lua`, import.meta.url), 'utf8');
@@ -66,6 +69,16 @@ export function runScript(
   args: readonly Argument[],
 ): Promise<unknown> {
   return redis.eval(scriptSource(name), keys.length, ...keys, ...args);
+}
+
+/** Runs a script that only reads. Resolves with its reply, strings as bytes. Rejects with the error of the connection. */
+export function runReader(
+  redis: RedisClient,
+  name: ReadScript,
+  keys: readonly string[],
+  args: readonly Argument[],
+): Promise<unknown> {
+  return redis.callBuffer('eval', scriptSource(name), keys.length, ...keys, ...args);
 }
 
 /**

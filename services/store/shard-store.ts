@@ -1,10 +1,19 @@
 /** One shard's state in Redis, written under one epoch of its lease. */
 
 import type { CheckpointChunk, FormerOwners, ShardPath } from '../../workers/protocol.ts';
+import { packRecord, type SaRecords, saRecords } from '../../workers/sa-page.ts';
 import { placeOfKeys, type Vault } from '../../workers/vault.ts';
 import { HEADENDS, type ShardId, shardKeys } from './keys.ts';
 import type { RedisClient } from './redis.ts';
-import { accepted, confirmWrite, type FencedScript, LostWritesError, runFenced, runScript } from './scripts.ts';
+import {
+  accepted,
+  confirmWrite,
+  type FencedScript,
+  LostWritesError,
+  runFenced,
+  runReader,
+  runScript,
+} from './scripts.ts';
 
 /** How long a lease holds unless renewed, ms. */
 export const LEASE_MS = 2_500;
@@ -19,12 +28,12 @@ export const LOG_ENTRIES = 10_000;
 /** SAs read from Redis at a time. */
 const PAGE = 500;
 
-/** An SA as stored: encoded without keys, and the keys encoded and sealed. */
-export type StoredSa = {
-  /** SPI pair in hex, in ASCII. */
-  readonly spi: Buffer;
-  readonly sa: Buffer;
-  readonly keys: Buffer | undefined;
+/** SAs as stored. */
+export type StoredPage = {
+  /** SPI pairs in hex, in ASCII, 32 bytes each. */
+  readonly spis: Buffer;
+  /** Their keys sealed. */
+  readonly records: SaRecords;
 };
 
 /** A shard's lease as anyone may read it. */
@@ -138,30 +147,26 @@ export class ShardStore {
     written: readonly { spi: string; sa: Uint8Array; keys: Uint8Array | undefined }[],
     removed: readonly string[],
   ): Promise<void> {
-    const { lease, sas, keys, dead } = this.#keys;
-    const args: (string | number | Buffer)[] = [written.length, 0];
-    for (const { spi, sa } of written) args.push(spi, Buffer.from(sa.buffer, sa.byteOffset, sa.length));
-    let keyed = 0;
-    for (const { spi, keys: plain } of written) {
-      if (!plain) continue;
-      args.push(spi, this.#context.vault.seal(plain, placeOfKeys(this.#id.headend, spi)));
-      keyed++;
+    const { lease, sas, dead } = this.#keys;
+    const withKeys: (string | Buffer)[] = [];
+    const without: (string | Buffer)[] = [];
+    for (const { spi, sa, keys } of written) {
+      const sealed = keys && this.#context.vault.seal(keys, placeOfKeys(this.#id.headend, spi));
+      (sealed ? withKeys : without).push(spi, packRecord(sa, sealed));
     }
-    args[1] = keyed;
-    for (const spi of removed) args.push(spi);
-    await this.#write('write-sas', [lease, sas, keys, dead], args);
+    const counts = [withKeys.length / 2, without.length / 2];
+    await this.#write('write-sas', [lease, sas, dead], [...counts, ...withKeys, ...without, ...removed]);
   }
 
-  /** Every SA of the shard, page by page. */
-  async *readSas(): AsyncGenerator<StoredSa[]> {
+  /** Every SA of the shard, page by page; one may come twice. */
+  async *readSas(): AsyncGenerator<StoredPage> {
+    const { redis } = this.#context;
     let cursor = '0';
     do {
-      const [next, fields] = await this.#context.redis.hscanBuffer(this.#keys.sas, cursor, 'COUNT', PAGE);
+      const reply = await runReader(redis, 'read-sas', [this.#keys.sas], [cursor, PAGE]);
+      const [next, spis, ends, bytes] = reply as [Buffer, Buffer, Buffer, Buffer];
       cursor = String(next);
-      const spis = fields.filter((_, n) => n % 2 === 0);
-      if (spis.length === 0) continue;
-      const sealed = await this.#context.redis.hmgetBuffer(this.#keys.keys, ...spis);
-      yield spis.map((spi, n) => ({ spi, sa: fields[2 * n + 1]!, keys: sealed[n] ?? undefined }));
+      if (spis.length > 0) yield { spis, records: saRecords(ends, bytes) };
     } while (cursor !== '0');
   }
 

@@ -46,9 +46,9 @@ export function peerIds(spokes: readonly number[]): string[] {
   return spokes.map((spoke) => `spoke-${spoke}`).sort();
 }
 
-/** SAs of a headend whose keys a Redis holds. */
-export async function keysHeld(redis: Server, headend: string): Promise<number> {
-  const shards = Array.from({ length: SHARDS }, (_, shard) => shardKeys({ headend, shard }).keys);
+/** SAs of a headend that a Redis holds. */
+export async function sasHeld(redis: Server, headend: string): Promise<number> {
+  const shards = Array.from({ length: SHARDS }, (_, shard) => shardKeys({ headend, shard }).sas);
   const counts = await Promise.all(shards.map((key) => redis.command('HLEN', key)));
   return counts.reduce<number>((sum, count) => sum + Number(count), 0);
 }

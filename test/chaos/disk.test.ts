@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { eventually } from '../eventually.ts';
-import { ChaosCluster, DETECTION_MS, keysHeld } from './cluster.ts';
+import { ChaosCluster, DETECTION_MS, sasHeld } from './cluster.ts';
 import { inOwnNamespaces, run } from './own-namespaces.ts';
 import { RedisServers } from './redis-servers.ts';
 
@@ -46,7 +46,7 @@ await inOwnNamespaces('a disk of its own for Redis', import.meta.url, () => {
     await eventually('the agent is content', 15_000, () => hub.agent.settled);
     await server!.kill();
     await server!.start();
-    assert.equal(await keysHeld(server!, 'hub-a'), SPOKES - 3);
+    assert.equal(await sasHeld(server!, 'hub-a'), SPOKES - 3);
     await cluster.everyoneProbed(20_000);
     assert.deepEqual(cluster.deadOf(hub), ['spoke-1', 'spoke-2', 'spoke-3']);
   });

@@ -5,7 +5,7 @@ import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { ApiClient } from '../../services/grpc/client.ts';
 import { plaintext } from '../../services/grpc/credentials.ts';
 import { eventually } from '../eventually.ts';
-import { ChaosCluster, DETECTION_MS, keysHeld, peerIds } from './cluster.ts';
+import { ChaosCluster, DETECTION_MS, peerIds, sasHeld } from './cluster.ts';
 import { RedisServers } from './redis-servers.ts';
 
 type After = { after(done: () => Promise<void>): void };
@@ -90,7 +90,7 @@ test('Redis restarted empty: everything is written again, and a node may die aft
   const redis = await RedisServers.single();
   const { cluster, hub } = await start(t, redis, 200);
   await redis.servers[0]!.command('FLUSHALL');
-  const held = () => keysHeld(redis.servers[0]!, 'hub-a');
+  const held = () => sasHeld(redis.servers[0]!, 'hub-a');
   await eventually('all SAs and keys are back', 15_000, async () => (await held()) === 200);
   await cluster.everyoneProbed(15_000);
   await cluster.nodes.get('one')!.stop('SIGKILL');

@@ -6,7 +6,7 @@ import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { Mode } from '../../proto/gen/dpd/v1/types_pb.js';
 import { shardOf, spiHex } from '../../services/spi.ts';
 import { shardKeys } from '../../services/store/keys.ts';
-import { connectRedis } from '../../services/store/redis.ts';
+import { connectRedis, type RedisClient } from '../../services/store/redis.ts';
 import { eventually } from '../eventually.ts';
 import { DETECTION_MS, HEADEND, Rig } from './rig.ts';
 
@@ -50,6 +50,36 @@ test('an SA that cannot be read any more is left out, and its headend learns tha
   const before = rig.responder.answered;
   await eventually('and answer', 20_000, () => rig.responder.answered >= before + 2 * 19);
   assert.equal(await rig.count('peers'), 19);
+});
+
+test('an SA whose keys do not open any more is left out as well, though the node finds out later', async (t) => {
+  const rig = await Rig.start({ spokes: 40 });
+  t.after(() => rig.stop());
+  await rig.startAgent();
+  const { sas } = shardKeys({ headend: HEADEND, shard: 0 });
+  const withRedis = async <T>(work: (redis: RedisClient) => Promise<T>): Promise<T> => {
+    const redis = await connectRedis(rig.redisUrl);
+    return work(redis).finally(() => redis.disconnect());
+  };
+  const before = await withRedis(async (redis) => {
+    const records = Object.entries(await redis.hgetallBuffer(sas));
+    // More than one, as the first of a shard is opened at once.
+    for (const [spi, record] of records.slice(0, 3)) {
+      record[record.length - 1]! ^= 1;
+      await redis.hset(sas, spi, record);
+    }
+    return records.length;
+  });
+  await rig.node.stop();
+  await rig.startNode();
+  await eventually('they are given up', 20_000, async () => (await rig.count('peers')) === 37);
+  assert.equal(rig.node.log.match(/SA left out: what Redis has of it cannot be read/g)!.length, 3);
+  const answered = rig.responder.answered;
+  await eventually('and the others answer', 20_000, () => rig.responder.answered >= answered + 2 * 37);
+  assert.equal(await rig.count('peers'), 37);
+  assert.deepEqual(rig.verdicts, []);
+  const after = await withRedis((redis) => redis.hlen(sas));
+  assert(after < before, 'what was found out later was not removed');
 });
 
 test('100,000 SAs whose stream breaks half way end complete', async (t) => {

@@ -188,15 +188,29 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     db.hset(lease!, 'attended', attended!);
     return [Number(db.hget(lease!, 'written') ?? 0), db.now()];
   },
-  'write-sas'(db, [, sas, keys, dead], [, , sasWritten, keysWritten, ...rest]) {
-    const pairs = (key: string, from: number, to: number) => {
-      for (let n = from; n < to; n += 2) db.hset(key, String(rest[n]), rest[n + 1]!);
-      return to;
-    };
-    const keysFrom = pairs(sas!, 0, 2 * Number(sasWritten));
-    const removedFrom = pairs(keys!, keysFrom, keysFrom + 2 * Number(keysWritten));
-    for (const spi of rest.slice(removedFrom)) for (const key of [sas!, keys!, dead!]) db.hdel(key, String(spi));
+  'write-sas'(db, [, sas, dead], [, , withKeys, without, ...rest]) {
+    const keyless = 2 * Number(withKeys);
+    const removed = keyless + 2 * Number(without);
+    for (let n = 0; n < removed; n += 2) {
+      const [spi, record] = [String(rest[n]), rest[n + 1]!];
+      const old = n < keyless ? null : db.hget(sas!, spi);
+      const held = old === null ? Buffer.alloc(0) : Buffer.from(old);
+      const keys = held.length > 1 ? held.subarray(2 + held.readUInt16BE(0)) : Buffer.alloc(0);
+      db.hset(sas!, spi, Buffer.concat([Buffer.from(record), keys]));
+    }
+    for (const spi of rest.slice(removed)) for (const key of [sas!, dead!]) db.hdel(key, String(spi));
     return 1;
+  },
+  'read-sas'(db, [sas]) {
+    const records = Array.from(db.hash(sas!), ([spi, record]) => ({ spi, record: Buffer.from(record) }));
+    const ends = Buffer.alloc(4 * records.length);
+    let length = 0;
+    records.forEach(({ record }, n) => {
+      length += record.length;
+      ends.writeUInt32LE(length, 4 * n);
+    });
+    const all = (part: (one: { spi: string; record: Buffer }) => Uint8Array) => Buffer.concat(records.map(part));
+    return [Buffer.from('0'), all(({ spi }) => Buffer.from(spi)), ends, all(({ record }) => record)];
   },
   'write-checkpoint'(db, [, checkpoint], [, , at, taken, final, whole, ...chunks]) {
     if (String(whole) === '1') for (const field of [...db.hash(checkpoint!).keys()]) db.hdel(checkpoint!, field);

@@ -62,6 +62,16 @@ export class SimRedis {
       [...model.set(key)]
         .sort(([a, x], [b, y]) => x - y || (a < b ? -1 : 1))
         .map(([member, score]) => ({ member, score }));
+    const evaluate = (source: string, count: number, rest: readonly (string | number | Buffer)[]) => {
+      const script = BY_SOURCE.get(source);
+      if (!script) throw new Error('ERR unknown script');
+      const keys = rest.slice(0, count).map(String);
+      const args = rest.slice(count).map((value) => (Buffer.isBuffer(value) ? value : String(value)));
+      const reply = script.run(model, keys, args);
+      if (FENCED.has(script.name) && !(Number(reply) < 0))
+        this.#onWrite(process, script.name, keys[0]!, String(args[0]));
+      return reply;
+    };
     const commands = {
       isCluster: false,
       time: () => call(() => [String(Math.floor(model.now() / 1_000)), String((model.now() % 1_000) * 1_000)]),
@@ -71,8 +81,6 @@ export class SimRedis {
       hmget: (key: string, ...fields: string[]) => call(() => fields.map((field) => text(model.hget(key, field)))),
       hmgetBuffer: (key: string, ...fields: (string | Buffer)[]) =>
         call(() => fields.map((field) => bytes(model.hget(key, String(field))))),
-      hscanBuffer: (key: string) =>
-        call(() => ['0', [...model.hash(key)].flatMap(([field, value]) => [Buffer.from(field), Buffer.from(value)])]),
       hkeys: (key: string) => call(() => [...model.hash(key).keys()]),
       hvalsBuffer: (key: string) => call(() => Array.from(model.hash(key).values(), (value) => Buffer.from(value))),
       hlen: (key: string) => call(() => model.hash(key).size),
@@ -117,16 +125,9 @@ export class SimRedis {
             .flatMap(({ member, score }) => [member, String(score)]),
         ),
       eval: (source: string, count: number, ...rest: (string | number | Buffer)[]) =>
-        call(() => {
-          const script = BY_SOURCE.get(source);
-          if (!script) throw new Error('ERR unknown script');
-          const keys = rest.slice(0, count).map(String);
-          const args = rest.slice(count).map((value) => (Buffer.isBuffer(value) ? value : String(value)));
-          const reply = script.run(model, keys, args);
-          if (FENCED.has(script.name) && !(Number(reply) < 0))
-            this.#onWrite(process, script.name, keys[0]!, String(args[0]));
-          return reply;
-        }),
+        call(() => evaluate(source, count, rest)),
+      callBuffer: (_eval: string, source: string, count: number, ...rest: (string | number | Buffer)[]) =>
+        call(() => evaluate(source, count, rest)),
     };
     return commands as unknown as RedisClient;
   }

@@ -4,10 +4,11 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { ROW_LENGTH } from '../../workers/checkpoint.ts';
 import { SUITES } from '../../workers/ike/algorithms.ts';
+import { SEALED } from '../../workers/ike/sessions.ts';
 import { candidateIds, Intake, type ShardSa } from '../../workers/intake.ts';
 import { Mode } from '../../workers/liveness/policy.ts';
 import { type PageRow, packPage } from '../../workers/sa-page.ts';
-import { Vault } from '../../workers/vault.ts';
+import { Vault, VaultError } from '../../workers/vault.ts';
 
 const POLICY = { mode: Mode.ON_IDLE, intervalMs: 30_000, retryIntervalMs: 1_000, retries: 3, jitterPercent: 0 };
 const AT = 1_800_000_000_000;
@@ -79,7 +80,7 @@ describe('message ids after a takeover', () => {
   });
 });
 
-test('what cannot be read, or opened, is left out and named; the rest is taken', () => {
+test('what cannot be read, or opened, is left out and named; the rest is taken, most keys still sealed', () => {
   const { encryption, integrity, keyLength, saltLength, integrityKeyLength } = SUITES[0]!;
   const [ske, ska] = [Buffer.alloc(keyLength + saltLength, 5), Buffer.alloc(integrityKeyLength, 6)];
   const keys = create(SaKeysSchema, { encryption, integrity, skEi: ske, skEr: ske, skAi: ska, skAr: ska });
@@ -103,22 +104,41 @@ test('what cannot be read, or opened, is left out and named; the rest is taken',
     keys: its,
   });
   const rows = [
-    row(1, message(1), sealed(1)),
     row(2, message(2).subarray(0, 9), sealed(2)),
     row(3, message(3), sealed(3, 'another')),
+    row(1, message(1), sealed(1)),
     row(4, message(4), undefined),
+    // From here on the vault's key is known to be the one: these are opened later.
+    row(5, message(5), sealed(5)),
+    row(6, message(6), sealed(6, 'another')),
+    row(7, message(7), sealed(7)),
   ];
   const intake = new Intake((record, context) => vault.open(record, context));
   intake.takeOver(CRASH);
   const { taken, leftOut } = resumedBy(intake, rows);
   assert.deepEqual(leftOut, { handles: [2, 3], opened: 1, sealed: 1 });
   assert.deepEqual(
-    taken.map((sa) => [sa.handle, sa.site, sa.dead, sa.spi, sa.keys !== undefined]),
+    taken.map((sa) => [sa.handle, sa.site, sa.dead, sa.spi, sa.keys === SEALED || sa.keys !== undefined]),
     [
       [1, 1, false, [0, 1, 0, 1], true],
       [4, 4, true, [0, 1, 0, 4], false],
+      [5, 5, false, [0, 1, 0, 5], true],
+      [6, 6, false, [0, 1, 0, 6], true],
+      [7, 7, false, [0, 1, 0, 7], true],
     ],
   );
+  assert.deepEqual(
+    taken.map((sa) => sa.keys === SEALED),
+    [false, false, true, true, true],
+  );
+  assert.equal(intake.hasSealed, false, 'more may come');
+  intake.takeOver(undefined);
+  assert.equal(intake.hasSealed, true);
+  assert.equal(intake.longestSealed(), 5);
+  assert.deepEqual(intake.open(5, [0, 1, 0, 5], false), taken[0]!.keys);
+  assert.throws(() => intake.open(6, [0, 1, 0, 6], false), VaultError);
+  intake.forget(7);
+  assert.equal(intake.hasSealed, false);
 });
 
 test('of several rows of an SA a later owner’s counts, and of one owner’s the higher id', () => {

@@ -8,8 +8,10 @@ import { spiHex } from '../../services/spi.ts';
 import { readCanary, VOUCHER_MS } from '../../workers/canary.ts';
 import { ROW_LENGTH } from '../../workers/checkpoint.ts';
 import { keyMaterial, SessionTable } from '../../workers/ike/sessions.ts';
+import type { FromShard } from '../../workers/protocol.ts';
 import { SendBuffers } from '../../workers/send-buffers.ts';
 import { Shard } from '../../workers/shard.ts';
+import { readVerdictRows } from '../../workers/verdict-rows.ts';
 
 const POLICY = create(PolicySchema, { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs: 1_000, retries: 3 });
 const FLEET = {
@@ -92,4 +94,57 @@ test('after a takeover the next candidate is offered again, but only while the p
   sent.length = 0;
   shard.receive(answer(probes[1]!));
   assert.deepEqual(sent, [], 'a probe left without a voucher');
+});
+
+test('keys taken over are opened before their peers are asked; those that do not open are told, and left alone', () => {
+  let now = 0;
+  let opened = 0;
+  const asked = new Set<number>();
+  const posted: FromShard[] = [];
+  const fleet = { ...FLEET, count: 40 };
+  const spoiled = `hub/${spiHex(saOf(fleet, 30, 0, POLICY).id!)}`;
+  const shard = new Shard({
+    now: () => now,
+    wall: () => now,
+    fillRandom: (bytes, from, to) => bytes.fill(7, from, to),
+    send: (_message, _address, _port, handle) => asked.add(handle).size > 0,
+    post: (message) => posted.push(message),
+    unseal: (record, context) => {
+      opened++;
+      if (context === spoiled) throw new Error('damaged');
+      return record;
+    },
+  });
+  const forever = Number.POSITIVE_INFINITY;
+  shard.handle({
+    type: 'path',
+    path: { canaryAddress: 0, canaryPort: 0, guarded: false, ready: false, open: true },
+  });
+  shard.handle({ type: 'lease', fromMs: 0, untilMs: forever, vouchedUntilMs: forever });
+  const former = { headend: 'hub', chunks: [], atUnix: 0, ageMs: 0, final: true, leaseMs: 1 };
+  shard.handle({ type: 'takeOver', former });
+  shard.handle({ type: 'resume', request: 1, page: pageOf(fleet, 40, POLICY) });
+  assert.equal(opened, 1, 'the takeover waited for keys');
+  shard.handle({ type: 'takeOver', former: undefined });
+  assert.equal(shard.idleUntilMs, now, 'nothing is to be done');
+
+  // A headend that registers an SA again brings its keys; one that is gone needs none.
+  shard.handle({ type: 'remove', request: 2, handles: [39] });
+  for (; opened < 39 && now < 100; now += 5) shard.tick();
+  assert.equal(opened, 39);
+  assert(asked.size < 39, 'all were asked before');
+  const unreadable = posted.filter(({ type }) => type === 'unreadable');
+  assert.deepEqual(unreadable, [{ type: 'unreadable', handles: [30] }]);
+  for (; now < 40_000; now += 5) shard.tick();
+  assert.deepEqual(
+    [...asked].sort((a, b) => a - b),
+    [...Array(39).keys()].filter((handle) => handle !== 30),
+  );
+  assert.equal(opened, 39);
+  const verdicts = posted.flatMap((message) => (message.type === 'verdicts' ? readVerdictRows(message.rows) : []));
+  assert.equal(verdicts.length, 38);
+
+  shard.handle({ type: 'upsert', page: pageOf(fleet, 40, POLICY) });
+  for (; now < 80_000; now += 5) shard.tick();
+  assert(asked.has(30), 'not asked with the keys that its headend brought');
 });

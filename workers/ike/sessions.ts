@@ -22,7 +22,15 @@ export const SessionFlag = {
   OUTSTANDING: 8,
   /** After a takeover: the next message id lies between `nextMid` and `topMid`, which one is not known. */
   SYNCING: 16,
+  /** The keys are known but sealed: they must be opened before a request is sent. */
+  SEALED: 32,
 } as const;
+
+/** Stands for keys that are opened later. */
+export const SEALED = 'sealed';
+
+/** Position in SUITES, and key material as {@link keyMaterial} lays it out. */
+export type SessionKeys = { readonly suite: number; readonly material: Uint8Array };
 
 /** One SA as it enters the table. */
 export type SessionInput = {
@@ -33,8 +41,7 @@ export type SessionInput = {
   /** Remote address as a 32-bit number, and UDP port. */
   readonly address: number;
   readonly port: number;
-  /** Position in SUITES and key material as {@link keyMaterial} lays it out. */
-  readonly keys?: { readonly suite: number; readonly material: Uint8Array };
+  readonly keys?: SessionKeys | typeof SEALED;
   readonly nextMid: number;
 };
 
@@ -75,18 +82,24 @@ export class SessionTable {
     this.answered[handle] = 0;
     this.#index.add(this, handle);
     this.relocate(handle, input.address, input.port);
-    if (input.keys) this.setKeys(handle, input.keys.suite, input.keys.material);
+    if (input.keys) this.setKeys(handle, input.keys);
   }
 
   /** Gives an SA its keys. An SA's keys never change, so a second call is ignored. */
-  setKeys(handle: number, suite: number, material: Uint8Array): void {
-    if (this.flags[handle]! & SessionFlag.KEYED) return;
+  setKeys(handle: number, keys: NonNullable<SessionInput['keys']>): void {
+    const held = this.flags[handle]! & (SessionFlag.KEYED | SessionFlag.SEALED);
+    if (held === SessionFlag.KEYED) return;
+    if (keys === SEALED) {
+      this.flags[handle]! |= SessionFlag.KEYED | SessionFlag.SEALED;
+      return;
+    }
+    const { suite, material } = keys;
     this.#suite[handle] = suite;
     const slab = this.#slabs[suite]!;
     const slot = slab.take();
     slab.block(slot).set(material, slab.offset(slot));
     this.#keySlot[handle] = slot;
-    this.flags[handle]! |= SessionFlag.KEYED;
+    this.flags[handle] = (this.flags[handle]! & ~SessionFlag.SEALED) | SessionFlag.KEYED;
   }
 
   /** Changes where probes go. */
@@ -99,7 +112,8 @@ export class SessionTable {
   remove(handle: number): void {
     const flags = this.flags[handle]!;
     if (!(flags & SessionFlag.USED)) return;
-    if (flags & SessionFlag.KEYED) this.#slabs[this.#suite[handle]!]!.drop(this.#keySlot[handle]!);
+    const open = (flags & (SessionFlag.KEYED | SessionFlag.SEALED)) === SessionFlag.KEYED;
+    if (open) this.#slabs[this.#suite[handle]!]!.drop(this.#keySlot[handle]!);
     this.#index.remove(this, handle);
     this.flags[handle] = 0;
   }
@@ -118,9 +132,14 @@ export class SessionTable {
     return SUITES[this.#suite[handle]!]!;
   }
 
-  /** Keys as {@link setKeys} took them, copied, or undefined without any. */
-  exportKeys(handle: number): SessionInput['keys'] | undefined {
-    if (!this.is(handle, SessionFlag.USED | SessionFlag.KEYED)) return undefined;
+  /** SPIs of an SA. */
+  spi(handle: number): SpiWords {
+    return [this.spiI0[handle]!, this.spiI1[handle]!, this.spiR0[handle]!, this.spiR1[handle]!];
+  }
+
+  /** Keys as {@link setKeys} took them, copied, or undefined without any that are open. */
+  exportKeys(handle: number): SessionKeys | undefined {
+    if (!this.is(handle, SessionFlag.USED | SessionFlag.KEYED) || this.is(handle, SessionFlag.SEALED)) return undefined;
     const suite = this.#suite[handle]!;
     const slab = this.#slabs[suite]!;
     const at = slab.offset(this.#keySlot[handle]!);
