@@ -96,9 +96,11 @@ export class LeaseKeeper {
     try {
       await this.#store.renew(true);
     } catch (error) {
-      if (!(error instanceof ForgottenError)) throw error;
-      await this.#retake(error);
-      await this.#store.renew(true);
+      if (error instanceof LostWritesError) this.#events.lost(error);
+      else if (error instanceof ForgottenError) {
+        await this.#retake(error);
+        await this.#store.renew(true);
+      } else throw error;
     }
   }
 

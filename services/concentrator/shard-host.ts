@@ -82,6 +82,9 @@ export class ShardHost {
   readonly #lease: LeaseKeeper;
   readonly #checkpoint: CheckpointKeeper;
   #task!: ShardTaskHandle;
+  /** The same, once it knows all SAs. */
+  #filled: ShardTaskHandle | undefined;
+  readonly #dead = new WeakSet<ShardTaskHandle>();
   #probePort = 0;
   #stream: ShardStream | undefined;
   #path: ShardPath | undefined;
@@ -322,31 +325,42 @@ export class ShardHost {
     this.#context.onLost(this);
   }
 
+  /** Fills a new thread from Redis. Rejects if that fails, or the thread ends meanwhile. */
   async #load(): Promise<void> {
     // What a thread that died told last, if Redis could not be told yet.
     await this.#checkpoint.write();
-    this.records = new ShardRecords();
-    this.#task = this.#startTask();
-    this.#probePort = await this.#task.ready;
+    const records = new ShardRecords();
+    this.records = records;
+    const task = this.#startTask();
+    this.#task = task;
+    const ended = task.done.then(() => {
+      throw new Error('the thread was stopped');
+    });
+    await Promise.race([this.#fill(task, records), ended]);
+    if (this.#dead.has(task)) throw new Error('the thread died');
+    this.#filled = task;
+    this.#checkpoint.watch(task);
+    this.#log.info({ epoch: this.epoch, sas: records.set.count, probePort: this.#probePort }, 'shard watched');
+  }
+
+  async #fill(task: ShardTaskHandle, records: ShardRecords): Promise<void> {
+    this.#probePort = await task.ready;
     this.#path ??= await this.#store.readPath();
-    if (this.#path) this.#task.send({ type: 'path', path: this.#path });
+    if (this.#path) task.send({ type: 'path', path: this.#path });
     const checkpoint = await this.#store.readCheckpoint();
     if (!checkpoint.final) this.#lease.waitFor(this.#context.formerUntilMs);
-    this.#task.send({ type: 'lease', ...this.#lease.ownership });
-    await loadSas(
-      { ...this.#context, log: this.#log, store: this.#store, records: this.records, task: this.#task },
-      checkpoint,
-    );
-    this.#checkpoint.watch(this.#task);
-    this.#log.info({ epoch: this.epoch, sas: this.records.set.count, probePort: this.#probePort }, 'shard watched');
+    task.send({ type: 'lease', ...this.#lease.ownership });
+    await loadSas({ ...this.#context, log: this.#log, store: this.#store, records, task }, checkpoint);
   }
 
   #startTask(): ShardTaskHandle {
     const task = this.#context.startTask(this.#context.probe, (event) => {
       if (task === this.#task) this.#hear(event);
     });
+    // Whoever fills a thread sees to its end himself.
     task.done.catch((error: Error) => {
-      if (!this.#stopped && task === this.#task) this.#restart(error);
+      this.#dead.add(task);
+      if (!this.#stopped && task === this.#filled) this.#restart(error);
     });
     return task;
   }
@@ -389,6 +403,7 @@ export class ShardHost {
         this.#restarting?.resolve();
         this.#restarting = undefined;
       } catch (again) {
+        if (this.#stopped) return;
         if (again instanceof FencedError) this.#lose(again.message);
         else this.#restart(again as Error);
       }

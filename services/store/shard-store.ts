@@ -123,7 +123,8 @@ export class ShardStore {
   }
 
   /**
-   * Prolongs the lease. Returns Redis's time, Unix ms. Throws LostWritesError, or what {@link runFenced} throws.
+   * Prolongs the lease. Returns Redis's time, Unix ms. Throws LostWritesError, once, when it is prolonged all the same; or
+   * what {@link runFenced} throws.
    * @param attended the headend is connected: others leave the shard to it
    */
   async renew(attended: boolean): Promise<number> {

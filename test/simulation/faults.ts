@@ -20,7 +20,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   },
   'thread stalls'(world, random) {
     const tasks = world.nodes.flatMap((node) => [...node.tasks].filter(({ running }) => running));
-    if (tasks.length > 0) random.pick(tasks).blockedUntil = world.time.now + random.between(500, 25_000);
+    if (tasks.length > 0) random.pick(tasks).stall(world.time.now + random.between(500, 25_000));
     return undefined;
   },
   'thread crashes'(world, random) {

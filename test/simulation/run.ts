@@ -57,8 +57,7 @@ async function trouble(world: World, random: Random): Promise<void> {
   }
   for (const undoNow of undo) undoNow();
   for (const { process } of world.nodes) time.resume(process);
-  for (const { tasks } of world.nodes)
-    for (const task of tasks) task.blockedUntil = Math.min(task.blockedUntil, time.now);
+  for (const { tasks } of world.nodes) for (const task of tasks) task.goOn();
 }
 
 /** Nothing goes wrong any more: in time everything is well. */

@@ -38,10 +38,10 @@ export class SimTask implements ShardTaskHandle {
   running = true;
   /** It has been told to stop: what it hears from now on may be in its last word or not. */
   stopping = false;
-  /** The thread does nothing before, ms. */
-  blockedUntil = 0;
   /** When the newest canary that the headend vouched for was sent, ms. */
   vouchedAt: number | undefined;
+  /** The thread does nothing before, ms. */
+  #stalledUntil = 0;
   readonly #canaries = new Map<number, number>();
   readonly #world: TaskWorld;
   readonly #shard: Shard;
@@ -98,7 +98,7 @@ export class SimTask implements ShardTaskHandle {
   }
 
   send(message: Exclude<ToShard, Question>): void {
-    this.#whenAwake(() => {
+    this.whenAwake(() => {
       if (message.type === 'upsert') this.#note(message.page);
       if (message.type === 'evidence')
         for (const handle of message.heard) this.#world.evidence(this, handle, message.atMs);
@@ -136,7 +136,7 @@ export class SimTask implements ShardTaskHandle {
       time.settled();
       resolve(body as Answer[T]);
     });
-    this.#whenAwake(() => {
+    this.whenAwake(() => {
       this.#shard.handle(question(request));
       this.#tickBy(this.#world.time.now + TICK_MS);
     });
@@ -152,7 +152,7 @@ export class SimTask implements ShardTaskHandle {
       stopped.resolve(undefined);
     });
     this.done.catch(() => stopped.resolve(undefined));
-    this.#whenAwake(() => {
+    this.whenAwake(() => {
       cancel();
       time.settled();
       const checkpoint = this.#shard.checkpoint(true);
@@ -184,16 +184,32 @@ export class SimTask implements ShardTaskHandle {
     forEachRow(page, ({ handle, sa }) => this.spis.set(handle, wordsHex(readSa(sa).spi)));
   }
 
+  /** The thread stalls until then, ms. */
+  stall(until: number): void {
+    this.#stalledUntil = Math.max(this.#stalledUntil, until);
+  }
+
+  /** A stall ends: what it held up comes now, not when it would have. */
+  goOn(): void {
+    const { time } = this.#world;
+    if (this.#stalledUntil <= time.now) return;
+    this.#stalledUntil = time.now;
+    time.at(time.now, this.process, () => {
+      this.#readInbox();
+      this.#tickBy(time.now);
+    });
+  }
+
   /** Runs now, or when the thread goes on; behind what came before. */
-  #whenAwake(work: () => void): void {
+  whenAwake(work: () => void): void {
     this.#inbox.push(work);
     this.#readInbox();
   }
 
   #readInbox(): void {
     const { time } = this.#world;
-    while (this.running && this.#inbox.length > 0 && time.now >= this.blockedUntil) this.#inbox.shift()!();
-    if (this.running && this.#inbox.length > 0) time.at(this.blockedUntil, this.process, () => this.#readInbox());
+    while (this.running && this.#inbox.length > 0 && time.now >= this.#stalledUntil) this.#inbox.shift()!();
+    if (this.running && this.#inbox.length > 0) time.at(this.#stalledUntil, this.process, () => this.#readInbox());
   }
 
   #tickBy(at: number): void {
@@ -206,7 +222,7 @@ export class SimTask implements ShardTaskHandle {
     this.#cancelTick = time.at(due, this.process, () => {
       this.#nextAt = Number.POSITIVE_INFINITY;
       if (!this.running) return;
-      if (time.now < this.blockedUntil) return this.#tickBy(this.blockedUntil);
+      if (time.now < this.#stalledUntil) return this.#tickBy(this.#stalledUntil);
       this.#shard.tick();
       this.#tickBy(Math.max(this.#shard.idleUntilMs, time.now + TICK_MS));
     });

@@ -308,9 +308,12 @@ export class World implements TaskWorld {
 
   #arrive(task: SimTask, truth: TrueSa, answer: Buffer): void {
     const { time } = this;
-    time.at(Math.max(time.now, task.blockedUntil), task.process, () => {
+    time.at(time.now, task.process, () => {
       if (!task.running) truth.lossMs = time.now;
-      else if (task.receive(answer) && this.#owns(task)) truth.heardMs = time.now;
+      else
+        task.whenAwake(() => {
+          if (task.receive(answer) && this.#owns(task)) truth.heardMs = time.now;
+        });
     });
   }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Clock } from '../../../services/clock.ts';
 import { type LeaseEvents, LeaseKeeper } from '../../../services/concentrator/lease-keeper.ts';
-import { ForgottenError } from '../../../services/store/scripts.ts';
+import { ForgottenError, LostWritesError } from '../../../services/store/scripts.ts';
 import { LEASE_MS, type ShardStore } from '../../../services/store/shard-store.ts';
 
 const UNIX = 1_800_000_000_000;
@@ -82,6 +82,20 @@ test('an answer that waited while it stood still proves nothing: the next one de
   onRenewal(async () => {});
   await round();
   assert.equal(told.taken, 1);
+});
+
+test('that Redis lost writes is told whoever finds out, a headend that comes as well', async () => {
+  const { keeper, told, round, onRenewal } = keep();
+  let losses = 2;
+  onRenewal(async () => {
+    if (losses-- > 0) throw new LostWritesError('write 1 is the last of 2 that Redis knows');
+  });
+  await round();
+  assert.equal(told.lost, 1);
+  await keeper.claim();
+  assert.equal(told.lost, 2);
+  await keeper.claim();
+  assert.deepEqual(told, { taken: 0, doubts: [], lost: 2 });
 });
 
 test('what Redis forgot is taken at once by whoever was there, and late by one who was not', async () => {

@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { type Sa, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { systemClock } from '../../../services/clock.ts';
@@ -21,11 +22,15 @@ import { forEachRow, type SaPage } from '../../../workers/sa-page.ts';
 import { Vault } from '../../../workers/vault.ts';
 import { eventually } from '../../eventually.ts';
 
+/** As the host waits before it starts a thread again, ms. */
+const RESTART_MS = 500;
+
 /** A thread that takes what it is told, and dies when the test says so. */
 class Thread {
   /** SPIs it knows, in order of arrival. */
   readonly spis: bigint[] = [];
   readonly #done = Promise.withResolvers<never>();
+  #dies = false;
   /** Becomes ready when this is called. */
   readonly begin: () => void;
   readonly handle: ShardTaskHandle;
@@ -34,6 +39,8 @@ class Thread {
     const ready = Promise.withResolvers<number>();
     this.begin = () => ready.resolve(4_500);
     this.#done.promise.catch(() => {});
+    this.#done.promise.catch(ready.reject);
+    ready.promise.catch(() => {});
     this.handle = {
       ready: ready.promise,
       done: this.#done.promise,
@@ -44,10 +51,20 @@ class Thread {
         type === 'checkpoint' || type === 'wholeCheckpoint' ? { chunks: [], asOfMs: 0 } : []) as ShardTaskHandle['ask'],
       resume: async (page) => {
         this.#note(page);
+        if (this.#dies) {
+          this.die();
+          // A dead thread answers nothing.
+          return new Promise(() => {});
+        }
         return { handles: [], opened: 0, sealed: 0 };
       },
       stop: async () => undefined,
     };
+  }
+
+  /** It dies when it is told of SAs that Redis has. */
+  dieWhenTold(): void {
+    this.#dies = true;
   }
 
   die(): void {
@@ -70,7 +87,8 @@ const sa = (responderSpi: bigint): Sa =>
   });
 const bytes = (sas: readonly Sa[]) => sas.map((item) => ({ sa: toBinary(SaSchema, item), keys: undefined }));
 
-test('while a thread is restarted its shard takes nothing new: the thread would not know what Redis has of it', async (t) => {
+/** What a host needs, on a Redis of its own; and the threads that it starts. */
+async function surroundings(t: TestContext): Promise<{ context: HostContext; threads: Thread[] }> {
   const directory = mkdtempSync(join(tmpdir(), 'dpd-host-'));
   const server = await startEmbeddedRedis(directory);
   const redis = await connectRedis(server.url);
@@ -93,25 +111,36 @@ test('while a thread is restarted its shard takes nothing new: the thread would 
     probe: { address: '127.0.0.1', port: 0 },
     onLost: () => {},
   };
-  const opening = ShardHost.open(context, { headend: 'hub', shard: 0 }, 1);
-  await eventually('a thread is started', 2_000, () => threads.length === 1);
-  threads[0]!.begin();
-  const host = await opening;
   t.after(async () => {
-    await host.stop('the test is over');
     redis.disconnect();
     await server.stop();
     rmSync(directory, { recursive: true, force: true });
   });
-  const ended: string[] = [];
-  const stream = (): ShardStream => ({
+  return { context, threads };
+}
+
+const SHARD = { headend: 'hub', shard: 0 };
+
+/** A headend's stream that notes why it ended. */
+function streamTo(ended: string[]): ShardStream {
+  return {
     verdicts: () => {},
     delegatedProbes: () => {},
     members: () => {},
     drain: () => {},
     end: (reason) => void ended.push(reason),
-  });
-  await host.attach(stream());
+  };
+}
+
+test('while a thread is restarted its shard takes nothing new: the thread would not know what Redis has of it', async (t) => {
+  const { context, threads } = await surroundings(t);
+  const opening = ShardHost.open(context, SHARD, 1);
+  await eventually('a thread is started', 2_000, () => threads.length === 1);
+  threads[0]!.begin();
+  const host = await opening;
+  t.after(() => host.stop('the test is over'));
+  const ended: string[] = [];
+  await host.attach(streamTo(ended));
   const first = [sa(1n), sa(2n)];
   assert.deepEqual(await host.upsert(first, bytes(first)), [0, 1]);
 
@@ -124,7 +153,7 @@ test('while a thread is restarted its shard takes nothing new: the thread would 
   await assert.rejects(host.upsert([sa(4n)], bytes([sa(4n)])), /thread of the shard died/);
   await assert.rejects(host.remove([first[0]!.id!]), /thread of the shard died/);
   let attached = false;
-  const attaching = host.attach(stream()).then(() => {
+  const attaching = host.attach(streamTo(ended)).then(() => {
     attached = true;
   });
   await eventually('another thread is started', 2_000, () => threads.length === 2);
@@ -138,4 +167,33 @@ test('while a thread is restarted its shard takes nothing new: the thread would 
   const again = [sa(1n)];
   await host.upsert(again, bytes(again));
   assert.deepEqual(threads[1]!.spis.sort(), [1n, 2n, 3n, 4n]);
+});
+
+test('a thread that dies while it is filled was none: the shard is not opened, or is tried again', async (t) => {
+  const { context, threads } = await surroundings(t);
+  const failing = ShardHost.open(context, SHARD, 1);
+  await eventually('a thread is started', 2_000, () => threads.length === 1);
+  threads[0]!.die();
+  await assert.rejects(failing, /killed by the test/);
+  await sleep(2 * RESTART_MS);
+  assert.equal(threads.length, 1, 'what was not opened went on');
+
+  const opening = ShardHost.open(context, SHARD, 1);
+  await eventually('another is started', 2_000, () => threads.length === 2);
+  threads[1]!.begin();
+  const host = await opening;
+  t.after(() => host.stop('the test is over'));
+  const sas = [sa(1n), sa(2n)];
+  await host.upsert(sas, bytes(sas));
+  threads[1]!.die();
+  await eventually('a third is started', 2_000, () => threads.length === 3);
+  threads[2]!.dieWhenTold();
+  threads[2]!.begin();
+  await eventually('a fourth is started', 2_000, () => threads.length === 4);
+  threads[3]!.begin();
+  await host.attach(streamTo([]));
+  assert.deepEqual(threads[3]!.spis.sort(), [1n, 2n]);
+  assert.equal(host.records.set.count, 2);
+  await sleep(2 * RESTART_MS);
+  assert.equal(threads.length, 4);
 });
