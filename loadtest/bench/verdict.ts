@@ -4,9 +4,7 @@
  */
 
 import { Mode } from '../../proto/gen/dpd/v1/types_pb.js';
-import { VerdictService, type WatchVerdictsResponse } from '../../proto/gen/dpd/v1/verdicts_pb.js';
-import { ApiClient } from '../../services/grpc/client.ts';
-import { plaintext } from '../../services/grpc/credentials.ts';
+import { watchEarliest } from '../headend/raw-watch.ts';
 import { type Result, round, threadCpuMicros } from './measure.ts';
 import { encodeFleet, registerAll } from './register.ts';
 import { withNode, withRedis } from './rig.ts';
@@ -22,17 +20,13 @@ export async function verdict(): Promise<Result> {
   const batches = encodeFleet(SPOKES, SHARDS, { policy: POLICY, keys: false });
   const baseline = await floorMicros();
   return withNode({ DPD_STORM_SHARE: '0' }, async (node) => {
-    const client = new ApiClient(plaintext(node.address));
     const lateness: number[] = [];
     const all = Promise.withResolvers<void>();
-    const watch = client.watch(VerdictService.method.watchVerdicts, { headend: 'bench', resumeToken: 'now' });
-    watch.on('data', ({ verdicts }: WatchVerdictsResponse) => {
-      const now = Date.now();
-      for (const { history } of verdicts) lateness.push(now - Number(history!.earliestUnixMs));
-      if (lateness.length >= SPOKES) all.resolve();
-    });
-    watch.on('error', all.reject);
     const { streams, handles } = await registerAll(node, batches);
+    const hear = (earliestUnixMs: number) => {
+      if (lateness.push(Date.now() - earliestUnixMs) >= SPOKES) all.resolve();
+    };
+    const endWatch = watchEarliest(node.address, 'bench', hear, all.reject);
     // The last sign of life of all of them, in one moment.
     streams.forEach((stream, shard) => {
       stream.tell({ case: 'evidence', value: { heardHandles: handles[shard]! } });
@@ -43,8 +37,7 @@ export async function verdict(): Promise<Result> {
     clearTimeout(timeout);
     const micros = ((node.cpuSeconds() - cpuS) * 1e6) / SPOKES;
     lateness.sort((a, b) => a - b);
-    watch.cancel();
-    client.close();
+    endWatch();
     for (const stream of streams) stream.close();
     return {
       verdicts: lateness.length,

@@ -3,14 +3,13 @@
  * bytes under the verdict's field numbers.
  */
 
-import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { toBinary } from '@bufbuild/protobuf';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { VerdictsSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
 import {
   Action,
   DeadReason,
   type Endpoint,
-  EndpointSchema,
   type GuardAction,
   GuardActionSchema,
   PolicySchema,
@@ -30,8 +29,8 @@ export type EncodedVerdict = {
   readonly bytes: Buffer;
   /** Endpoints the peer has. */
   readonly endpoints: number;
-  /** The endpoint found dead, and its index. */
-  readonly dead: Endpoint;
+  /** The Endpoint message found dead, and its index. */
+  readonly dead: Uint8Array;
   readonly active: number;
 };
 
@@ -78,7 +77,7 @@ export class VerdictComposer {
       id,
       bytes: this.#finish(),
       endpoints: endpoints.length,
-      dead: fromBinary(EndpointSchema, endpoints[active]!),
+      dead: endpoints[active]!,
       active,
     };
   }

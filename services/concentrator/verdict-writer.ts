@@ -5,7 +5,7 @@
  */
 
 import { fromBinary } from '@bufbuild/protobuf';
-import { type GuardAction, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { EndpointSchema, type GuardAction, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import type { ShardVerdict } from '../../workers/protocol.ts';
 import type { Clock } from '../clock.ts';
 import { nextEndpoint } from '../failover/plan.ts';
@@ -22,6 +22,8 @@ import { type EncodedVerdict, endpointsOf, setNextEndpoint, VerdictComposer } fr
 const BATCH = 200;
 const RETRY_MS = 200;
 const FINISH_POLL_MS = 10;
+/** Endpoints told of at once. */
+const DEAD_BATCH = 1_000;
 /** A failover is looked at for the first time this long after its verdict, unless it is acknowledged before, ms. */
 const FAILOVER_AFTER_MS = 5_000;
 
@@ -63,6 +65,8 @@ export class VerdictWriter {
   readonly #bySpi = new Map<string, VerdictStep>();
   /** Ids of verdicts that may be in the log already, but do not count as written yet. */
   readonly #unconfirmed = new Set<string>();
+  /** Endpoint messages of verdicts in the log, of which others have not been told yet. */
+  #dead: Uint8Array[] = [];
   #ordinal = 0;
   #busy = false;
   #stopped = false;
@@ -162,10 +166,20 @@ export class VerdictWriter {
       }
     }
     this.#busy = false;
+    this.#markDead();
+  }
+
+  /** Tells others which endpoints are dead, when no verdict waits for it: a hint, nothing depends on it. */
+  #markDead(): void {
+    const { redis, clock } = this.#context;
+    const endpoints = this.#dead.map((bytes) => fromBinary(EndpointSchema, bytes));
+    this.#dead = [];
+    for (let n = 0; n < endpoints.length; n += DEAD_BATCH)
+      markDead(redis, endpoints.slice(n, n + DEAD_BATCH), clock.wall()).catch(() => {});
   }
 
   async #append(steps: readonly VerdictStep[]): Promise<void> {
-    const { store, redis, traces, clock } = this.#context;
+    const { store, traces } = this.#context;
     const verdicts = steps.map((step) => {
       // From here on it may be in the log: an answer of the peer does not take it back any more.
       step.state = 'writing';
@@ -178,14 +192,9 @@ export class VerdictWriter {
       verdicts.map(({ id, bytes }, n) => ({ spi: steps[n]!.spi, id, bytes })),
       FAILOVER_AFTER_MS,
     );
-    // A hint for others; nothing depends on it.
-    markDead(
-      redis,
-      verdicts.map(({ dead }) => dead),
-      clock.wall(),
-    ).catch(() => {});
     for (const step of steps) step.state = 'logged';
-    for (const { id } of verdicts) {
+    for (const { id, dead } of verdicts) {
+      this.#dead.push(dead);
       this.#unconfirmed.delete(id);
       traces.logged(id);
     }

@@ -237,8 +237,7 @@ export class ShardStore {
     failoverAfterMs: number,
   ): Promise<void> {
     const { lease, verdicts: log, unacked, dead, due } = this.#keys;
-    const rows = verdicts.flatMap(({ spi, id, bytes }) => [spi, id, bytes]);
-    const args = [LOG_ENTRIES, failoverAfterMs, ...rows];
+    const args = [LOG_ENTRIES, failoverAfterMs, packVerdicts(verdicts)];
     const write = await this.#write('append-verdicts', [lease, log, unacked, dead, due], args);
     await this.#confirm(write);
   }
@@ -331,6 +330,25 @@ async function takeLease({ redis, node }: StoreContext, id: ShardId, holder: num
   const [epoch, final, formerRemainingMs, takenUnix] = reply as [number, number, number, number];
   return { epoch, formerStopped: final === 1, formerRemainingMs, takenUnix };
 }
+
+/** Verdicts as append-verdicts.lua reads them: one argument costs the client a third of what three a verdict do. */
+function packVerdicts(
+  verdicts: readonly { readonly spi: string; readonly id: string; readonly bytes: Buffer }[],
+): Buffer {
+  const length = ({ spi, id, bytes }: (typeof verdicts)[number]) =>
+    VERDICT_HEAD + spi.length + id.length + bytes.length;
+  const packed = Buffer.allocUnsafe(verdicts.reduce((sum, verdict) => sum + length(verdict), 0));
+  let at = 0;
+  for (const { spi, id, bytes } of verdicts) {
+    at = packed.writeUInt8(spi.length, at);
+    at = packed.writeUInt8(id.length, at);
+    at = packed.writeUInt16BE(bytes.length, at);
+    at += packed.write(spi + id, at, 'latin1');
+    at += bytes.copy(packed, at);
+  }
+  return packed;
+}
+const VERDICT_HEAD = 4;
 
 /** Name of a verdict's attempt; the first is called as the verdict. */
 function attemptName(id: string, attempt: number): string {

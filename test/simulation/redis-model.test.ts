@@ -21,6 +21,8 @@ const rows = fc.array(fc.tuple(id, id, verdict), { maxLength: 4 });
 const records = fc.array(fc.tuple(id, fc.constantFrom('\0\x02sa', '\0\x02sakeys', '\0\x01', 'x', '')), {
   maxLength: 3,
 });
+const packed = ([spi, name, message]: readonly [string, string, string]) =>
+  `${String.fromCharCode(spi.length, name.length, 0, message.length)}${spi}${name}${message}`;
 const flat = (items: readonly (readonly string[])[]) => items.flat();
 
 const CALLS = fc.oneof(
@@ -49,7 +51,7 @@ const CALLS = fc.oneof(
   fc.tuple(epoch, rows).map(([e, verdicts]) => ({
     name: 'append-verdicts',
     keys: [K('lease'), K('verdicts'), K('unacked'), K('dead'), K('due')],
-    args: [e, '2/1', '1000', '1000', ...flat(verdicts)],
+    args: [e, '2/1', '1000', '1000', verdicts.map(packed).join('')],
   })),
   fc.tuple(epoch, fc.constantFrom('2/2', '9/9')).map(([e, write]) => ({
     name: 'confirm-write',

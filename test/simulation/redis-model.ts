@@ -220,13 +220,17 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     for (let n = 0; n < chunks.length; n += 2) db.hset(checkpoint!, String(chunks[n]), chunks[n + 1]!);
     return 1;
   },
-  'append-verdicts'(db, [, log, unacked, dead, due], [, , , delay, ...rows]) {
+  'append-verdicts'(db, [, log, unacked, dead, due], [, , , delay, verdicts]) {
+    const packed = Buffer.from(verdicts!);
     const entry: Buffer[] = [];
-    for (let n = 0; n < rows.length; n += 3) {
-      const id = String(rows[n + 1]);
-      const verdict = rows[n + 2]!;
-      if (db.hsetnx(dead!, String(rows[n]), id) === 0) continue;
-      entry.push(Buffer.from(verdict));
+    for (let at = 0; at < packed.length; ) {
+      const [spiLength, idLength] = [packed[at]!, packed[at + 1]!];
+      const [spiAt, idAt, from] = [at + 4, at + 4 + spiLength, at + 4 + spiLength + idLength];
+      at = from + packed.readUInt16BE(at + 2);
+      const id = packed.toString('latin1', idAt, from);
+      const verdict = Buffer.from(packed.subarray(from, at));
+      if (db.hsetnx(dead!, packed.toString('latin1', spiAt, idAt), id) === 0) continue;
+      entry.push(verdict);
       db.hset(unacked!, id, verdict);
       db.zadd(due!, db.now() + Number(delay), id);
     }

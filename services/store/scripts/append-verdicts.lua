@@ -1,10 +1,18 @@
 -- Appends verdicts to the log as one entry, once each: an SA that has a verdict gets no second one. Fenced.
 -- KEYS: lease, verdicts, unacked, dead, due
 -- ARGV: epoch, write, entries kept in the log, ms until their failover is looked at,
---       then for each, 1,000 at most: SPI pair, verdict id, Verdicts message of one
+--       then verdicts, 1,000 at most, each: lengths of its parts (1, 1 and 2 bytes, big-endian), SPI pair, verdict id,
+--       Verdicts message of one
 -- Returns: 1. Repeating a call changes nothing.
-local spis = {}
-for at = 5, #ARGV, 3 do spis[#spis + 1] = ARGV[at] end
+local spis, ids, verdicts, at = {}, {}, {}, 1
+while at <= #ARGV[5] do
+  local spi, id, verdict, from = struct.unpack('>BBI2', ARGV[5], at)
+  local to = from + spi + id + verdict
+  spis[#spis + 1] = ARGV[5]:sub(from, from + spi - 1)
+  ids[#ids + 1] = ARGV[5]:sub(from + spi, from + spi + id - 1)
+  verdicts[#verdicts + 1] = ARGV[5]:sub(from + spi + id, to - 1)
+  at = to
+end
 if #spis == 0 then return 1 end
 local known = redis.call('HMGET', KEYS[4], unpack(spis))
 local time = redis.call('TIME')
@@ -13,7 +21,7 @@ local due = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + 
 local dead, entry, messages, dues = {}, {}, {}, {}
 local given = {}
 for n, spi in ipairs(spis) do
-  local id, verdict = ARGV[3 * n + 3], ARGV[3 * n + 4]
+  local id, verdict = ids[n], verdicts[n]
   if not known[n] and not given[spi] then
     given[spi] = true
     dead[#dead + 1] = spi

@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import {
   Action,
   DeadReason,
+  EndpointSchema,
   Guard,
   GuardActionSchema,
   SaSchema,
@@ -78,7 +79,7 @@ test('a composed verdict decodes to what the SA and the thread say', () => {
       assert.deepEqual(readVerdict(composed.bytes), expected);
       assert.deepEqual(readVerdict(writeVerdict(expected)), expected);
       assert.deepEqual(endpointsOf(composed), expected.endpoints);
-      assert.deepEqual(composed.dead, sa.endpoints[sa.activeEndpoint]);
+      assert.deepEqual(fromBinary(EndpointSchema, composed.dead), sa.endpoints[sa.activeEndpoint]);
       const other = sa.endpoints.length - 1;
       setNextEndpoint(composed, other);
       assert.deepEqual(readVerdict(composed.bytes), { ...expected, nextEndpoint: other });
