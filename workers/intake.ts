@@ -1,5 +1,5 @@
 /**
- * SAs on their way into a shard: their messages read, their keys opened, and after a takeover what their former owner
+ * SAs on their way into a shard: their messages read, their keys sealed and opened, and after a takeover what their former owner
  * knew of them.
  */
 
@@ -10,14 +10,12 @@ import { SEALED, type SessionInput, type SessionKeys } from './ike/sessions.ts';
 import { SPREAD } from './liveness/machine.ts';
 import { leastSpacingMs, Mode, type Policy } from './liveness/policy.ts';
 import type { FormerOwners, LeftOut } from './protocol.ts';
+import { encodeKeys, type KeysPage, packKeys, unpackKeys } from './sa-keys.ts';
 import { readKeys, readSa, type WatchedSa } from './sa-message.ts';
 import { forEachRow, type PageRow, type SaPage } from './sa-page.ts';
 import { SealedKeys } from './sealed-keys.ts';
 import { type SpiWords, wordsHex } from './spi.ts';
-import { placeOfKeys } from './vault.ts';
-
-/** Opens a sealed record for the place that `context` names. Throws if it was not sealed for it with this key. */
-export type Unseal = (record: Uint8Array, context: string) => Uint8Array;
+import { placeOfKeys, type Vault } from './vault.ts';
 
 /** An SA for the shard. A handle already in use is updated: policy, address, parking and missing keys. */
 export type ShardSa = SessionInput & {
@@ -38,8 +36,11 @@ export type ShardSa = SessionInput & {
 /** An SA registered after the checkpoint was taken: nothing is known of what it was asked since. */
 const UNTOLD = { heardUnix: 0, outstanding: true, fresh: true, doubt: 0 } as const;
 
+/** Seals records, and opens them. */
+export type KeyVault = Pick<Vault, 'seal' | 'open'>;
+
 export class Intake {
-  readonly #unseal: Unseal | undefined;
+  readonly #vault: KeyVault | undefined;
   #former: FormerOwners | undefined;
   #rows = new FormerRows([]);
   #headend = '';
@@ -47,9 +48,9 @@ export class Intake {
   #proven = false;
   readonly #sealed = new SealedKeys();
 
-  /** @param unseal opens keys of SAs taken over; without it none may have any */
-  constructor(unseal: Unseal | undefined) {
-    this.#unseal = unseal;
+  /** @param vault without one no SA taken over may have keys, and none are sealed */
+  constructor(vault: KeyVault | undefined) {
+    this.#vault = vault;
   }
 
   /** The takeover is over, and keys are left to open. */
@@ -107,6 +108,17 @@ export class Intake {
     this.#sealed.take(handle);
   }
 
+  /** Seals keys that a headend registers. */
+  seal(page: KeysPage): KeysPage {
+    return packKeys(unpackKeys(page).map(({ spi, keys }) => ({ spi, keys: this.#sealFor(spi, keys) })));
+  }
+
+  /** Seals keys as the shard holds them. */
+  sealHeld(spi: SpiWords, headendIsInitiator: boolean, keys: SessionKeys): Uint8Array {
+    // A copy: what travels to another thread takes along the buffer that it lies in.
+    return Uint8Array.from(this.#sealFor(spi, encodeKeys(keys, headendIsInitiator)));
+  }
+
   /** Opens keys to see that they can be opened at all. */
   #prove(keys: Uint8Array, { spi, headendIsInitiator }: WatchedSa, leftOut: LeftOut): SessionKeys {
     try {
@@ -120,8 +132,16 @@ export class Intake {
     }
   }
 
+  #sealFor(spi: SpiWords, keys: Uint8Array): Uint8Array {
+    return this.#vault!.seal(keys, this.#placeOf(spi));
+  }
+
+  #placeOf(spi: SpiWords): string {
+    return placeOfKeys(this.#headend, wordsHex(spi));
+  }
+
   #read(sealed: Uint8Array, spi: SpiWords, headendIsInitiator: boolean): SessionKeys {
-    return readKeys(this.#unseal!(sealed, placeOfKeys(this.#headend, wordsHex(spi))), headendIsInitiator);
+    return readKeys(this.#vault!.open(sealed, this.#placeOf(spi)), headendIsInitiator);
   }
 }
 

@@ -3,7 +3,7 @@
  * other *Ms a duration or an age, *Unix wall, ms.
  */
 
-import type { SessionKeys } from './ike/sessions.ts';
+import type { KeysPage } from './sa-keys.ts';
 import type { SaPage } from './sa-page.ts';
 
 /** What former owners left of a shard, for the thread that takes up their SAs. */
@@ -78,8 +78,9 @@ export type ToShard =
   | { readonly type: 'checkpoint'; readonly request: number }
   /** The same for every SA, changed or not. */
   | { readonly type: 'wholeCheckpoint'; readonly request: number }
-  /** Keys, to be sealed and stored again. */
-  | { readonly type: 'keys'; readonly request: number; readonly handles: readonly number[] }
+  /** Keys of SAs, to be stored: those of a headend, and those held. */
+  | { readonly type: 'seal'; readonly request: number; readonly keys: KeysPage }
+  | { readonly type: 'sealedKeys'; readonly request: number; readonly handles: readonly number[] }
   | { readonly type: 'stop' };
 
 /** A verdict as the shard gives it; the main thread knows the rest of the SA. */
@@ -161,7 +162,10 @@ export type Answer = {
   readonly counters: ShardCounters;
   readonly checkpoint: CheckpointPart;
   readonly wholeCheckpoint: CheckpointPart;
-  readonly keys: readonly (SessionKeys | undefined)[];
+  /** Sealed, in place of each. */
+  readonly seal: KeysPage;
+  /** Undefined without keys. */
+  readonly sealedKeys: readonly (Uint8Array | undefined)[];
 };
 
 export type FromShard =
@@ -189,6 +193,6 @@ export type ShardTask = {
   readonly probesPerSecond: number;
   /** Unix ms at which the monotonic clock was 0: the same for all threads of a process, and for good. */
   readonly zeroUnix: number;
-  /** Of the vault, to open what Redis has. */
+  /** Of the vault, for what Redis has. */
   readonly vaultKey: Uint8Array;
 };

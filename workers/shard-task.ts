@@ -25,7 +25,6 @@ export default async function runShard({
     (datagram) => shard.receive(datagram),
     (handle) => shard.sendFailed(handle),
   );
-  const vault = new Vault(vaultKey);
   const shard: Shard = new Shard({
     now: monotonicMs,
     wall: () => zeroUnix + monotonicMs(),
@@ -33,7 +32,7 @@ export default async function runShard({
     send: (message, address, toPort, handle) => socket.send(message, address, toPort, handle),
     post: (message) => port.postMessage(message),
     pacer: pacerOf(probesPerSecond),
-    unseal: (record, context) => vault.open(record, context),
+    vault: new Vault(vaultKey),
   });
   const timer = setInterval(() => shard.tick(), TICK_INTERVAL_MS);
   port.postMessage({ type: 'ready', probePort: socket.port });

@@ -7,7 +7,7 @@ import { CANARY_INTERVAL_MS, CANARY_LENGTH, CanaryLog, VOUCHER_MS } from './cana
 import { CheckpointWriter } from './checkpoint.ts';
 import { type FillRandom, Liveness, MAX_CANDIDATES, Reply } from './ike/liveness.ts';
 import { SessionFlag, SessionTable } from './ike/sessions.ts';
-import { Intake, type ShardSa, type Unseal } from './intake.ts';
+import { Intake, type KeyVault, type ShardSa } from './intake.ts';
 import { Machine } from './liveness/machine.ts';
 import { Flag, roomFor, State, widen } from './liveness/peers.ts';
 import { leastSpacingMs, Mode } from './liveness/policy.ts';
@@ -41,8 +41,8 @@ export type ShardIo = {
   post(message: FromShard): void;
   /** What probes are paced by; shared by the shards of a thread. Without one there is no limit. */
   readonly pacer?: Pacer;
-  /** Opens keys of SAs taken over; a shard without it takes over none. */
-  readonly unseal?: Unseal;
+  /** For keys; a shard without it takes over none. */
+  readonly vault?: KeyVault;
 };
 
 /** A canary follows the last probe of a suspicion, but not more often than this, ms. */
@@ -106,7 +106,7 @@ export class Shard {
         }),
     });
     this.#liveness = new Liveness(this.#sessions, io.fillRandom);
-    this.#intake = new Intake(io.unseal);
+    this.#intake = new Intake(io.vault);
     this.#checkpoint = new CheckpointWriter(io.now());
     const first = Buffer.alloc(4);
     io.fillRandom(first, 0, first.length);
@@ -205,10 +205,13 @@ export class Shard {
       case 'wholeCheckpoint':
         this.#answer(message.request, this.checkpoint(true));
         break;
-      case 'keys':
+      case 'seal':
+        this.#answer(message.request, this.#intake.seal(message.keys));
+        break;
+      case 'sealedKeys':
         this.#answer(
           message.request,
-          message.handles.map((handle) => (this.#opened(handle) ? this.#sessions.exportKeys(handle) : undefined)),
+          message.handles.map((handle) => this.#sealedKeys(handle)),
         );
         break;
       case 'query':
@@ -413,6 +416,12 @@ export class Shard {
       this.#unreadable.push(handle);
       return false;
     }
+  }
+
+  #sealedKeys(handle: number): Uint8Array | undefined {
+    const sessions = this.#sessions;
+    const keys = this.#opened(handle) ? sessions.exportKeys(handle) : undefined;
+    return keys && this.#intake.sealHeld(sessions.spi(handle), sessions.is(handle, SessionFlag.INITIATOR), keys);
   }
 
   #openSome(): void {

@@ -89,7 +89,7 @@ export class ConcentratorNode {
     let node: ConcentratorNode | undefined;
     const sites = new Sites();
     const concentrator = await Concentrator.start({
-      store: { redis, vault, node: settings.nodeId, replicated },
+      store: { redis, node: settings.nodeId, replicated },
       joinBus: (hear) => joinBus(redis, url, hear),
       startTask: (probe, onEvent) => new ShardThread(pool, probe, settings.probeRate / threads, vault.key, onEvent),
       clock: systemClock,

@@ -1,12 +1,9 @@
 /** Redis failed over and lost its last writes, or came back empty: a shard's owner has everything, and writes it again. */
 
-import { toBinary } from '@bufbuild/protobuf';
-import { SaKeysSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { State } from '../../workers/liveness/peers.ts';
 import type { ShardPath } from '../../workers/protocol.ts';
 import type { ShardStore } from '../store/shard-store.ts';
 import type { ShardRecords } from './records.ts';
-import { toSaKeys } from './sa-keys.ts';
 import type { ShardTaskHandle } from './shard-thread.ts';
 import type { VerdictDesk } from './verdict-desk.ts';
 
@@ -29,18 +26,17 @@ export async function writeAgain({ store, shards, records, task, path, verdicts 
   const deadHere: number[] = [];
   for (let n = 0; n < handles.length; n += PAGE) {
     const page = handles.slice(n, n + PAGE);
-    const [keys, statuses] = await Promise.all([task.ask('keys', page), task.ask('query', page)]);
+    const [keys, statuses] = await Promise.all([task.ask('sealedKeys', page), task.ask('query', page)]);
     deadHere.push(...page.filter((_, k) => statuses[k]!.state === State.DEAD));
     await store.writeSas(
       page.flatMap((handle, k) => {
-        const sa = records.get(handle);
-        const material = keys[k];
+        const sa = records.encoded(handle);
         if (!sa) return [];
         return {
           spi: records.spi(handle),
           // A copy: the record may change before the client has sent it.
-          sa: Buffer.from(records.encoded(handle)!),
-          keys: material && toBinary(SaKeysSchema, toSaKeys(sa, material)),
+          sa: Buffer.from(sa),
+          keys: keys[k],
         };
       }),
       [],

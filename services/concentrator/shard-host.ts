@@ -7,6 +7,7 @@ import type { UpsertSas } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { State } from '../../workers/liveness/peers.ts';
 import type { PeerStatus, ShardCounters, ShardPath } from '../../workers/protocol.ts';
 import { NO_MID } from '../../workers/protocol.ts';
+import { packKeys, unpackKeys } from '../../workers/sa-keys.ts';
 import { buffersOf, packPage } from '../../workers/sa-page.ts';
 import { readVerdictRows } from '../../workers/verdict-rows.ts';
 import type { Clock } from '../clock.ts';
@@ -201,9 +202,10 @@ export class ShardHost {
   async upsert(sas: UpsertSas['sas'], bytes: readonly SaBytes[]): Promise<number[]> {
     const { sites } = this.#context;
     if (bytes.length !== sas.length) throw new RangeError(`bytes of ${bytes.length} SAs for ${sas.length}`);
+    const sealed = await this.#seal(sas, bytes);
     await this.#withThread(
       this.#store.writeSas(
-        sas.map((sa, n) => ({ spi: spiHex(sa.id!), ...bytes[n]! })),
+        sas.map((sa, n) => ({ spi: spiHex(sa.id!), sa: bytes[n]!.sa, keys: sealed[n] })),
         [],
       ),
     );
@@ -218,6 +220,17 @@ export class ShardHost {
     const endpoints = sas.map(({ endpoints: all, activeEndpoint }) => all[activeEndpoint]!);
     markAlive(this.#context.store.redis, endpoints).catch(() => {});
     return rows.map(({ handle }) => handle);
+  }
+
+  /** Seals the keys of each SA that has some; the thread does, as it has the time. */
+  async #seal(sas: UpsertSas['sas'], bytes: readonly SaBytes[]): Promise<(Uint8Array | undefined)[]> {
+    const rows = sas.flatMap((sa, n) => {
+      const { keys } = bytes[n]!;
+      return keys ? [{ spi: spiWords(sa.id!), keys }] : [];
+    });
+    if (rows.length === 0) return sas.map(() => undefined);
+    const sealed = unpackKeys(await this.#withThread(this.#task.seal(packKeys(rows)))).values();
+    return bytes.map(({ keys }) => keys && sealed.next().value!.keys);
   }
 
   /** Forgets SAs. Returns the next message id of each, {@link NO_MID} where none is known. */

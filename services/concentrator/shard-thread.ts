@@ -3,6 +3,7 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
 import type { Answer, CheckpointPart, FromShard, LeftOut, ShardTask, ToShard } from '../../workers/protocol.ts';
+import type { KeysPage } from '../../workers/sa-keys.ts';
 import { buffersOf, type SaPage } from '../../workers/sa-page.ts';
 import { MONOTONIC_ZERO_UNIX } from '../clock.ts';
 
@@ -14,7 +15,7 @@ type Question = Extract<ToShard, { request: number }>;
 /** What a shard says of its own accord. */
 export type ShardEvent = Exclude<FromShard, { type: 'answer' | 'ready' }>;
 /** A shard's task, wherever it runs. */
-export type ShardTaskHandle = Pick<ShardThread, 'ready' | 'done' | 'send' | 'ask' | 'resume' | 'stop'>;
+export type ShardTaskHandle = Pick<ShardThread, 'ready' | 'done' | 'send' | 'ask' | 'seal' | 'resume' | 'stop'>;
 /** Starts a shard that probes from this address and port. */
 export type StartShardTask = (
   probe: { address: string; port: number },
@@ -80,8 +81,16 @@ export class ShardThread {
   }
 
   /** Asks and waits. Rejects with ThreadTimeoutError after 5 s. */
-  ask<T extends Exclude<Question['type'], 'resume'>>(type: T, handles: readonly number[] = []): Promise<Answer[T]> {
+  ask<T extends Exclude<Question['type'], 'resume' | 'seal'>>(
+    type: T,
+    handles: readonly number[] = [],
+  ): Promise<Answer[T]> {
     return this.#ask(type, { handles }, []);
+  }
+
+  /** Has keys sealed, in place; their page is transferred. Rejects with ThreadTimeoutError after 5 s. */
+  seal(keys: KeysPage): Promise<KeysPage> {
+    return this.#ask('seal', { keys }, [keys.spis.buffer, keys.ends.buffer, keys.bytes.buffer]);
   }
 
   /** Has SAs of former owners taken up; their page is transferred. Rejects with ThreadTimeoutError after 5 s. */

@@ -21,7 +21,9 @@ export async function markDead(redis: RedisClient, endpoints: readonly Place[], 
 
 /** SAs came up on these endpoints: they live. */
 export async function markAlive(redis: RedisClient, endpoints: readonly Place[]): Promise<void> {
-  if (endpoints.length > 0) await redis.zrem(DEAD_ENDPOINTS, ...new Set(endpoints.map(nameOf)));
+  // Where none is held for dead, a registration of many need not name them all.
+  if (endpoints.length === 0 || (await redis.zcard(DEAD_ENDPOINTS)) === 0) return;
+  await redis.zrem(DEAD_ENDPOINTS, ...new Set(endpoints.map(nameOf)));
 }
 
 /** Which of these endpoints are held for dead. */

@@ -2,7 +2,6 @@
 
 import type { CheckpointChunk, FormerOwners, ShardPath } from '../../workers/protocol.ts';
 import { packRecord, type SaRecords, saRecords } from '../../workers/sa-page.ts';
-import { placeOfKeys, type Vault } from '../../workers/vault.ts';
 import { HEADENDS, type ShardId, shardKeys } from './keys.ts';
 import type { RedisClient } from './redis.ts';
 import {
@@ -62,7 +61,6 @@ export type StoredVerdict = {
 /** What a shard's store works with. */
 export type StoreContext = {
   readonly redis: RedisClient;
-  readonly vault: Vault;
   /** Name of the node that holds the lease. */
   readonly node: string;
   /** How many replicas must have a verdict before it counts as written, and a connection to wait for them. */
@@ -143,7 +141,7 @@ export class ShardStore {
     await runFenced(this.#context.redis, 'renew-lease', [this.#keys.lease], [this.#epoch, '', 0, '0']);
   }
 
-  /** Writes and removes SAs in one step; on return they are in Redis. */
+  /** Writes and removes SAs in one step, keys sealed; on return they are in Redis. */
   async writeSas(
     written: readonly { spi: string; sa: Uint8Array; keys: Uint8Array | undefined }[],
     removed: readonly string[],
@@ -152,8 +150,7 @@ export class ShardStore {
     const withKeys: (string | Buffer)[] = [];
     const without: (string | Buffer)[] = [];
     for (const { spi, sa, keys } of written) {
-      const sealed = keys && this.#context.vault.seal(keys, placeOfKeys(this.#id.headend, spi));
-      (sealed ? withKeys : without).push(spi, packRecord(sa, sealed));
+      (keys ? withKeys : without).push(spi, packRecord(sa, keys));
     }
     const counts = [withKeys.length / 2, without.length / 2];
     await this.#write('write-sas', [lease, sas, dead], [...counts, ...withKeys, ...without, ...removed]);

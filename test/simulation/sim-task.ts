@@ -2,8 +2,9 @@
 
 import { type ShardEvent, type ShardTaskHandle, ThreadTimeoutError } from '../../services/concentrator/shard-thread.ts';
 import { readCanary } from '../../workers/canary.ts';
-import type { Unseal } from '../../workers/intake.ts';
+import type { KeyVault } from '../../workers/intake.ts';
 import type { Answer, CheckpointPart, FromShard, LeftOut, ToShard } from '../../workers/protocol.ts';
+import type { KeysPage } from '../../workers/sa-keys.ts';
 import { readSa } from '../../workers/sa-message.ts';
 import { forEachRow, type SaPage } from '../../workers/sa-page.ts';
 import { Shard, type ShardIo } from '../../workers/shard.ts';
@@ -23,7 +24,7 @@ type Question = Extract<ToShard, { request: number }>;
 export type TaskWorld = {
   readonly time: VirtualTime;
   readonly fillRandom: ShardIo['fillRandom'];
-  readonly unseal: Unseal;
+  readonly vault: KeyVault;
   send(task: SimTask, datagram: Buffer, address: number, port: number): void;
   verdicts(task: SimTask, handles: readonly number[]): void;
   evidence(task: SimTask, handle: number, atMs: number): void;
@@ -67,7 +68,7 @@ export class SimTask implements ShardTaskHandle {
       now: () => time.now,
       wall: () => EPOCH_UNIX + time.now + process.bornSkewMs,
       fillRandom: world.fillRandom,
-      unseal: world.unseal,
+      vault: world.vault,
       send: (message, address, toPort) => {
         const canary = readCanary(message);
         if (canary !== undefined) this.#canaries.set(canary, time.now);
@@ -111,8 +112,15 @@ export class SimTask implements ShardTaskHandle {
     });
   }
 
-  ask<T extends Exclude<Question['type'], 'resume'>>(type: T, handles: readonly number[] = []): Promise<Answer[T]> {
+  ask<T extends Exclude<Question['type'], 'resume' | 'seal'>>(
+    type: T,
+    handles: readonly number[] = [],
+  ): Promise<Answer[T]> {
     return this.#ask(type, (request) => ({ type, request, handles }) as Question);
+  }
+
+  seal(keys: KeysPage): Promise<KeysPage> {
+    return this.#ask('seal', (request) => ({ type: 'seal', request, keys }));
   }
 
   resume(page: SaPage): Promise<LeftOut> {

@@ -11,7 +11,6 @@ import { createLogger, type Logger } from '../../services/log.ts';
 import type { Word } from '../../services/store/bus.ts';
 import { type ShardId, shardKeys } from '../../services/store/keys.ts';
 import { SuspicionTraces } from '../../services/telemetry/traces.ts';
-import type { Unseal } from '../../workers/intake.ts';
 import { Vault } from '../../workers/vault.ts';
 import { Checks, detectionMs } from './checks.ts';
 import { SimHeadend, shardOfSa } from './headend.ts';
@@ -47,7 +46,7 @@ type Job = { readonly id: ShardId; readonly shards: number; runner: Process | un
 export class World implements TaskWorld {
   readonly time = new VirtualTime();
   readonly #supervisor = this.time.clockOf(new Process('supervisor'));
-  readonly unseal: Unseal = (record, context) => VAULT.open(record, context);
+  readonly vault = VAULT;
   readonly random: Random;
   readonly checks: Checks;
   readonly spokes: Spokes;
@@ -130,7 +129,7 @@ export class World implements TaskWorld {
     const log = this.#log.child({ node: node.name });
     const storm = new StormGuard({ share: 0.6, count: 4, windowMs: 10_000 }, clock, (site) => sites.name(site));
     const context = {
-      store: { redis, vault: VAULT, node: node.name, replicated: undefined },
+      store: { redis, node: node.name, replicated: undefined },
       joinBus: async (hear: (word: Word) => void) => this.#joinBus(process, hear),
       clock,
       traces: TRACES,

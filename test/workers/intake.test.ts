@@ -67,7 +67,7 @@ describe('message ids after a takeover', () => {
     });
     const row = { handle: 0, site: 0, dead: false, sa: toBinary(SaSchema, sa), keys: toBinary(SaKeysSchema, keys) };
     const resumed = (ageMs: number) => {
-      const intake = new Intake((record) => record);
+      const intake = new Intake({ open: (record) => Buffer.from(record), seal: (plain) => Buffer.from(plain) });
       intake.takeOver({ ...CRASH, ageMs });
       return resumedBy(intake, [row]).taken[0]!;
     };
@@ -113,7 +113,7 @@ test('what cannot be read, or opened, is left out and named; the rest is taken, 
     row(6, message(6), sealed(6, 'another')),
     row(7, message(7), sealed(7)),
   ];
-  const intake = new Intake((record, context) => vault.open(record, context));
+  const intake = new Intake(vault);
   intake.takeOver(CRASH);
   const { taken, leftOut } = resumedBy(intake, rows);
   assert.deepEqual(leftOut, { handles: [2, 3], opened: 1, sealed: 1 });

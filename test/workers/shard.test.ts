@@ -30,7 +30,7 @@ test('after a takeover the next candidate is offered again, but only while the p
     fillRandom: (bytes, from, to) => bytes.fill(7, from, to),
     send: (message) => sent.push(Buffer.from(message)) > 0,
     post: () => {},
-    unseal: (record) => record,
+    vault: { open: (record) => Buffer.from(record), seal: (plain) => Buffer.from(plain) },
   });
   const sa = saOf(FLEET, 0, 0, POLICY);
   shard.handle({
@@ -109,10 +109,13 @@ test('keys taken over are opened before their peers are asked; those that do not
     fillRandom: (bytes, from, to) => bytes.fill(7, from, to),
     send: (_message, _address, _port, handle) => asked.add(handle).size > 0,
     post: (message) => posted.push(message),
-    unseal: (record, context) => {
-      opened++;
-      if (context === spoiled) throw new Error('damaged');
-      return record;
+    vault: {
+      open: (record, context) => {
+        opened++;
+        if (context === spoiled) throw new Error('damaged');
+        return Buffer.from(record);
+      },
+      seal: (plain) => Buffer.from(plain),
     },
   });
   const forever = Number.POSITIVE_INFINITY;

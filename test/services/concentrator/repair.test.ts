@@ -49,7 +49,9 @@ async function repaired(
     },
     task: {
       ask: (async (type: string, handles: readonly number[] = []) =>
-        handles.map((handle) => (type === 'keys' ? undefined : { state: states[handle] }))) as Damaged['task']['ask'],
+        handles.map((handle) =>
+          type === 'sealedKeys' ? undefined : { state: states[handle] },
+        )) as Damaged['task']['ask'],
       send: (message) => sent.push(message),
     },
     verdicts: {

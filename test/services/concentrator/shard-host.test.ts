@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,7 +18,6 @@ import { connectRedis } from '../../../services/store/redis.ts';
 import { SuspicionTraces } from '../../../services/telemetry/traces.ts';
 import { readSa } from '../../../workers/sa-message.ts';
 import { forEachRow, type SaPage } from '../../../workers/sa-page.ts';
-import { Vault } from '../../../workers/vault.ts';
 import { eventually } from '../../eventually.ts';
 
 /** As the host waits before it starts a thread again, ms. */
@@ -49,6 +47,7 @@ class Thread {
       },
       ask: (async (type: string) =>
         type === 'checkpoint' || type === 'wholeCheckpoint' ? { chunks: [], asOfMs: 0 } : []) as ShardTaskHandle['ask'],
+      seal: async (keys) => keys,
       resume: async (page) => {
         this.#note(page);
         if (this.#dies) {
@@ -94,7 +93,7 @@ async function surroundings(t: TestContext): Promise<{ context: HostContext; thr
   const redis = await connectRedis(server.url);
   const threads: Thread[] = [];
   const context: HostContext = {
-    store: { redis, vault: new Vault(randomBytes(32)), node: 'node', replicated: undefined },
+    store: { redis, node: 'node', replicated: undefined },
     startTask: () => {
       const thread = new Thread();
       threads.push(thread);
