@@ -7,8 +7,11 @@ import { SUITES } from '../../workers/ike/algorithms.ts';
 import { SEALED } from '../../workers/ike/sessions.ts';
 import { candidateIds, Intake, type ShardSa } from '../../workers/intake.ts';
 import { Mode } from '../../workers/liveness/policy.ts';
+import { packKeys, unpackKeys } from '../../workers/sa-keys.ts';
+import { readKeys } from '../../workers/sa-message.ts';
 import { type PageRow, packPage } from '../../workers/sa-page.ts';
-import { Vault, VaultError } from '../../workers/vault.ts';
+import { wordsHex } from '../../workers/spi.ts';
+import { placeOfKeys, Vault, VaultError } from '../../workers/vault.ts';
 
 const POLICY = { mode: Mode.ON_IDLE, intervalMs: 30_000, retryIntervalMs: 1_000, retries: 3, jitterPercent: 0 };
 const AT = 1_800_000_000_000;
@@ -139,6 +142,31 @@ test('what cannot be read, or opened, is left out and named; the rest is taken, 
   assert.throws(() => intake.open(6, [0, 1, 0, 6], false), VaultError);
   intake.forget(7);
   assert.equal(intake.hasSealed, false);
+});
+
+test('keys are sealed for their own place, as a headend gives them and as the shard holds them', () => {
+  const { encryption, integrity, keyLength, saltLength, integrityKeyLength } = SUITES[0]!;
+  const key = (byte: number) => Buffer.alloc(keyLength + saltLength, byte);
+  const ska = Buffer.alloc(integrityKeyLength, 9);
+  const messages = [1, 2].map((n) =>
+    toBinary(
+      SaKeysSchema,
+      create(SaKeysSchema, { encryption, integrity, skEi: key(n), skEr: key(n + 2), skAi: ska, skAr: ska }),
+    ),
+  );
+  const spi = (n: number) => [0, 7, 0, n] as const;
+  const vault = new Vault(Buffer.alloc(32, 1));
+  const intake = new Intake(vault);
+  intake.takeOver(CRASH);
+  const sealed = unpackKeys(intake.seal(packKeys(messages.map((keys, n) => ({ spi: spi(n), keys })))));
+  sealed.forEach(({ spi: its, keys }, n) => {
+    assert.deepEqual(its, spi(n));
+    assert.deepEqual(vault.open(keys, placeOfKeys('hub', wordsHex(spi(n)))), Buffer.from(messages[n]!));
+    assert.throws(() => vault.open(keys, placeOfKeys('hub', wordsHex(spi(n + 1)))), VaultError);
+  });
+  const held = intake.sealHeld(spi(0), true, readKeys(messages[0]!, true));
+  assert.equal(held.byteLength, held.buffer.byteLength, 'it takes others along');
+  assert.deepEqual(vault.open(held, placeOfKeys('hub', wordsHex(spi(0)))), Buffer.from(messages[0]!));
 });
 
 test('of several rows of an SA a later owner’s counts, and of one owner’s the higher id', () => {
