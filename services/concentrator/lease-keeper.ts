@@ -93,6 +93,7 @@ export class LeaseKeeper {
 
   /** The headend has come: it says whose the shard is, even if Redis does not know. Rejects as the store does. */
   async claim(): Promise<void> {
+    this.awake();
     try {
       await this.#store.renew(true);
     } catch (error) {
@@ -102,6 +103,7 @@ export class LeaseKeeper {
         await this.#store.renew(true);
       } else throw error;
     }
+    if (this.#slept) await this.#takeAnew();
   }
 
   /** Takes the shard that Redis has forgotten, unless another has; what others did with it meanwhile is not known. */

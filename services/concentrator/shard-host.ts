@@ -174,12 +174,16 @@ export class ShardHost {
    * its headend before it is probed on that headend's word.
    */
   async attach(stream: ShardStream): Promise<void> {
-    await this.#restarting?.promise;
-    if (!this.#stopped) await this.#lease.claim();
-    if (this.#stopped) throw new Error('the shard has just moved');
+    do {
+      await this.#restarting?.promise;
+      if (!this.#stopped) await this.#lease.claim();
+      if (this.#stopped) throw new Error('the shard has just moved');
+      // The thread may have died meanwhile: what it held is not known again yet.
+    } while (this.#restarting);
     this.#stream?.end('a newer stream for this shard took over');
     this.#stream = stream;
     this.verdicts.newStream();
+    this.#task.send({ type: 'lease', ...this.#lease.ownership });
     this.#task.send({ type: 'headend', present: true });
   }
 
@@ -342,6 +346,7 @@ export class ShardHost {
   async #load(): Promise<void> {
     // What a thread that died told last, if Redis could not be told yet.
     await this.#checkpoint.write();
+    if (this.#stopped) throw new Error('the shard was given up');
     const records = new ShardRecords();
     this.records = records;
     const task = this.#startTask();

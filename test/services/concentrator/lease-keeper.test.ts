@@ -58,6 +58,17 @@ test('an owner that stood still for longer than its lease takes it anew, waits a
   assert.equal(told.taken, 1);
 });
 
+test('nor does a headend that comes make it go on where it stood still', async () => {
+  const { keeper, told, round, sleep, now } = keep();
+  await round();
+  sleep(20_000);
+  await keeper.claim();
+  assert.deepEqual(told, { taken: 1, doubts: [20_000], lost: 0 });
+  assert.equal(keeper.ownership.fromMs, now() + LEASE_MS);
+  await round();
+  assert.equal(told.taken, 1);
+});
+
 test('without Redis, but awake, it neither takes anew nor doubts', async () => {
   const { told, round, onRenewal } = keep();
   await round();

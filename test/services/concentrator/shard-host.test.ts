@@ -196,3 +196,38 @@ test('a thread that dies while it is filled was none: the shard is not opened, o
   await sleep(2 * RESTART_MS);
   assert.equal(threads.length, 4);
 });
+
+test('a headend that comes while the thread dies waits until its SAs are known again', async (t) => {
+  const { context, threads } = await surroundings(t);
+  let gate: Promise<void> | undefined;
+  const redis = new Proxy(context.store.redis, {
+    get: (client, name) => {
+      const value = Reflect.get(client, name, client);
+      if (typeof value !== 'function') return value;
+      return (...args: unknown[]) =>
+        name === 'eval' && gate ? gate.then(() => value.apply(client, args)) : value.apply(client, args);
+    },
+  });
+  const opening = ShardHost.open({ ...context, store: { ...context.store, redis } }, SHARD, 1);
+  await eventually('a thread is started', 2_000, () => threads.length === 1);
+  threads[0]!.begin();
+  const host = await opening;
+  t.after(() => host.stop('the test is over'));
+  await host.attach(streamTo([]));
+  await host.upsert([sa(1n)], bytes([sa(1n)]));
+
+  const released = Promise.withResolvers<void>();
+  gate = released.promise;
+  let attached = false;
+  const attaching = host.attach(streamTo([])).then(() => {
+    attached = true;
+  });
+  threads[0]!.die();
+  gate = undefined;
+  released.resolve();
+  await eventually('another thread is started', 2_000, () => threads.length === 2);
+  assert.equal(attached, false, 'it was told of no SA');
+  threads[1]!.begin();
+  await attaching;
+  assert.equal(host.records.set.count, 1);
+});
