@@ -26,7 +26,7 @@ export const options = {
       rate: QUERIES,
       timeUnit: '1s',
       duration: DURATION,
-      preAllocatedVUs: 20,
+      preAllocatedVUs: 50,
       exec: 'query',
     },
   },
