@@ -1,21 +1,18 @@
 /**
- * SAs on their way into a shard: their messages read, their keys sealed and opened, and after a takeover what their former owner
+ * SAs on their way into a shard: their messages read, and after a takeover what their former owner
  * knew of them.
  */
 
 import type { CheckpointRow } from './checkpoint.ts';
 import { FormerRows } from './former-rows.ts';
 import { MAX_CANDIDATES } from './ike/liveness.ts';
-import { SEALED, type SessionInput, type SessionKeys } from './ike/sessions.ts';
+import type { SessionInput, SessionKeys } from './ike/sessions.ts';
+import type { KeyKeeper } from './key-keeper.ts';
 import { SPREAD } from './liveness/machine.ts';
 import { leastSpacingMs, Mode, type Policy } from './liveness/policy.ts';
 import type { FormerOwners, LeftOut } from './protocol.ts';
-import { encodeKeys, type KeysPage, packKeys, unpackKeys } from './sa-keys.ts';
 import { readKeys, readSa, type WatchedSa } from './sa-message.ts';
 import { forEachRow, type PageRow, type SaPage } from './sa-page.ts';
-import { SealedKeys } from './sealed-keys.ts';
-import { type SpiWords, wordsHex } from './spi.ts';
-import { placeOfKeys, type Vault } from './vault.ts';
 
 /** An SA for the shard. A handle already in use is updated: policy, address, parking and missing keys. */
 export type ShardSa = SessionInput & {
@@ -36,33 +33,22 @@ export type ShardSa = SessionInput & {
 /** An SA registered after the checkpoint was taken: nothing is known of what it was asked since. */
 const UNTOLD = { heardUnix: 0, outstanding: true, fresh: true, doubt: 0 } as const;
 
-/** Seals records, and opens them. */
-export type KeyVault = Pick<Vault, 'seal' | 'open'>;
-
 export class Intake {
-  readonly #vault: KeyVault | undefined;
+  readonly #keys: KeyKeeper;
   #former: FormerOwners | undefined;
   #rows = new FormerRows([]);
-  #headend = '';
   /** Keys were opened: this is the vault key that sealed them. */
   #proven = false;
-  readonly #sealed = new SealedKeys();
 
-  /** @param vault without one no SA taken over may have keys, and none are sealed */
-  constructor(vault: KeyVault | undefined) {
-    this.#vault = vault;
-  }
-
-  /** The takeover is over, and keys are left to open. */
-  get hasSealed(): boolean {
-    return !this.#former && !this.#sealed.empty;
+  constructor(keys: KeyKeeper) {
+    this.#keys = keys;
   }
 
   /** A takeover begins, or is over. */
   takeOver(former: FormerOwners | undefined): void {
     this.#former = former;
     this.#rows = new FormerRows(former?.chunks ?? []);
-    this.#headend = former?.headend ?? this.#headend;
+    this.#keys.takeOver(former?.headend);
   }
 
   /** Takes SAs that their headend registers. */
@@ -70,7 +56,7 @@ export class Intake {
     forEachRow(page, (row) => {
       const sa = readSa(row.sa);
       const keys = row.keys && readKeys(row.keys, sa.headendIsInitiator);
-      if (keys) this.forget(row.handle);
+      if (keys) this.#keys.forget(row.handle);
       take(joined(row, sa, keys, { nextMid: sa.nextMessageId, heardAgeMs: 0, candidates: 0, firstAskMs: SPREAD }));
     });
   }
@@ -81,9 +67,9 @@ export class Intake {
     forEachRow(page, (row, n) => {
       try {
         const sa = readSa(row.sa);
-        const keys = row.keys && (this.#proven ? SEALED : this.#prove(row.keys, sa, leftOut));
-        take(resume(row, sa, keys, this.#rows.find(sa.spi), this.#former!));
-        if (keys === SEALED) this.#sealed.add(row.handle, page, n);
+        const known = this.#rows.find(sa.spi);
+        if (row.keys && this.#proven) take(resume(row, sa, this.#keys.keep(row.handle, page, n), known, this.#former!));
+        else take(resume(row, sa, row.keys && this.#prove(row.keys, sa, leftOut), known, this.#former!));
       } catch {
         leftOut.handles.push(row.handle);
       }
@@ -91,38 +77,10 @@ export class Intake {
     return leftOut;
   }
 
-  /** Opens keys that are still sealed. Throws if they cannot be read; they are forgotten in any case. */
-  open(handle: number, spi: SpiWords, headendIsInitiator: boolean): SessionKeys {
-    const keys = this.#sealed.take(handle);
-    if (!keys) throw new RangeError(`no sealed keys at ${handle}`);
-    return this.#read(keys, spi, headendIsInitiator);
-  }
-
-  /** The SA whose keys have been sealed for the longest; -1 if there is none. */
-  longestSealed(): number {
-    return this.#sealed.oldest();
-  }
-
-  /** The SA is gone, or has been given its keys. */
-  forget(handle: number): void {
-    this.#sealed.take(handle);
-  }
-
-  /** Seals keys that a headend registers. */
-  seal(page: KeysPage): KeysPage {
-    return packKeys(unpackKeys(page).map(({ spi, keys }) => ({ spi, keys: this.#sealFor(spi, keys) })));
-  }
-
-  /** Seals keys as the shard holds them. */
-  sealHeld(spi: SpiWords, headendIsInitiator: boolean, keys: SessionKeys): Uint8Array {
-    // A copy: what travels to another thread takes along the buffer that it lies in.
-    return Uint8Array.from(this.#sealFor(spi, encodeKeys(keys, headendIsInitiator)));
-  }
-
   /** Opens keys to see that they can be opened at all. */
   #prove(keys: Uint8Array, { spi, headendIsInitiator }: WatchedSa, leftOut: LeftOut): SessionKeys {
     try {
-      const read = this.#read(keys, spi, headendIsInitiator);
+      const read = this.#keys.read(keys, spi, headendIsInitiator);
       this.#proven = true;
       leftOut.opened++;
       return read;
@@ -130,18 +88,6 @@ export class Intake {
       leftOut.sealed++;
       throw error;
     }
-  }
-
-  #sealFor(spi: SpiWords, keys: Uint8Array): Uint8Array {
-    return this.#vault!.seal(keys, this.#placeOf(spi));
-  }
-
-  #placeOf(spi: SpiWords): string {
-    return placeOfKeys(this.#headend, wordsHex(spi));
-  }
-
-  #read(sealed: Uint8Array, spi: SpiWords, headendIsInitiator: boolean): SessionKeys {
-    return readKeys(this.#vault!.open(sealed, this.#placeOf(spi)), headendIsInitiator);
   }
 }
 

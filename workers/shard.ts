@@ -7,7 +7,8 @@ import { CANARY_INTERVAL_MS, CANARY_LENGTH, CanaryLog, VOUCHER_MS } from './cana
 import { CheckpointWriter } from './checkpoint.ts';
 import { type FillRandom, Liveness, MAX_CANDIDATES, Reply } from './ike/liveness.ts';
 import { SessionFlag, SessionTable } from './ike/sessions.ts';
-import { Intake, type KeyVault, type ShardSa } from './intake.ts';
+import { Intake, type ShardSa } from './intake.ts';
+import { KeyKeeper, type KeyVault } from './key-keeper.ts';
 import { Machine } from './liveness/machine.ts';
 import { Flag, roomFor, State, widen } from './liveness/peers.ts';
 import { leastSpacingMs, Mode } from './liveness/policy.ts';
@@ -47,8 +48,6 @@ export type ShardIo = {
 
 /** A canary follows the last probe of a suspicion, but not more often than this, ms. */
 const CANARY_SPACING_MS = 20;
-/** Sealed keys opened at a tick, of peers that have not been asked yet. */
-const OPENED_PER_TICK = 16;
 /** How often the main thread is told how peers fare, and always before a verdict, ms. */
 const OUTCOMES_MS = 250;
 
@@ -57,6 +56,7 @@ export class Shard {
   readonly #machine: Machine;
   readonly #sessions = new SessionTable();
   readonly #liveness: Liveness;
+  readonly #keys: KeyKeeper;
   readonly #intake: Intake;
   readonly #checkpoint: CheckpointWriter;
   readonly #canaries: CanaryLog;
@@ -72,7 +72,6 @@ export class Shard {
   #recoveries: Recovery[] = [];
   #delegatedHandles: number[] = [];
   #delegatedIds: number[] = [];
-  #unreadable: number[] = [];
   readonly #count = {
     probesSent: 0,
     retransmissions: 0,
@@ -106,7 +105,8 @@ export class Shard {
         }),
     });
     this.#liveness = new Liveness(this.#sessions, io.fillRandom);
-    this.#intake = new Intake(io.vault);
+    this.#keys = new KeyKeeper(this.#sessions, io.vault);
+    this.#intake = new Intake(this.#keys);
     this.#checkpoint = new CheckpointWriter(io.now());
     const first = Buffer.alloc(4);
     io.fillRandom(first, 0, first.length);
@@ -119,13 +119,13 @@ export class Shard {
     this.#io.pacer?.fill(now);
     this.#machine.advance(now);
     if (now - this.#canaryAt >= (this.#canaryWanted ? CANARY_SPACING_MS : CANARY_INTERVAL_MS)) this.#sendCanary(now);
-    if (this.#intake.hasSealed) this.#openSome();
+    if (this.#keys.hasSealed) this.#keys.openSome();
     this.#flush(now);
   }
 
   /** Nothing will be due before this moment, ms: a simulator need not call {@link tick} until then. */
   get idleUntilMs(): number {
-    if (this.#intake.hasSealed) return this.#io.now();
+    if (this.#keys.hasSealed) return this.#io.now();
     const canaryAt = this.#canaryAt + (this.#canaryWanted ? CANARY_SPACING_MS : CANARY_INTERVAL_MS);
     return this.#path?.ready ? Math.min(this.#machine.idleUntilMs, canaryAt) : this.#machine.idleUntilMs;
   }
@@ -206,12 +206,12 @@ export class Shard {
         this.#answer(message.request, this.checkpoint(true));
         break;
       case 'seal':
-        this.#answer(message.request, this.#intake.seal(message.keys));
+        this.#answer(message.request, this.#keys.seal(message.keys));
         break;
       case 'sealedKeys':
         this.#answer(
           message.request,
-          message.handles.map((handle) => this.#sealedKeys(handle)),
+          message.handles.map((handle) => this.#keys.sealHeld(handle)),
         );
         break;
       case 'query':
@@ -289,7 +289,7 @@ export class Shard {
     if (!this.#sessions.is(handle, SessionFlag.USED)) return mid;
     this.#machine.remove(handle);
     this.#sessions.remove(handle);
-    this.#intake.forget(handle);
+    this.#keys.forget(handle);
     this.#checkpoint.touch(handle);
     return mid;
   }
@@ -394,7 +394,7 @@ export class Shard {
       this.#count.probesDelegated++;
       return true;
     }
-    if (!this.#opened(handle)) return false;
+    if (!this.#keys.opened(handle)) return false;
     const again = this.#liveness.begin(handle);
     const burst = this.#liveness.burst(handle);
     for (let offset = 0; offset < burst; offset++) if (!this.#send(handle, offset)) return false;
@@ -402,34 +402,6 @@ export class Shard {
     this.#checkpoint.touch(handle);
     if (last) this.#canaryWanted = true;
     return true;
-  }
-
-  /** Opens an SA's keys if they are still sealed. False if they cannot be read. */
-  #opened(handle: number): boolean {
-    const sessions = this.#sessions;
-    if (!sessions.is(handle, SessionFlag.SEALED)) return true;
-    try {
-      const initiator = sessions.is(handle, SessionFlag.INITIATOR);
-      sessions.setKeys(handle, this.#intake.open(handle, sessions.spi(handle), initiator));
-      return true;
-    } catch {
-      this.#unreadable.push(handle);
-      return false;
-    }
-  }
-
-  #sealedKeys(handle: number): Uint8Array | undefined {
-    const sessions = this.#sessions;
-    const keys = this.#opened(handle) ? sessions.exportKeys(handle) : undefined;
-    return keys && this.#intake.sealHeld(sessions.spi(handle), sessions.is(handle, SessionFlag.INITIATOR), keys);
-  }
-
-  #openSome(): void {
-    for (let n = 0; n < OPENED_PER_TICK && this.#intake.hasSealed; n++) {
-      const handle = this.#intake.longestSealed();
-      this.#opened(handle);
-      this.#intake.forget(handle);
-    }
   }
 
   #send(handle: number, offset: number): boolean {
@@ -509,10 +481,10 @@ export class Shard {
       this.#io.post({ type: 'recovered', recoveries: this.#recoveries });
       this.#recoveries = [];
     }
-    if (this.#unreadable.length > 0) {
-      for (const handle of this.#unreadable) this.#abandon(handle);
-      this.#io.post({ type: 'unreadable', handles: this.#unreadable });
-      this.#unreadable = [];
+    const unreadable = this.#keys.takeUnreadable();
+    if (unreadable.length > 0) {
+      for (const handle of unreadable) this.#abandon(handle);
+      this.#io.post({ type: 'unreadable', handles: unreadable });
     }
     if (this.#delegatedHandles.length > 0) {
       this.#io.post({

@@ -32,18 +32,28 @@ export class Registration {
   readonly #used = new Set<string>();
   readonly #toUpsert = new Set<string>();
   readonly #toRemove = new Set<string>();
+  /** Of these, wanted ones that the connected node does not hold: reported as lost. */
+  readonly #lost = new Set<string>();
   #inventory: Map<string, Held> | undefined;
+  /** What the node holds is known. */
+  #known = false;
   #complete = false;
 
-  /** Wants an SA, in this revision. */
-  upsert(sa: Sa): void {
+  /** Wants an SA, in this revision. False if the cluster has lost it, which is said once: it is not registered again. */
+  upsert(sa: Sa): boolean {
     const spi = spiHex(sa.id!);
     this.#forget(spi);
     this.#wanted.set(spi, sa);
     if (this.#held.get(spi)?.keyed) this.#used.add(spi);
     this.#wantedSet.add(spiWords(sa.id!), sa.revision);
-    this.#toUpsert.add(spi);
     this.#toRemove.delete(spi);
+    if (this.#known && this.#used.has(spi) && !this.#held.has(spi)) {
+      const reported = this.#lost.has(spi);
+      this.#lost.add(spi);
+      return reported;
+    }
+    this.#toUpsert.add(spi);
+    return true;
   }
 
   /** Wants an SA no more. */
@@ -51,6 +61,7 @@ export class Registration {
     const spi = spiHex(id);
     if (!this.#forget(spi)) return;
     this.#used.delete(spi);
+    this.#lost.delete(spi);
     this.#toUpsert.delete(spi);
     this.#toRemove.add(spi);
   }
@@ -97,25 +108,30 @@ export class Registration {
     if (!batch.complete) return [];
     this.#held.clear();
     this.#spiByHandle.clear();
-    for (const [spi, held] of this.#inventory) this.#hold(spi, held);
+    for (const [spi, held] of this.#inventory) {
+      this.#hold(spi, held);
+      // What is not wanted yet may be wanted when another node has lost it.
+      if (held.keyed && (!this.#complete || this.#wanted.has(spi))) this.#used.add(spi);
+    }
     this.#inventory = undefined;
-    const lost: string[] = [];
+    this.#known = true;
+    this.#lost.clear();
     for (const [spi, sa] of this.#wanted) {
       const held = this.#held.get(spi);
-      if (held?.keyed) this.#used.add(spi);
       if (!held && this.#used.has(spi)) {
         this.#toUpsert.delete(spi);
-        lost.push(spi);
+        this.#lost.add(spi);
       } else if (held?.revision !== sa.revision) this.#toUpsert.add(spi);
     }
     if (this.#complete) this.#removeSurplus();
-    return lost;
+    return [...this.#lost];
   }
 
   /** All that is wanted has been told: from now on what the node holds beyond it is surplus. */
   complete(): void {
     if (this.#complete) return;
     this.#complete = true;
+    for (const spi of this.#used) if (!this.#wanted.has(spi)) this.#used.delete(spi);
     this.#removeSurplus();
   }
 
@@ -177,7 +193,9 @@ export class Registration {
     this.#spiByHandle.clear();
     this.#toUpsert.clear();
     this.#toRemove.clear();
+    this.#lost.clear();
     this.#inventory = undefined;
+    this.#known = false;
   }
 
   #hold(spi: string, held: Held): void {

@@ -109,7 +109,8 @@ export class ShardUplink {
   }
 
   upsert(sa: Sa): void {
-    this.registration.upsert(sa);
+    // Later, as whoever calls is in the middle of something.
+    if (!this.registration.upsert(sa)) this.#context.clock.after(0, () => this.#events.lost([spiHex(sa.id!)]));
     this.#pumpSoon();
   }
 

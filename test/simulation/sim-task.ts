@@ -2,7 +2,7 @@
 
 import { type ShardEvent, type ShardTaskHandle, ThreadTimeoutError } from '../../services/concentrator/shard-thread.ts';
 import { readCanary } from '../../workers/canary.ts';
-import type { KeyVault } from '../../workers/intake.ts';
+import type { KeyVault } from '../../workers/key-keeper.ts';
 import type { Answer, CheckpointPart, FromShard, LeftOut, ToShard } from '../../workers/protocol.ts';
 import type { KeysPage } from '../../workers/sa-keys.ts';
 import { readSa } from '../../workers/sa-message.ts';

@@ -4,20 +4,20 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { ROW_LENGTH } from '../../workers/checkpoint.ts';
 import { SUITES } from '../../workers/ike/algorithms.ts';
-import { SEALED } from '../../workers/ike/sessions.ts';
+import { SEALED, SessionTable } from '../../workers/ike/sessions.ts';
 import { candidateIds, Intake, type ShardSa } from '../../workers/intake.ts';
+import { KeyKeeper, type KeyVault } from '../../workers/key-keeper.ts';
 import { Mode } from '../../workers/liveness/policy.ts';
-import { packKeys, unpackKeys } from '../../workers/sa-keys.ts';
-import { readKeys } from '../../workers/sa-message.ts';
 import { type PageRow, packPage } from '../../workers/sa-page.ts';
-import { wordsHex } from '../../workers/spi.ts';
-import { placeOfKeys, Vault, VaultError } from '../../workers/vault.ts';
+import { Vault } from '../../workers/vault.ts';
 
 const POLICY = { mode: Mode.ON_IDLE, intervalMs: 30_000, retryIntervalMs: 1_000, retries: 3, jitterPercent: 0 };
 const AT = 1_800_000_000_000;
 const ROW = { sa: '', nextMid: 9, heardUnix: AT - 5_000, outstanding: false, fresh: false, doubt: 0 };
 const LEASE_MS = 2_500;
 const CRASH = { headend: 'hub', chunks: [], atUnix: AT, ageMs: 1_000, final: false, leaseMs: LEASE_MS };
+
+const intakeWith = (vault: KeyVault | undefined) => new Intake(new KeyKeeper(new SessionTable(), vault));
 
 /** Message ids that may be the next one after a takeover. */
 const candidates = (row = {}, checkpoint = {}, policy = {}) =>
@@ -70,7 +70,7 @@ describe('message ids after a takeover', () => {
     });
     const row = { handle: 0, site: 0, dead: false, sa: toBinary(SaSchema, sa), keys: toBinary(SaKeysSchema, keys) };
     const resumed = (ageMs: number) => {
-      const intake = new Intake({ open: (record) => Buffer.from(record), seal: (plain) => Buffer.from(plain) });
+      const intake = intakeWith({ open: (record) => Buffer.from(record), seal: (plain) => Buffer.from(plain) });
       intake.takeOver({ ...CRASH, ageMs });
       return resumedBy(intake, [row]).taken[0]!;
     };
@@ -116,7 +116,7 @@ test('what cannot be read, or opened, is left out and named; the rest is taken, 
     row(6, message(6), sealed(6, 'another')),
     row(7, message(7), sealed(7)),
   ];
-  const intake = new Intake(vault);
+  const intake = intakeWith(vault);
   intake.takeOver(CRASH);
   const { taken, leftOut } = resumedBy(intake, rows);
   assert.deepEqual(leftOut, { handles: [2, 3], opened: 1, sealed: 1 });
@@ -134,39 +134,6 @@ test('what cannot be read, or opened, is left out and named; the rest is taken, 
     taken.map((sa) => sa.keys === SEALED),
     [false, false, true, true, true],
   );
-  assert.equal(intake.hasSealed, false, 'more may come');
-  intake.takeOver(undefined);
-  assert.equal(intake.hasSealed, true);
-  assert.equal(intake.longestSealed(), 5);
-  assert.deepEqual(intake.open(5, [0, 1, 0, 5], false), taken[0]!.keys);
-  assert.throws(() => intake.open(6, [0, 1, 0, 6], false), VaultError);
-  intake.forget(7);
-  assert.equal(intake.hasSealed, false);
-});
-
-test('keys are sealed for their own place, as a headend gives them and as the shard holds them', () => {
-  const { encryption, integrity, keyLength, saltLength, integrityKeyLength } = SUITES[0]!;
-  const key = (byte: number) => Buffer.alloc(keyLength + saltLength, byte);
-  const ska = Buffer.alloc(integrityKeyLength, 9);
-  const messages = [1, 2].map((n) =>
-    toBinary(
-      SaKeysSchema,
-      create(SaKeysSchema, { encryption, integrity, skEi: key(n), skEr: key(n + 2), skAi: ska, skAr: ska }),
-    ),
-  );
-  const spi = (n: number) => [0, 7, 0, n] as const;
-  const vault = new Vault(Buffer.alloc(32, 1));
-  const intake = new Intake(vault);
-  intake.takeOver(CRASH);
-  const sealed = unpackKeys(intake.seal(packKeys(messages.map((keys, n) => ({ spi: spi(n), keys })))));
-  sealed.forEach(({ spi: its, keys }, n) => {
-    assert.deepEqual(its, spi(n));
-    assert.deepEqual(vault.open(keys, placeOfKeys('hub', wordsHex(spi(n)))), Buffer.from(messages[n]!));
-    assert.throws(() => vault.open(keys, placeOfKeys('hub', wordsHex(spi(n + 1)))), VaultError);
-  });
-  const held = intake.sealHeld(spi(0), true, readKeys(messages[0]!, true));
-  assert.equal(held.byteLength, held.buffer.byteLength, 'it takes others along');
-  assert.deepEqual(vault.open(held, placeOfKeys('hub', wordsHex(spi(0)))), Buffer.from(messages[0]!));
 });
 
 test('of several rows of an SA a later owner’s counts, and of one owner’s the higher id', () => {
@@ -186,7 +153,7 @@ test('of several rows of an SA a later owner’s counts, and of one owner’s th
     return { epoch, bytes };
   };
   const nextMid = (...chunks: ReturnType<typeof chunk>[]) => {
-    const intake = new Intake(undefined);
+    const intake = intakeWith(undefined);
     intake.takeOver({ ...CRASH, chunks });
     return resumedBy(intake, [{ handle: 0, site: 0, dead: false, sa, keys: undefined }]).taken[0]!.nextMid;
   };

@@ -127,3 +127,32 @@ test('what the cluster held and has lost is not registered again: nobody knows i
     [spiHex(bare.id!)],
   );
 });
+
+test('nor is what it held before the headend knew what it wants, whichever is told first', () => {
+  const keyed = { ...sa(1, 1), keys: create(SaKeysSchema) };
+  const spi = spiHex(keyed.id!);
+  const wantedAfter = (tell: (registration: Registration, empty: () => string[]) => readonly string[] | boolean) => {
+    const registration = new Registration();
+    const node = new Node();
+    node.apply({ kind: 'upsert', sas: [keyed] });
+    registration.takeInventory(node.inventory());
+    registration.reset();
+    const told = tell(registration, () => registration.takeInventory(new Node().inventory()));
+    assert.equal(registration.next(), undefined, 'registered with a message id long used');
+    // Until it is rekeyed it may change all it likes.
+    assert.equal(registration.upsert({ ...keyed, revision: 2 }), true);
+    registration.complete();
+    assert.equal(registration.next(), undefined);
+    return told;
+  };
+  const first = wantedAfter((registration, empty) => {
+    assert.equal(registration.upsert(keyed), true);
+    return empty();
+  });
+  assert.deepEqual(first, [spi]);
+  const last = wantedAfter((registration, empty) => {
+    assert.deepEqual(empty(), []);
+    return registration.upsert(keyed);
+  });
+  assert.equal(last, false);
+});
