@@ -102,18 +102,17 @@ function encode(first: number, sessions: SessionTable, { heardAt, flags }: PeerT
 /** Rows of a chunk. */
 export function* decodeChunk(chunk: Uint8Array): Generator<CheckpointRow> {
   const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-  for (let at = 0; at + ROW_LENGTH <= bytes.length; at += ROW_LENGTH)
-    yield {
-      spi: [
-        bytes.readUInt32BE(at),
-        bytes.readUInt32BE(at + 4),
-        bytes.readUInt32BE(at + 8),
-        bytes.readUInt32BE(at + 12),
-      ],
-      nextMid: bytes.readUInt32BE(at + 16),
-      heardUnix: bytes.readDoubleBE(at + 20),
-      outstanding: (bytes[at + 28]! & RowFlag.OUTSTANDING) !== 0,
-      fresh: (bytes[at + 28]! & RowFlag.FRESH) !== 0,
-      doubt: bytes[at + 29]!,
-    };
+  for (let at = 0; at + ROW_LENGTH <= bytes.length; at += ROW_LENGTH) yield decodeRow(bytes, at);
+}
+
+/** The row at this byte of a chunk. */
+export function decodeRow(bytes: Buffer, at: number): CheckpointRow {
+  return {
+    spi: [bytes.readUInt32BE(at), bytes.readUInt32BE(at + 4), bytes.readUInt32BE(at + 8), bytes.readUInt32BE(at + 12)],
+    nextMid: bytes.readUInt32BE(at + 16),
+    heardUnix: bytes.readDoubleBE(at + 20),
+    outstanding: (bytes[at + 28]! & RowFlag.OUTSTANDING) !== 0,
+    fresh: (bytes[at + 28]! & RowFlag.FRESH) !== 0,
+    doubt: bytes[at + 29]!,
+  };
 }

@@ -1,7 +1,4 @@
-/**
- * SAs on their way into a shard: their messages read, and after a takeover what their former owner
- * knew of them.
- */
+/** SAs on their way into a shard: their messages read, and after a takeover what their former owner knew of them. */
 
 import type { CheckpointRow } from './checkpoint.ts';
 import { FormerRows } from './former-rows.ts';
@@ -96,7 +93,7 @@ function resume(
   row: PageRow,
   sa: WatchedSa,
   keys: SessionInput['keys'],
-  known: Omit<CheckpointRow, 'spi'> | undefined,
+  known: CheckpointRow | undefined,
   former: FormerOwners,
 ): ShardSa {
   const { policy } = sa;

@@ -8,6 +8,7 @@ import {
   ConnectShardResponseSchema,
   HeadendService,
 } from '../../proto/gen/dpd/v1/headend_pb.js';
+import { methodDefinition } from '../../services/grpc/service.ts';
 
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 
@@ -28,9 +29,8 @@ export class RawStream {
       'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
       'grpc.use_local_subchannel_pool': 1,
     });
-    const { name, parent } = HeadendService.method.connectShard;
     this.#call = this.#client.makeBidiStreamRequest(
-      `/${parent.typeName}/${name}`,
+      methodDefinition(HeadendService.method.connectShard).path,
       (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
       (bytes: Buffer) => bytes,
     );

@@ -1,7 +1,7 @@
 /** A watch that reads of each verdict only how old it is, so that the watcher costs next to nothing. */
 
-import { create, toBinary } from '@bufbuild/protobuf';
-import { BinaryReader, type WireType } from '@bufbuild/protobuf/wire';
+import { create } from '@bufbuild/protobuf';
+import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { Client, credentials } from '@grpc/grpc-js';
 import { VerdictHistorySchema, VerdictSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import {
@@ -9,6 +9,7 @@ import {
   WatchVerdictsRequestSchema,
   WatchVerdictsResponseSchema,
 } from '../../proto/gen/dpd/v1/verdicts_pb.js';
+import { methodDefinition } from '../../services/grpc/service.ts';
 
 const VERDICTS = WatchVerdictsResponseSchema.field.verdicts.number;
 const HISTORY = VerdictSchema.field.history.number;
@@ -26,12 +27,12 @@ export function watchEarliest(
   failed: (error: Error) => void,
 ): () => void {
   const client = new Client(address, credentials.createInsecure());
-  const { name, parent } = VerdictService.method.watchVerdicts;
+  const { path, requestSerialize } = methodDefinition(VerdictService.method.watchVerdicts);
   const call = client.makeServerStreamRequest(
-    `/${parent.typeName}/${name}`,
-    (request: Uint8Array) => Buffer.from(request),
+    path,
+    requestSerialize,
     (response: Buffer) => response,
-    toBinary(WatchVerdictsRequestSchema, create(WatchVerdictsRequestSchema, { headend, resumeToken: 'now' })),
+    create(WatchVerdictsRequestSchema, { headend, resumeToken: 'now' }),
   );
   call.on('data', (response: Buffer) => {
     const reader = new BinaryReader(response);
@@ -55,7 +56,7 @@ function inField(reader: BinaryReader, end: number, field: number, visit: (end: 
   while (reader.pos < end) {
     const tag = reader.uint32();
     if (tag >>> 3 !== field) reader.skip((tag & 7) as WireType, tag >>> 3);
-    else if ((tag & 7) === 2) {
+    else if ((tag & 7) === WireType.LengthDelimited) {
       const length = reader.uint32();
       visit(reader.pos + length);
     } else visit(reader.pos);

@@ -2,16 +2,16 @@
 
 import { fromBinary } from '@bufbuild/protobuf';
 import { type Sa, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
-import { SpiIndex } from '../../workers/ike/spi-index.ts';
+import { SpiIndex, setSpi, spiAt, spiColumns } from '../../workers/ike/spi-index.ts';
 import { roomFor, widen } from '../../workers/liveness/peers.ts';
 import { SetHash } from '../reconcile.ts';
-import { type SpiPair, type SpiWords, spiFromHex, spiPair, spiWords, wordsHex } from '../spi.ts';
+import { type SpiPair, type SpiWords, spiFromHex, spiWords, wordsHex } from '../spi.ts';
 import { ByteStore } from './byte-store.ts';
 
 export class ShardRecords {
   /** Order-free hash of what is held. */
   readonly set = new SetHash();
-  #spi: Parameters<SpiIndex['find']>[0] = emptyColumns(0);
+  #spi = spiColumns(0);
   #revision = new Uint32Array(0);
   #site = new Uint16Array(0);
   readonly #bytes = new ByteStore();
@@ -37,11 +37,6 @@ export class ShardRecords {
     return wordsHex(this.words(handle));
   }
 
-  /** SPI pair of a handle in use. */
-  id(handle: number): SpiPair {
-    return spiPair(this.words(handle));
-  }
-
   /** The SA's message without keys as it is stored. */
   encoded(handle: number): Uint8Array | undefined {
     const number = this.#encoded[handle] ?? 0;
@@ -57,7 +52,7 @@ export class ShardRecords {
     if (handle < 0) {
       handle = this.#free.pop() ?? this.#given++;
       if (handle >= this.#revision.length) this.#grow(handle + 1);
-      [this.#spi.spiI0[handle], this.#spi.spiI1[handle], this.#spi.spiR0[handle], this.#spi.spiR1[handle]] = words;
+      setSpi(this.#spi, handle, words);
       this.#index.add(this.#spi, handle);
     } else {
       this.set.remove(words, this.#revision[handle]!);
@@ -109,26 +104,16 @@ export class ShardRecords {
 
   /** SPIs of a handle in use. */
   words(handle: number): SpiWords {
-    const { spiI0, spiI1, spiR0, spiR1 } = this.#spi;
-    return [spiI0[handle]!, spiI1[handle]!, spiR0[handle]!, spiR1[handle]!];
+    return spiAt(this.#spi, handle);
   }
 
   #grow(needed: number): void {
     const capacity = roomFor(needed, this.#revision.length);
-    const wide = emptyColumns(capacity);
+    const wide = spiColumns(capacity);
     for (const column of ['spiI0', 'spiI1', 'spiR0', 'spiR1'] as const) widen(wide[column], this.#spi[column]);
     this.#spi = wide;
     this.#revision = widen(new Uint32Array(capacity), this.#revision);
     this.#site = widen(new Uint16Array(capacity), this.#site);
     this.#encoded = widen(new Uint32Array(capacity), this.#encoded);
   }
-}
-
-function emptyColumns(capacity: number) {
-  return {
-    spiI0: new Uint32Array(capacity),
-    spiI1: new Uint32Array(capacity),
-    spiR0: new Uint32Array(capacity),
-    spiR1: new Uint32Array(capacity),
-  };
 }

@@ -12,7 +12,7 @@ import { buffersOf, packPage } from '../../workers/sa-page.ts';
 import { readVerdictRows } from '../../workers/verdict-rows.ts';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
-import { type SpiPair, spiFromHex, spiHex, spiWords } from '../spi.ts';
+import { type SpiPair, type SpiWords, spiFromHex, spiHex, spiWords, wordsHex } from '../spi.ts';
 import { markAlive } from '../store/dead-endpoints.ts';
 import type { ShardId } from '../store/keys.ts';
 import { FencedError } from '../store/scripts.ts';
@@ -206,16 +206,17 @@ export class ShardHost {
   async upsert(sas: UpsertSas['sas'], bytes: readonly SaBytes[]): Promise<number[]> {
     const { sites } = this.#context;
     if (bytes.length !== sas.length) throw new RangeError(`bytes of ${bytes.length} SAs for ${sas.length}`);
-    const sealed = await this.#seal(sas, bytes);
+    const spis = sas.map(({ id }) => spiWords(id!));
+    const sealed = await this.#seal(spis, bytes);
     await this.#withThread(
       this.#store.writeSas(
-        sas.map((sa, n) => ({ spi: spiHex(sa.id!), sa: bytes[n]!.sa, keys: sealed[n] })),
+        spis.map((spi, n) => ({ spi: wordsHex(spi), sa: bytes[n]!.sa, keys: sealed[n] })),
         [],
       ),
     );
     const rows = sas.map((sa, n) => {
       const site = sites.number(sa.site);
-      const handle = this.records.put(spiWords(sa.id!), sa.revision, site, bytes[n]!.sa);
+      const handle = this.records.put(spis[n]!, sa.revision, site, bytes[n]!.sa);
       return { handle, site, dead: false, ...bytes[n]! };
     });
     const page = packPage(rows);
@@ -227,12 +228,9 @@ export class ShardHost {
   }
 
   /** Seals the keys of each SA that has some; the thread does, as it has the time. */
-  async #seal(sas: UpsertSas['sas'], bytes: readonly SaBytes[]): Promise<(Uint8Array | undefined)[]> {
-    const rows = sas.flatMap((sa, n) => {
-      const { keys } = bytes[n]!;
-      return keys ? [{ spi: spiWords(sa.id!), keys }] : [];
-    });
-    if (rows.length === 0) return sas.map(() => undefined);
+  async #seal(spis: readonly SpiWords[], bytes: readonly SaBytes[]): Promise<(Uint8Array | undefined)[]> {
+    const rows = bytes.flatMap(({ keys }, n) => (keys ? [{ spi: spis[n]!, keys }] : []));
+    if (rows.length === 0) return bytes.map(() => undefined);
     const sealed = unpackKeys(await this.#withThread(this.#task.seal(packKeys(rows)))).values();
     return bytes.map(({ keys }) => keys && sealed.next().value!.keys);
   }
@@ -469,7 +467,7 @@ export class ShardHost {
     this.#log.warn({ sas: this.records.set.count, epoch: this.epoch }, 'written again');
   }
 
-  /** Forgets SAs that could not be read after all. Their headend finds them lost when it comes back, and registers them. */
+  /** Forgets SAs that could not be read after all. Their headend finds them lost when it comes back, and rekeys them. */
   async #leaveOut(): Promise<void> {
     const spis = [...this.#unreadable];
     for (const sa of spis) this.#log.error({ sa }, LEFT_OUT);

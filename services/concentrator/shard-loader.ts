@@ -11,6 +11,8 @@ import type { ShardRecords } from './records.ts';
 import type { ShardTaskHandle } from './shard-thread.ts';
 import type { Sites } from './sites.ts';
 
+/** What the log says of an SA that is left out. */
+export const LEFT_OUT = 'SA left out: what Redis has of it cannot be read';
 /** Hex digits of an SPI pair. */
 const SPI_LENGTH = 32;
 /** Pages on their way to the thread at once: more would wait there. */
@@ -65,8 +67,6 @@ function enter({ records, sites, log }: LoadContext, stored: StoredPage, dead: R
   }
   return page;
 }
-/** What the log says of one. */
-export const LEFT_OUT = 'SA left out: what Redis has of it cannot be read';
 
 function spiAt(spis: Buffer, n: number): string {
   return spis.toString('latin1', n * SPI_LENGTH, (n + 1) * SPI_LENGTH);

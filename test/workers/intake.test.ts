@@ -13,7 +13,7 @@ import { Vault } from '../../workers/vault.ts';
 
 const POLICY = { mode: Mode.ON_IDLE, intervalMs: 30_000, retryIntervalMs: 1_000, retries: 3, jitterPercent: 0 };
 const AT = 1_800_000_000_000;
-const ROW = { sa: '', nextMid: 9, heardUnix: AT - 5_000, outstanding: false, fresh: false, doubt: 0 };
+const ROW = { nextMid: 9, heardUnix: AT - 5_000, outstanding: false, fresh: false, doubt: 0 };
 const LEASE_MS = 2_500;
 const CRASH = { headend: 'hub', chunks: [], atUnix: AT, ageMs: 1_000, final: false, leaseMs: LEASE_MS };
 
@@ -121,7 +121,7 @@ test('what cannot be read, or opened, is left out and named; the rest is taken, 
   const { taken, leftOut } = resumedBy(intake, rows);
   assert.deepEqual(leftOut, { handles: [2, 3], opened: 1, sealed: 1 });
   assert.deepEqual(
-    taken.map((sa) => [sa.handle, sa.site, sa.dead, sa.spi, sa.keys === SEALED || sa.keys !== undefined]),
+    taken.map((sa) => [sa.handle, sa.site, sa.dead, sa.spi, sa.keys !== undefined]),
     [
       [1, 1, false, [0, 1, 0, 1], true],
       [4, 4, true, [0, 1, 0, 4], false],

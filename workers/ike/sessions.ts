@@ -6,7 +6,7 @@ import { Slab } from '../slab.ts';
 import type { SpiWords } from '../spi.ts';
 import { keyMaterialLength, SUITES, type Suite } from './algorithms.ts';
 import type { DirectionKeys } from './sealed.ts';
-import { SpiIndex } from './spi-index.ts';
+import { SpiIndex, setSpi, spiAt } from './spi-index.ts';
 
 /** IV bytes kept per SA, so that a retransmission is bit for bit the same. */
 export const IV_LENGTH = 16;
@@ -74,7 +74,7 @@ export class SessionTable {
   add(input: SessionInput): void {
     const { handle, spi } = input;
     if (handle >= this.flags.length) this.#grow(handle + 1);
-    [this.spiI0[handle], this.spiI1[handle], this.spiR0[handle], this.spiR1[handle]] = spi;
+    setSpi(this, handle, spi);
     this.flags[handle] = SessionFlag.USED | (input.headendIsInitiator ? SessionFlag.INITIATOR : 0);
     this.nextMid[handle] = input.nextMid;
     this.topMid[handle] = input.nextMid;
@@ -134,7 +134,7 @@ export class SessionTable {
 
   /** SPIs of an SA. */
   spi(handle: number): SpiWords {
-    return [this.spiI0[handle]!, this.spiI1[handle]!, this.spiR0[handle]!, this.spiR1[handle]!];
+    return spiAt(this, handle);
   }
 
   /** Keys as {@link setKeys} took them, copied, or undefined without any that are open. */

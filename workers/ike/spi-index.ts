@@ -1,5 +1,7 @@
 /** From an SPI pair to a handle: open addressing with linear probing on typed arrays. */
 
+import type { SpiWords } from '../spi.ts';
+
 const EMPTY = -1;
 
 /** SPI columns that the index reads: each SPI as two 32-bit words, big-endian. */
@@ -9,6 +11,22 @@ export type SpiColumns = {
   readonly spiR0: Uint32Array;
   readonly spiR1: Uint32Array;
 };
+
+/** Columns with room for so many. */
+export function spiColumns(capacity: number): SpiColumns {
+  const column = () => new Uint32Array(capacity);
+  return { spiI0: column(), spiI1: column(), spiR0: column(), spiR1: column() };
+}
+
+/** The pair at a handle. */
+export function spiAt({ spiI0, spiI1, spiR0, spiR1 }: SpiColumns, handle: number): SpiWords {
+  return [spiI0[handle]!, spiI1[handle]!, spiR0[handle]!, spiR1[handle]!];
+}
+
+/** Sets the pair at a handle. */
+export function setSpi({ spiI0, spiI1, spiR0, spiR1 }: SpiColumns, handle: number, spi: SpiWords): void {
+  [spiI0[handle], spiI1[handle], spiR0[handle], spiR1[handle]] = spi;
+}
 
 export class SpiIndex {
   #slots = new Int32Array(1024).fill(EMPTY);

@@ -13,10 +13,18 @@ while at < keyless do
   at = to + 1
 end
 while at < removed do
-  local old = redis.call('HGET', KEYS[2], ARGV[at])
-  local keys = old and #old > 1 and old:sub(3 + struct.unpack('>I2', old)) or ''
-  redis.call('HSET', KEYS[2], ARGV[at], ARGV[at + 1] .. keys)
-  at = at + 2
+  local to = math.min(at + 2 * PAIRS, removed) - 1
+  local spis, fields, written = {}, {}, {}
+  for n = at, to, 2 do spis[#spis + 1] = ARGV[n] end
+  for n, old in ipairs(redis.call('HMGET', KEYS[2], unpack(spis))) do
+    -- One that comes twice is written twice.
+    old = written[spis[n]] or old
+    local keys = old and #old > 1 and old:sub(3 + struct.unpack('>I2', old)) or ''
+    written[spis[n]] = ARGV[at + 2 * n - 1] .. keys
+    fields[2 * n - 1], fields[2 * n] = spis[n], written[spis[n]]
+  end
+  redis.call('HSET', KEYS[2], unpack(fields))
+  at = to + 1
 end
 while at <= #ARGV do
   local to = math.min(at + PAIRS - 1, #ARGV)
