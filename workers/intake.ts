@@ -58,54 +58,62 @@ export class Intake {
     });
   }
 
-  /** Takes SAs of former owners, their keys sealed. One that cannot be read is left out, and named. */
+  /** Takes SAs of former owners, their keys sealed. One that cannot be watched is left out, and named. */
   resume(page: SaPage, take: (sa: ShardSa) => void): LeftOut {
-    const leftOut: LeftOut = { handles: [], opened: 0, sealed: 0 };
+    const former = this.#former!;
+    const unreadable: number[] = [];
+    const lost: number[] = [];
+    const tried = { opened: 0, sealed: 0 };
     forEachRow(page, (row, n) => {
       try {
         const sa = readSa(row.sa);
         const known = this.#rows.find(sa.spi);
-        if (row.keys && this.#proven) take(resume(row, sa, this.#keys.keep(row.handle, page, n), known, this.#former!));
-        else take(resume(row, sa, row.keys && this.#prove(row.keys, sa, leftOut), known, this.#former!));
+        const candidates = row.keys ? candidateIds(known ?? UNTOLD, former, sa.policy) : 0;
+        if (candidates > MAX_CANDIDATES) return void lost.push(row.handle);
+        const keep = (keys: Uint8Array) =>
+          this.#proven ? this.#keys.keep(row.handle, page, n) : this.#prove(keys, sa, tried);
+        take(resumed(row, sa, row.keys && keep(row.keys), known, candidates, former));
       } catch {
-        leftOut.handles.push(row.handle);
+        unreadable.push(row.handle);
       }
     });
-    return leftOut;
+    return { unreadable, lost, ...tried };
   }
 
   /** Opens keys to see that they can be opened at all. */
-  #prove(keys: Uint8Array, { spi, headendIsInitiator }: WatchedSa, leftOut: LeftOut): SessionKeys {
+  #prove(
+    keys: Uint8Array,
+    { spi, headendIsInitiator }: WatchedSa,
+    tried: { opened: number; sealed: number },
+  ): SessionKeys {
     try {
       const read = this.#keys.read(keys, spi, headendIsInitiator);
       this.#proven = true;
-      leftOut.opened++;
+      tried.opened++;
       return read;
     } catch (error) {
-      leftOut.sealed++;
+      tried.sealed++;
       throw error;
     }
   }
 }
 
 /** An SA as its former owner left it, for the new one. */
-function resume(
+function resumed(
   row: PageRow,
   sa: WatchedSa,
   keys: SessionInput['keys'],
   known: CheckpointRow | undefined,
+  candidates: number,
   former: FormerOwners,
 ): ShardSa {
   const { policy } = sa;
-  const candidates = candidateIds(known ?? UNTOLD, former, policy);
   const ageMs = known ? Math.max(0, former.atUnix - known.heardUnix) : 0;
-  // Ids that cannot be found again would make a living peer look dead: better not watched than killed.
-  const lost = keys !== undefined && candidates > MAX_CANDIDATES;
-  return joined(row, lost ? { ...sa, policy: { ...policy, mode: Mode.DISABLED } } : sa, keys, {
+  return joined(row, sa, keys, {
     nextMid: known?.nextMid ?? sa.nextMessageId,
     // Evidence may have come that no checkpoint tells of: unless the former owner had stopped, it counts as come now.
     heardAgeMs: known && former.final ? ageMs : 0,
-    candidates: lost ? 0 : candidates,
+    candidates,
     // The peer is asked when it would have been, so that those taken over together are not asked together.
     firstAskMs: !known || known.fresh ? SPREAD : former.final ? undefined : Math.max(0, policy.intervalMs - ageMs),
   });

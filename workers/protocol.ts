@@ -13,7 +13,7 @@ export type FormerOwners = {
   readonly chunks: readonly { readonly epoch: number; readonly bytes: Uint8Array }[];
   /** Up to when it tells everything, by the owner's clock, Unix ms. */
   readonly atUnix: number;
-  /** How long ago at most, by Redis's clock, ms. */
+  /** For how long after that an owner may have gone on at most, by Redis's clock, ms; but for `leaseMs`. */
   readonly ageMs: number;
   /** The last owner had stopped before. */
   readonly final: boolean;
@@ -21,13 +21,19 @@ export type FormerOwners = {
   readonly leaseMs: number;
 };
 
+/** SAs that cannot be watched. */
+export type Abandoned = {
+  /** What Redis has of them cannot be read. */
+  readonly unreadable: readonly number[];
+  /** Their next message id may be any of too many: asked with a wrong one, a living peer would look dead. */
+  readonly lost: readonly number[];
+};
+
 /** What could not be taken up of a page. */
-export type LeftOut = {
-  /** SAs that could not be read. */
-  readonly handles: number[];
+export type LeftOut = Abandoned & {
   /** Keys that could be opened, and that could not. */
-  opened: number;
-  sealed: number;
+  readonly opened: number;
+  readonly sealed: number;
 };
 
 /** How probes leave (see the Path message of the API). */
@@ -175,8 +181,8 @@ export type FromShard =
   | { readonly type: 'recovered'; readonly recoveries: readonly Recovery[] }
   | { readonly type: 'outcomes'; readonly outcomes: OutcomeCounts }
   | { readonly type: 'delegated'; readonly handles: Uint32Array; readonly probeIds: Uint32Array }
-  /** Their keys cannot be opened, so they are not watched. */
-  | { readonly type: 'unreadable'; readonly handles: readonly number[] }
+  /** SAs that were watched until now. */
+  | ({ readonly type: 'abandoned' } & Abandoned)
   | { readonly type: 'answer'; readonly request: number; readonly body: Answer[keyof Answer] };
 
 /** Stands for "no message id": the SA has no keys here. */

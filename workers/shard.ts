@@ -11,9 +11,10 @@ import { Intake, type ShardSa } from './intake.ts';
 import { KeyKeeper, type KeyVault } from './key-keeper.ts';
 import { Machine } from './liveness/machine.ts';
 import { Flag, roomFor, State, widen } from './liveness/peers.ts';
-import { leastSpacingMs, Mode } from './liveness/policy.ts';
+import { leastSpacingMs, unwatched } from './liveness/policy.ts';
 import type { Pacer } from './pacer.ts';
 import {
+  type Abandoned,
   type CheckpointPart,
   type FromShard,
   NO_MID,
@@ -270,7 +271,8 @@ export class Shard {
     if (this.#sessions.is(handle, SessionFlag.USED)) {
       this.#sessions.relocate(handle, sa.address, sa.port);
       if (sa.keys) this.#sessions.setKeys(handle, sa.keys);
-      this.#machine.update(handle, sa.policy, this.#sessions.is(handle, SessionFlag.KEYED), ready);
+      const policy = this.#liveness.lost(handle) ? unwatched(sa.policy) : sa.policy;
+      this.#machine.update(handle, policy, this.#sessions.is(handle, SessionFlag.KEYED), ready);
       return;
     }
     this.#sessions.add(sa);
@@ -328,6 +330,7 @@ export class Shard {
    */
   #doubt(missedMs: number): void {
     const { peers, policies } = this.#machine;
+    const lost: number[] = [];
     for (let handle = 0; handle < this.#parked.length; handle++) {
       if (!this.#machine.has(handle)) continue;
       const policy = policies.at(peers.policy[handle]!);
@@ -337,15 +340,22 @@ export class Shard {
       const exchanges = Math.floor(missedMs / leastSpacingMs(policy));
       const candidates = this.#liveness.burst(handle) + (2 + exchanges) + (1 + exchanges);
       if (candidates <= MAX_CANDIDATES) this.#liveness.resync(handle, candidates);
-      else this.#abandon(handle);
+      else {
+        this.#liveness.lose(handle);
+        lost.push(handle);
+      }
     }
+    if (lost.length > 0) this.#abandon({ unreadable: [], lost });
   }
 
-  /** A peer that cannot be asked any more: better not watched than killed. */
-  #abandon(handle: number): void {
+  /** Peers that cannot be asked any more: better not watched than killed. The main thread removes them. */
+  #abandon(abandoned: Abandoned): void {
     const { peers, policies } = this.#machine;
-    const ready = (peers.flags[handle]! & Flag.READY) !== 0;
-    this.#machine.update(handle, { ...policies.at(peers.policy[handle]!), mode: Mode.DISABLED }, true, ready);
+    for (const handle of [...abandoned.unreadable, ...abandoned.lost]) {
+      const ready = (peers.flags[handle]! & Flag.READY) !== 0;
+      this.#machine.update(handle, unwatched(policies.at(peers.policy[handle]!)), true, ready);
+    }
+    this.#io.post({ type: 'abandoned', ...abandoned });
   }
 
   #own(): void {
@@ -482,10 +492,7 @@ export class Shard {
       this.#recoveries = [];
     }
     const unreadable = this.#keys.takeUnreadable();
-    if (unreadable.length > 0) {
-      for (const handle of unreadable) this.#abandon(handle);
-      this.#io.post({ type: 'unreadable', handles: unreadable });
-    }
+    if (unreadable.length > 0) this.#abandon({ unreadable, lost: [] });
     if (this.#delegatedHandles.length > 0) {
       this.#io.post({
         type: 'delegated',

@@ -11,7 +11,7 @@ import type { VerdictDesk } from './verdict-desk.ts';
 const PAGE = 500;
 
 export type Damaged = {
-  readonly store: Pick<ShardStore, 'register' | 'writeSas' | 'readSpis' | 'writePath' | 'readDead'>;
+  readonly store: Pick<ShardStore, 'register' | 'writeSas' | 'removeSas' | 'readSpis' | 'writePath' | 'readDead'>;
   readonly shards: number;
   readonly records: ShardRecords;
   readonly task: Pick<ShardTaskHandle, 'ask' | 'send'>;
@@ -44,7 +44,7 @@ export async function writeAgain({ store, shards, records, task, path, verdicts 
   }
   // A removal may be lost as well.
   const surplus = (await store.readSpis()).filter((spi) => records.findHex(spi) < 0);
-  for (let n = 0; n < surplus.length; n += PAGE) await store.writeSas([], surplus.slice(n, n + PAGE));
+  await store.removeSas(surplus);
   if (path) await store.writePath(path);
   // So may a revival: an SA that still counts as dead would never get a verdict again.
   const dead = await store.readDead();

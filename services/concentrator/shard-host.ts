@@ -23,7 +23,7 @@ import type { HoldSettings } from './held-verdicts.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { ShardRecords } from './records.ts';
 import { writeAgain } from './repair.ts';
-import { LEFT_OUT, loadSas } from './shard-loader.ts';
+import { loadSas, tellAbandoned } from './shard-loader.ts';
 import type { ShardEvent, ShardTaskHandle, StartShardTask } from './shard-thread.ts';
 import type { Sites } from './sites.ts';
 import type { StormGuard } from './storm-guard.ts';
@@ -35,6 +35,8 @@ const HOUSEKEEPING_MS = 800;
 /** How often somebody's question for evidence is looked for without being told, in rounds of housekeeping. */
 const LOOK_ROUNDS = 5;
 const RESTART_MS = 500;
+/** SAs left out in one step. */
+const REMOVED = 500;
 /** Longest wait for verdicts on their way into the log when the shard is given up, ms. */
 const VERDICTS_MS = 1_000;
 
@@ -94,8 +96,8 @@ export class ShardHost {
   #round = 0;
   /** The thread died, and its successor does not know all SAs yet. */
   #restarting: PromiseWithResolvers<void> | undefined;
-  /** SPI pairs of SAs whose keys turned out to be unreadable. */
-  readonly #unreadable = new Set<string>();
+  /** SPI pairs of SAs that the thread does not watch any more. */
+  readonly #abandoned = new Set<string>();
   /** Redis lost what this owner wrote, and has not been given all of it again. */
   #damaged = false;
   #stopped = false;
@@ -392,8 +394,8 @@ export class ShardHost {
       case 'outcomes':
         this.#context.storm.outcomes(this.id, event.outcomes);
         break;
-      case 'unreadable':
-        for (const handle of event.handles) this.#unreadable.add(this.records.spi(handle));
+      case 'abandoned':
+        for (const spi of tellAbandoned(this.#log, this.records, event)) this.#abandoned.add(spi);
         break;
       case 'verdicts':
         this.verdicts.judge(readVerdictRows(event.rows));
@@ -440,7 +442,7 @@ export class ShardHost {
       await this.#lease.renew(this.attended);
       this.#task.send({ type: 'lease', ...this.#lease.ownership });
       if (this.#damaged) await this.#repair();
-      if (this.#unreadable.size > 0) await this.#leaveOut();
+      if (this.#abandoned.size > 0) await this.#leaveOut();
       if (++this.#round % LOOK_ROUNDS === 0) await this.look();
       await this.#checkpoint.collect();
       await this.#checkpoint.write();
@@ -467,13 +469,12 @@ export class ShardHost {
     this.#log.warn({ sas: this.records.set.count, epoch: this.epoch }, 'written again');
   }
 
-  /** Forgets SAs that could not be read after all. Their headend finds them lost when it comes back, and rekeys them. */
+  /** Forgets SAs that are not watched any more. Their headend finds them lost when it comes back, and rekeys them. */
   async #leaveOut(): Promise<void> {
-    const spis = [...this.#unreadable];
-    for (const sa of spis) this.#log.error({ sa }, LEFT_OUT);
-    await this.remove(spis.map(spiFromHex));
-    for (const spi of spis) this.#unreadable.delete(spi);
-    this.#stream?.end('SAs were left out, as their keys could not be read');
+    const spis = [...this.#abandoned];
+    for (let n = 0; n < spis.length; n += REMOVED) await this.remove(spis.slice(n, n + REMOVED).map(spiFromHex));
+    for (const spi of spis) this.#abandoned.delete(spi);
+    this.#stream?.end('SAs were left out, as they cannot be watched any more');
   }
 
   /** Tells failover workers how the SAs fare that took over from dead ones. */

@@ -9,7 +9,7 @@ import { rank } from '../rendezvous.ts';
 import type { Bus, Word } from '../store/bus.ts';
 import type { ShardId } from '../store/keys.ts';
 import type { Member } from '../store/members.ts';
-import { ADOPT_ATTENDED_MS, countSas, type Lease, readHeadends, readLease } from '../store/shard-store.ts';
+import { ADOPT_ATTENDED_MS, countSas, type Lease, readHeadends, readLease, readLeases } from '../store/shard-store.ts';
 import { type HostContext, ShardHost } from './shard-host.ts';
 
 /** Longest wait for a former owner to write its checkpoint, ms. */
@@ -188,9 +188,11 @@ export class Shards {
     if (this.#adopting || this.#closing || !candidates.some(({ id }) => id === store.node)) return;
     this.#adopting = true;
     try {
-      // A node looks only after those that would be its own.
-      const mine = (id: ShardId) => rank(name(id), candidates, (member) => member.id)[0]!.id === store.node;
-      for (const { id, shards, lease } of await this.#leases(mine)) {
+      // A node looks only after those that would be its own, and are not.
+      const missing = (id: ShardId) =>
+        !this.#hosts.has(name(id)) && rank(name(id), candidates, (member) => member.id)[0]!.id === store.node;
+      for (const key of this.#orphans.keys()) if (this.#hosts.has(key)) this.#orphans.delete(key);
+      for (const { id, shards, lease } of await this.#leases(missing)) {
         const key = name(id);
         if (!lease || lease.valid || this.#hosts.has(key)) {
           this.#orphans.delete(key);
@@ -216,14 +218,14 @@ export class Shards {
   /** Every shard there is, or those wanted, with its lease. */
   async #leases(wanted = (_: ShardId) => true): Promise<{ id: ShardId; shards: number; lease: Lease | undefined }[]> {
     const { redis } = this.#context.store;
-    const headends = await readHeadends(redis);
-    return Promise.all(
-      [...headends].flatMap(([headend, shards]) =>
-        Array.from({ length: shards }, (_, shard) => ({ headend, shard }))
-          .filter(wanted)
-          .map(async (id) => ({ id, shards, lease: await readLease(redis, id) })),
-      ),
+    const ids = [...(await readHeadends(redis))].flatMap(([headend, shards]) =>
+      Array.from({ length: shards }, (_, shard) => ({ id: { headend, shard }, shards })).filter(({ id }) => wanted(id)),
     );
+    const leases = await readLeases(
+      redis,
+      ids.map(({ id }) => id),
+    );
+    return ids.map((found, n) => ({ ...found, lease: leases[n] }));
   }
 
   async #change<T>(key: string, work: () => Promise<T>): Promise<T> {

@@ -24,7 +24,7 @@ export const LEASELESS_MS = 540_000;
 export const ADOPT_ATTENDED_MS = 600_000;
 /** Entries kept in a shard's log, roughly. Each holds the verdicts of one write. */
 export const LOG_ENTRIES = 10_000;
-/** SAs read from Redis at a time. */
+/** SAs read from Redis, or removed there, at a time. */
 const PAGE = 500;
 
 /** SAs as stored. */
@@ -78,6 +78,8 @@ export class ShardStore {
   #epoch: number;
   /** The former owner had stopped when it wrote its last checkpoint; true only for the first look at it. */
   #formerStopped: boolean;
+  /** From then on until this one took the lease nobody had the shard, by Redis's clock, Unix ms. */
+  readonly #formerEndUnix: number;
   /** Writes are numbered, so that one which Redis forgets is missed. */
   #writes = 0;
   #acknowledged = 0;
@@ -87,7 +89,7 @@ export class ShardStore {
   private constructor(
     context: StoreContext,
     id: ShardId,
-    { epoch, formerStopped, formerRemainingMs, takenUnix }: TakenLease,
+    { epoch, formerStopped, formerRemainingMs, formerUntilUnix, takenUnix }: TakenLease,
   ) {
     this.#context = context;
     this.#id = id;
@@ -95,6 +97,7 @@ export class ShardStore {
     this.#epoch = epoch;
     this.#formerStopped = formerStopped;
     this.formerRemainingMs = formerRemainingMs;
+    this.#formerEndUnix = formerUntilUnix === 0 ? takenUnix : formerUntilUnix + ADOPT_ATTENDED_MS;
     this.takenUnix = takenUnix;
   }
 
@@ -154,6 +157,11 @@ export class ShardStore {
     }
     const counts = [withKeys.length / 2, without.length / 2];
     await this.#write('write-sas', [lease, sas, dead], [...counts, ...withKeys, ...without, ...removed]);
+  }
+
+  /** Removes any number of SAs; what does not arrive may have been done in part. */
+  async removeSas(spis: readonly string[]): Promise<void> {
+    for (let n = 0; n < spis.length; n += PAGE) await this.writeSas([], spis.slice(n, n + PAGE));
   }
 
   /** Every SA of the shard, page by page; one may come twice. */
@@ -217,10 +225,15 @@ export class ShardStore {
       headend: this.#id.headend,
       chunks: Object.entries(chunks).map(([field, bytes]) => ({ epoch: Number(field.split(':')[0]), bytes })),
       atUnix: Number(at ?? 0),
-      ageMs: Math.max(0, nowUnix - Number(taken)),
+      ageMs: Math.max(0, nowUnix - Number(taken) - this.#unownedMs(Number(taken))),
       final,
       leaseMs: LEASE_MS,
     };
+  }
+
+  /** For how long nobody had the shard after a checkpoint of a former owner, ms. */
+  #unownedMs(checkpointUnix: number): number {
+    return Math.max(0, this.takenUnix - Math.max(this.#formerEndUnix, checkpointUnix));
   }
 
   /**
@@ -317,15 +330,28 @@ export class ShardStore {
   }
 }
 
-type TakenLease = { epoch: number; formerStopped: boolean; formerRemainingMs: number; takenUnix: number };
+type TakenLease = {
+  readonly epoch: number;
+  readonly formerStopped: boolean;
+  readonly formerRemainingMs: number;
+  /** Until when the former owner's lease held, Unix ms; 0 if nobody knows. */
+  readonly formerUntilUnix: number;
+  readonly takenUnix: number;
+};
 
 /** @param holder epoch under which the lease may be held; undefined: any */
 async function takeLease({ redis, node }: StoreContext, id: ShardId, holder: number | undefined): Promise<TakenLease> {
   const { lease, checkpoint } = shardKeys(id);
   const args = [node, LEASE_MS, holder ?? ''];
   const reply = accepted('take-lease', await runScript(redis, 'take-lease', [lease, checkpoint], args));
-  const [epoch, final, formerRemainingMs, takenUnix] = reply as [number, number, number, number];
-  return { epoch, formerStopped: final === 1, formerRemainingMs, takenUnix };
+  const [epoch, final, formerRemainingMs, takenUnix, formerUntilUnix] = reply as [
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
+  return { epoch, formerStopped: final === 1, formerRemainingMs, formerUntilUnix, takenUnix };
 }
 
 /** Verdicts as append-verdicts.lua reads them: one argument costs the client a third of what three a verdict do. */
@@ -378,10 +404,17 @@ export async function acknowledgeVerdicts(
 
 /** Reads a shard's lease. */
 export async function readLease(redis: RedisClient, id: ShardId): Promise<Lease | undefined> {
-  const [{ epoch, node, until, attended }, now] = await Promise.all([
-    redis.hgetall(shardKeys(id).lease),
-    redisNow(redis),
-  ]);
+  return (await readLeases(redis, [id]))[0];
+}
+
+/** Reads the leases of shards. */
+export async function readLeases(redis: RedisClient, ids: readonly ShardId[]): Promise<(Lease | undefined)[]> {
+  if (ids.length === 0) return [];
+  const [now, ...leases] = await Promise.all([redisNow(redis), ...ids.map((id) => redis.hgetall(shardKeys(id).lease))]);
+  return leases.map((lease) => decodeLease(lease, now));
+}
+
+function decodeLease({ epoch, node, until, attended }: Record<string, string>, now: number): Lease | undefined {
   if (epoch === undefined || node === undefined) return undefined;
   return {
     epoch: BigInt(epoch),

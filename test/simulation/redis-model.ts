@@ -172,7 +172,8 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     if (held !== null && String(holder) !== '' && String(held) !== String(holder)) return -1;
     const epoch = Math.max(Number(held ?? 0) + 1, now);
     const another = String(db.hget(lease!, 'node')) !== String(node);
-    const remaining = another ? Math.max(0, Number(db.hget(lease!, 'until') ?? 0) - now) : 0;
+    const ends = Number(db.hget(lease!, 'until') ?? 0);
+    const remaining = another ? Math.max(0, ends - now) : 0;
     db.hset(lease!, 'epoch', String(epoch));
     db.hset(lease!, 'node', node!);
     db.hset(lease!, 'written', '0');
@@ -181,7 +182,7 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     db.hsetnx(checkpoint!, 'taken', String(now));
     const final = String(db.hget(checkpoint!, 'final')) === '1' ? 1 : 0;
     if (final === 1) db.hset(checkpoint!, 'final', '0');
-    return [epoch, final, remaining, now];
+    return [epoch, final, remaining, now, ends];
   },
   'renew-lease'(db, [lease], [, , ttl, attended]) {
     db.hset(lease!, 'until', Number(ttl) === 0 ? '0' : String(db.now() + Number(ttl)));

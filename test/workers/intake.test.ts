@@ -72,14 +72,16 @@ describe('message ids after a takeover', () => {
     const resumed = (ageMs: number) => {
       const intake = intakeWith({ open: (record) => Buffer.from(record), seal: (plain) => Buffer.from(plain) });
       intake.takeOver({ ...CRASH, ageMs });
-      return resumedBy(intake, [row]).taken[0]!;
+      return resumedBy(intake, [row]);
     };
-    assert.equal(resumed(1_000).candidates, 2);
-    assert.equal(resumed(90_000).candidates, 5);
-    assert.equal(resumed(90_000).nextMid, 3);
-    assert.equal(resumed(90_000).heardAgeMs, 0);
-    // More than can be asked: not watched.
-    assert.equal(resumed(30_000 * 70).policy.mode, Mode.DISABLED);
+    assert.equal(resumed(1_000).taken[0]!.candidates, 2);
+    const later = resumed(90_000).taken[0]!;
+    assert.deepEqual([later.candidates, later.nextMid, later.heardAgeMs], [5, 3, 0]);
+    // More than can be asked: not watched, and named.
+    assert.deepEqual(resumed(30_000 * 70), {
+      taken: [],
+      leftOut: { unreadable: [], lost: [0], opened: 0, sealed: 0 },
+    });
   });
 });
 
@@ -119,7 +121,7 @@ test('what cannot be read, or opened, is left out and named; the rest is taken, 
   const intake = intakeWith(vault);
   intake.takeOver(CRASH);
   const { taken, leftOut } = resumedBy(intake, rows);
-  assert.deepEqual(leftOut, { handles: [2, 3], opened: 1, sealed: 1 });
+  assert.deepEqual(leftOut, { unreadable: [2, 3], lost: [], opened: 1, sealed: 1 });
   assert.deepEqual(
     taken.map((sa) => [sa.handle, sa.site, sa.dead, sa.spi, sa.keys !== undefined]),
     [

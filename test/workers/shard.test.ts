@@ -136,8 +136,8 @@ test('keys taken over are opened before their peers are asked; those that do not
   for (; opened < 39 && now < 100; now += 5) shard.tick();
   assert.equal(opened, 39);
   assert(asked.size < 39, 'all were asked before');
-  const unreadable = posted.filter(({ type }) => type === 'unreadable');
-  assert.deepEqual(unreadable, [{ type: 'unreadable', handles: [30] }]);
+  const abandoned = posted.filter(({ type }) => type === 'abandoned');
+  assert.deepEqual(abandoned, [{ type: 'abandoned', unreadable: [30], lost: [] }]);
   for (; now < 40_000; now += 5) shard.tick();
   assert.deepEqual(
     [...asked].sort((a, b) => a - b),
@@ -150,4 +150,54 @@ test('keys taken over are opened before their peers are asked; those that do not
   shard.handle({ type: 'upsert', page: pageOf(fleet, 40, POLICY) });
   for (; now < 80_000; now += 5) shard.tick();
   assert(asked.has(30), 'not asked with the keys that its headend brought');
+});
+
+test('an SA whose next id another owner may have moved too far is left alone, by later owners as well', () => {
+  let now = 0;
+  let asked = 0;
+  const posted: FromShard[] = [];
+  const take = (chunks: readonly { epoch: number; bytes: Uint8Array }[]) => {
+    const shard = new Shard({
+      now: () => now,
+      wall: () => now,
+      fillRandom: (bytes, from, to) => bytes.fill(7, from, to),
+      send: () => ++asked > 0,
+      post: (message) => posted.push(message),
+      vault: { open: (record) => Buffer.from(record), seal: (plain) => Buffer.from(plain) },
+    });
+    const forever = Number.POSITIVE_INFINITY;
+    shard.handle({
+      type: 'path',
+      path: { canaryAddress: 0, canaryPort: 0, guarded: false, ready: false, open: true },
+    });
+    shard.handle({ type: 'lease', fromMs: 0, untilMs: forever, vouchedUntilMs: forever });
+    const former = { headend: 'hub', chunks, atUnix: now, ageMs: 0, final: true, leaseMs: 1 };
+    shard.handle({ type: 'takeOver', former });
+    shard.handle({ type: 'resume', request: 1, page: pageOf(FLEET, 1, POLICY) });
+    shard.handle({ type: 'takeOver', former: undefined });
+    return shard;
+  };
+  const run = (shard: Shard, ms: number) => {
+    for (const end = now + ms; now < end; now += 5) shard.tick();
+  };
+  const row = Buffer.alloc(ROW_LENGTH);
+  row.write(spiHex(saOf(FLEET, 0, 0, POLICY).id!), 'hex');
+  const shard = take([{ epoch: 1, bytes: row }]);
+  posted.length = 0;
+  shard.handle({ type: 'doubt', missedMs: POLICY.intervalMs * 40 });
+  assert.deepEqual(posted, [{ type: 'abandoned', unreadable: [], lost: [0] }]);
+  // A new policy does not make its id known.
+  const other = create(PolicySchema, { ...POLICY, retries: 5 });
+  shard.handle({ type: 'upsert', page: pageOf(FLEET, 1, other) });
+  run(shard, 60_000);
+  assert.equal(asked, 0);
+  assert(!posted.some(({ type }) => type === 'verdicts'));
+
+  posted.length = 0;
+  const { chunks } = shard.checkpoint(true);
+  const successor = take(chunks.map(({ bytes }) => ({ epoch: 2, bytes })));
+  const leftOut = { unreadable: [], lost: [0], opened: 0, sealed: 0 };
+  assert.deepEqual(posted, [{ type: 'answer', request: 1, body: leftOut }]);
+  run(successor, 60_000);
+  assert.equal(asked, 0);
 });

@@ -38,6 +38,8 @@ export type Reply = (typeof Reply)[keyof typeof Reply];
 
 /** Message ids a probe may have to try after a takeover, at most. */
 export const MAX_CANDIDATES = 64;
+/** How far above the next id the true one may be that nobody knows any more: as much as a checkpoint can tell. */
+const LOST = 255;
 
 /** Fills a part of a buffer with random bytes. */
 export type FillRandom = (bytes: Uint8Array, from: number, to: number) => void;
@@ -53,12 +55,24 @@ export class Liveness {
     this.#fillRandom = fillRandom;
   }
 
-  /** After a takeover: the next id is `nextMid` or up to `candidates - 1` above it. */
+  /** After a takeover: the next id is `nextMid` or up to `candidates - 1` above it, {@link MAX_CANDIDATES} at most. */
   resync(handle: number, candidates: number): void {
     const sessions = this.#sessions;
-    sessions.topMid[handle] = sessions.nextMid[handle]! + Math.min(Math.max(candidates, 1), MAX_CANDIDATES) - 1;
+    sessions.topMid[handle] = sessions.nextMid[handle]! + candidates - 1;
     sessions.flags[handle]! |= SessionFlag.SYNCING;
     sessions.flags[handle]! &= ~SessionFlag.OUTSTANDING;
+  }
+
+  /** The next id may be any of too many: the SA must not be asked any more. */
+  lose(handle: number): void {
+    const sessions = this.#sessions;
+    sessions.topMid[handle] = sessions.nextMid[handle]! + LOST;
+    sessions.flags[handle]! &= ~SessionFlag.OUTSTANDING;
+  }
+
+  /** Whether it is like that. */
+  lost(handle: number): boolean {
+    return this.burst(handle) > MAX_CANDIDATES;
   }
 
   /** Message ids that the next probe carries: 1, or several while syncing. */

@@ -21,6 +21,11 @@ export function leastSpacingMs({ intervalMs, jitterPercent }: Policy): number {
   return intervalMs * (1 - jitterPercent / 100);
 }
 
+/** The same for a peer that is left alone. */
+export function unwatched(policy: Policy): Policy {
+  return { ...policy, mode: Mode.DISABLED };
+}
+
 /** Limits that the API enforces and the machine relies on. */
 export const POLICY_LIMITS = {
   intervalMs: { min: 1_000, max: 3_600_000 },

@@ -36,13 +36,13 @@ async function repaired(
     records,
     store: {
       register: async () => {},
-      writeSas: async (sas, gone) => {
+      writeSas: async (sas) => {
         written.push(...sas.map(({ spi }) => spi));
         // A client may send it later.
         meanwhile(records);
         names.push(...sas.map(({ sa }) => fromBinary(SaSchema, sa).peerId));
-        removed.push(...gone);
       },
+      removeSas: async (gone) => void removed.push(...gone),
       readSpis: async () => [...spis, 'ff'.repeat(16)],
       writePath: async () => {},
       readDead: async () => new Set([...redis.dead.map((n) => spis[n]!), 'ee'.repeat(16)]),

@@ -8,12 +8,13 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { type Sa, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { systemClock } from '../../../services/clock.ts';
 import { type HostContext, ShardHost, type ShardStream } from '../../../services/concentrator/shard-host.ts';
-import type { ShardTaskHandle } from '../../../services/concentrator/shard-thread.ts';
+import type { ShardEvent, ShardTaskHandle } from '../../../services/concentrator/shard-thread.ts';
 import { Sites } from '../../../services/concentrator/sites.ts';
 import { StormGuard } from '../../../services/concentrator/storm-guard.ts';
 import { createLogger } from '../../../services/log.ts';
-import { spiPair } from '../../../services/spi.ts';
+import { spiHex, spiPair } from '../../../services/spi.ts';
 import { startEmbeddedRedis } from '../../../services/store/embedded-redis.ts';
+import { shardKeys } from '../../../services/store/keys.ts';
 import { connectRedis } from '../../../services/store/redis.ts';
 import { SuspicionTraces } from '../../../services/telemetry/traces.ts';
 import { readSa } from '../../../workers/sa-message.ts';
@@ -27,13 +28,18 @@ const RESTART_MS = 500;
 class Thread {
   /** SPIs it knows, in order of arrival. */
   readonly spis: bigint[] = [];
+  /** Handles that it cannot watch when it is told of them. */
+  lost: readonly number[] = [];
   readonly #done = Promise.withResolvers<never>();
   #dies = false;
   /** Becomes ready when this is called. */
   readonly begin: () => void;
   readonly handle: ShardTaskHandle;
 
-  constructor() {
+  readonly tell: (event: ShardEvent) => void;
+
+  constructor(tell: (event: ShardEvent) => void) {
+    this.tell = tell;
     const ready = Promise.withResolvers<number>();
     this.begin = () => ready.resolve(4_500);
     this.#done.promise.catch(() => {});
@@ -55,7 +61,7 @@ class Thread {
           // A dead thread answers nothing.
           return new Promise(() => {});
         }
-        return { handles: [], opened: 0, sealed: 0 };
+        return { unreadable: [], lost: this.lost, opened: 0, sealed: 0 };
       },
       stop: async () => undefined,
     };
@@ -94,8 +100,8 @@ async function surroundings(t: TestContext): Promise<{ context: HostContext; thr
   const threads: Thread[] = [];
   const context: HostContext = {
     store: { redis, node: 'node', replicated: undefined },
-    startTask: () => {
-      const thread = new Thread();
+    startTask: (_probe, tell) => {
+      const thread = new Thread(tell);
       threads.push(thread);
       return thread.handle;
     },
@@ -230,4 +236,34 @@ test('a headend that comes while the thread dies waits until its SAs are known a
   threads[1]!.begin();
   await attaching;
   assert.equal(host.records.set.count, 1);
+});
+
+test('SAs that a thread cannot watch are in Redis no longer than until the next checkpoint; their headend finds them lost', async (t) => {
+  const { context, threads } = await surroundings(t);
+  const { redis } = context.store;
+  const known = async () => (await redis.hkeys(shardKeys(SHARD).sas)).sort();
+  const spi = (responderSpi: bigint) => spiHex(sa(responderSpi).id!);
+  const open = async (lost: readonly number[]) => {
+    const opening = ShardHost.open(context, SHARD, 1);
+    await eventually('a thread is started', 2_000, () => threads.length > 0);
+    const thread = threads.pop()!;
+    thread.lost = lost;
+    thread.begin();
+    return { host: await opening, thread };
+  };
+  const { host, thread } = await open([]);
+  const sas = [sa(1n), sa(2n), sa(3n)];
+  await host.upsert(sas, bytes(sas));
+  const ended: string[] = [];
+  await host.attach(streamTo(ended));
+  thread.tell({ type: 'abandoned', unreadable: [], lost: [1] });
+  await eventually('the headend is told', 5_000, () => ended.length === 1);
+  assert.deepEqual(await known(), [spi(1n), spi(3n)]);
+  assert.equal(host.records.findHex(spi(2n)), -1);
+  await host.stop('the test goes on');
+
+  const successor = (await open([0])).host;
+  t.after(() => successor.stop('the test is over'));
+  assert.equal(successor.records.set.count, 1);
+  assert.equal((await known()).length, 1);
 });
