@@ -94,7 +94,7 @@ function encode(first: number, sessions: SessionTable, { heardAt, flags }: PeerT
     at = bytes.writeDoubleBE(heardAt[handle]! + epochUnix, at);
     const outstanding = sessions.is(handle, SessionFlag.OUTSTANDING) ? RowFlag.OUTSTANDING : 0;
     at = bytes.writeUInt8(outstanding | (flags[handle]! & Flag.FRESH ? RowFlag.FRESH : 0), at);
-    at = bytes.writeUInt8(Math.max(0, sessions.topMid[handle]! - sessions.nextMid[handle]!), at);
+    at = bytes.writeUInt8(sessions.doubt[handle]!, at);
   }
   return Uint8Array.from(bytes.subarray(0, at));
 }

@@ -1,7 +1,7 @@
 /** Random bytes from a pool: one call to the kernel's generator for a thousand IVs (a call each costs 4 us). */
 
 import { randomFillSync } from 'node:crypto';
-import type { FillRandom } from './ike/liveness.ts';
+import type { FillRandom } from './ike/sessions.ts';
 
 const POOL_BYTES = 16 * 1024;
 

@@ -5,8 +5,8 @@
 
 import { CANARY_INTERVAL_MS, CANARY_LENGTH, CanaryLog, VOUCHER_MS } from './canary.ts';
 import { CheckpointWriter } from './checkpoint.ts';
-import { type FillRandom, Liveness, MAX_CANDIDATES, Reply } from './ike/liveness.ts';
-import { SessionFlag, SessionTable } from './ike/sessions.ts';
+import { Liveness, MAX_CANDIDATES, Reply } from './ike/liveness.ts';
+import { type FillRandom, SessionFlag, SessionTable } from './ike/sessions.ts';
 import { Intake, type ShardSa } from './intake.ts';
 import { KeyKeeper, type KeyVault } from './key-keeper.ts';
 import { Machine } from './liveness/machine.ts';
@@ -302,8 +302,9 @@ export class Shard {
 
   /** First id that no request of ours has carried. */
   #freshMid(handle: number): number {
+    const { nextMid, doubt } = this.#sessions;
     const outstanding = this.#sessions.is(handle, SessionFlag.OUTSTANDING);
-    return outstanding ? this.#sessions.topMid[handle]! + 1 : this.#sessions.nextMid[handle]!;
+    return outstanding ? nextMid[handle]! + doubt[handle]! + 1 : nextMid[handle]!;
   }
 
   #evidence(heard: Uint32Array, sent: Uint32Array, atMs: number): void {

@@ -31,6 +31,8 @@ import { Sites } from './sites.ts';
 import { StormGuard } from './storm-guard.ts';
 import * as verdictApi from './verdict-api.ts';
 
+/** Young generation of a thread's heap, MiB: its peers are in typed arrays, and what it makes is soon forgotten. */
+const THREAD_YOUNG_MB = 12;
 const SHARD_TASK = new URL('../../workers/shard-task.ts', import.meta.url).href;
 
 /** What a node is made of besides its concentrator. */
@@ -83,6 +85,7 @@ export class ConcentratorNode {
       concurrentTasksPerWorker: 1024,
       // With the default, an idle worker waits in Atomics.wait and the timers of its shards stand still.
       atomics: 'disabled',
+      resourceLimits: { maxYoungGenerationSizeMb: THREAD_YOUNG_MB },
     });
     const vault = vaultOf(settings, embedded);
     const queue = new FailoverQueue(url);

@@ -7,7 +7,6 @@
  * been asked before, is proof of life: a lower one could be a recording.
  */
 
-import { copy } from '../bytes.ts';
 import {
   EXCHANGE_INFORMATIONAL,
   FLAG_INITIATOR,
@@ -19,7 +18,7 @@ import {
   VERSION_2,
 } from './message.ts';
 import { open, seal, sealedLength } from './sealed.ts';
-import { IV_LENGTH, SessionFlag, type SessionTable } from './sessions.ts';
+import { type FillRandom, SessionFlag, type SessionTable } from './sessions.ts';
 
 /** What became of a datagram that came in. */
 export const Reply = {
@@ -41,9 +40,6 @@ export const MAX_CANDIDATES = 64;
 /** How far above the next id the true one may be that nobody knows any more: as much as a checkpoint can tell. */
 const LOST = 255;
 
-/** Fills a part of a buffer with random bytes. */
-export type FillRandom = (bytes: Uint8Array, from: number, to: number) => void;
-
 export class Liveness {
   readonly #sessions: SessionTable;
   readonly #fillRandom: FillRandom;
@@ -57,17 +53,14 @@ export class Liveness {
 
   /** After a takeover: the next id is `nextMid` or up to `candidates - 1` above it, {@link MAX_CANDIDATES} at most. */
   resync(handle: number, candidates: number): void {
-    const sessions = this.#sessions;
-    sessions.topMid[handle] = sessions.nextMid[handle]! + candidates - 1;
-    sessions.flags[handle]! |= SessionFlag.SYNCING;
-    sessions.flags[handle]! &= ~SessionFlag.OUTSTANDING;
+    this.#sessions.doubt[handle] = candidates - 1;
+    this.#sessions.settle(handle);
   }
 
   /** The next id may be any of too many: the SA must not be asked any more. */
   lose(handle: number): void {
-    const sessions = this.#sessions;
-    sessions.topMid[handle] = sessions.nextMid[handle]! + LOST;
-    sessions.flags[handle]! &= ~SessionFlag.OUTSTANDING;
+    this.#sessions.doubt[handle] = LOST;
+    this.#sessions.settle(handle);
   }
 
   /** Whether it is like that. */
@@ -77,15 +70,14 @@ export class Liveness {
 
   /** Message ids that the next probe carries: 1, or several while syncing. */
   burst(handle: number): number {
-    return this.#sessions.topMid[handle]! - this.#sessions.nextMid[handle]! + 1;
+    return this.#sessions.doubt[handle]! + 1;
   }
 
   /** Begins an exchange unless one is under way. Returns true if the probe to send repeats an earlier one. */
   begin(handle: number): boolean {
     const sessions = this.#sessions;
     if (sessions.flags[handle]! & SessionFlag.OUTSTANDING) return true;
-    this.#fillRandom(sessions.iv, handle * IV_LENGTH, (handle + 1) * IV_LENGTH);
-    sessions.flags[handle]! |= SessionFlag.OUTSTANDING;
+    sessions.begin(handle, this.#fillRandom);
     return false;
   }
 
@@ -116,7 +108,7 @@ export class Liveness {
     message.writeUInt32BE(message.length - MARKER_LENGTH, Offset.LENGTH);
     message.writeUInt16BE(0, Offset.SK);
     message.writeUInt16BE(message.length - Offset.SK, Offset.SK_LENGTH);
-    copy(sessions.iv, handle * IV_LENGTH, message, Offset.BODY, suite.ivLength);
+    sessions.copyIv(handle, message, Offset.BODY, suite.ivLength);
     // Candidates differ in their id and so must differ in their IV; a given id always gets the same.
     message[Offset.BODY + suite.ivLength - 1]! ^= mid & 0xff;
     seal(suite, sessions.sendKeys(handle), message);
@@ -138,16 +130,16 @@ export class Liveness {
     const flags = sessions.flags[handle]!;
     const mid = datagram.readUInt32BE(Offset.MESSAGE_ID);
     const next = sessions.nextMid[handle]!;
-    const top = sessions.topMid[handle]!;
+    const top = next + sessions.doubt[handle]!;
     if (!(flags & SessionFlag.OUTSTANDING) || mid < next || mid > top) return Reply.REPLAYED;
     // Our own request reflected back carries our role, not the spoke's.
     const fromInitiator = (datagram[Offset.FLAGS]! & FLAG_INITIATOR) !== 0;
     if (fromInitiator === ((flags & SessionFlag.INITIATOR) !== 0)) return Reply.FORGED;
     if (!open(sessions.suite(handle), sessions.receiveKeys(handle), datagram)) return Reply.FORGED;
     sessions.nextMid[handle] = mid + 1;
+    sessions.doubt[handle] = Math.max(0, top - mid - 1);
     if (mid < top) return Reply.CANDIDATE;
-    sessions.topMid[handle] = mid + 1;
-    sessions.flags[handle]! &= ~(SessionFlag.OUTSTANDING | SessionFlag.SYNCING);
+    sessions.settle(handle);
     sessions.answered[handle]!++;
     return Reply.ALIVE;
   }

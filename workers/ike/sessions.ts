@@ -8,8 +8,8 @@ import { keyMaterialLength, SUITES, type Suite } from './algorithms.ts';
 import type { DirectionKeys } from './sealed.ts';
 import { SpiIndex, setSpi, spiAt } from './spi-index.ts';
 
-/** IV bytes kept per SA, so that a retransmission is bit for bit the same. */
-export const IV_LENGTH = 16;
+/** IV bytes kept of a request until it is answered, so that a retransmission is bit for bit the same. */
+const IV_LENGTH = 16;
 
 export const SessionFlag = {
   /** The handle is in use. */
@@ -18,13 +18,14 @@ export const SessionFlag = {
   KEYED: 2,
   /** The headend was the original initiator. */
   INITIATOR: 4,
-  /** A request with `nextMid` was sent and not answered yet. */
+  /** A request with `nextMid` was sent and not answered yet: it has an IV. */
   OUTSTANDING: 8,
-  /** After a takeover: the next message id lies between `nextMid` and `topMid`, which one is not known. */
-  SYNCING: 16,
   /** The keys are known but sealed: they must be opened before a request is sent. */
-  SEALED: 32,
+  SEALED: 16,
 } as const;
+
+/** Fills a part of a buffer with random bytes. */
+export type FillRandom = (bytes: Uint8Array, from: number, to: number) => void;
 
 /** Stands for keys that are opened later. */
 export const SEALED = 'sealed';
@@ -54,13 +55,16 @@ export class SessionTable {
   address = new Uint32Array(0);
   port = new Uint16Array(0);
   nextMid = new Uint32Array(0);
-  topMid = new Uint32Array(0);
-  iv = new Uint8Array(0);
+  /** After a takeover: how far above `nextMid` the next message id may be. */
+  doubt = new Uint8Array(0);
   /** Probes sent and answered since the SA was loaded. */
   sent = new Uint32Array(0);
   answered = new Uint32Array(0);
   #suite = new Uint8Array(0);
   #keySlot = new Uint32Array(0);
+  /** Place of the outstanding request's IV. */
+  #ivSlot = new Uint32Array(0);
+  readonly #ivs = new Slab(IV_LENGTH);
   readonly #slabs: readonly Slab[] = SUITES.map((suite) => new Slab(keyMaterialLength(suite)));
   readonly #index = new SpiIndex();
   /** Where keys are put for a cipher, by suite. */
@@ -77,7 +81,7 @@ export class SessionTable {
     setSpi(this, handle, spi);
     this.flags[handle] = SessionFlag.USED | (input.headendIsInitiator ? SessionFlag.INITIATOR : 0);
     this.nextMid[handle] = input.nextMid;
-    this.topMid[handle] = input.nextMid;
+    this.doubt[handle] = 0;
     this.sent[handle] = 0;
     this.answered[handle] = 0;
     this.#index.add(this, handle);
@@ -115,7 +119,30 @@ export class SessionTable {
     const open = (flags & (SessionFlag.KEYED | SessionFlag.SEALED)) === SessionFlag.KEYED;
     if (open) this.#slabs[this.#suite[handle]!]!.drop(this.#keySlot[handle]!);
     this.#index.remove(this, handle);
+    this.settle(handle);
     this.flags[handle] = 0;
+  }
+
+  /** A request is outstanding from now on, with an IV of its own. */
+  begin(handle: number, fillRandom: FillRandom): void {
+    const slot = this.#ivs.take();
+    const at = this.#ivs.offset(slot);
+    fillRandom(this.#ivs.block(slot), at, at + IV_LENGTH);
+    this.#ivSlot[handle] = slot;
+    this.flags[handle]! |= SessionFlag.OUTSTANDING;
+  }
+
+  /** No request is outstanding any more. */
+  settle(handle: number): void {
+    if (!(this.flags[handle]! & SessionFlag.OUTSTANDING)) return;
+    this.#ivs.drop(this.#ivSlot[handle]!);
+    this.flags[handle]! &= ~SessionFlag.OUTSTANDING;
+  }
+
+  /** Copies the outstanding request's IV, cut to `length`. */
+  copyIv(handle: number, to: Uint8Array, at: number, length: number): void {
+    const slot = this.#ivSlot[handle]!;
+    copy(this.#ivs.block(slot), this.#ivs.offset(slot), to, at, length);
   }
 
   /** Handle of an SA by its SPIs as words, or -1. */
@@ -179,8 +206,8 @@ export class SessionTable {
     this.address = widen(new Uint32Array(capacity), this.address);
     this.port = widen(new Uint16Array(capacity), this.port);
     this.nextMid = widen(new Uint32Array(capacity), this.nextMid);
-    this.topMid = widen(new Uint32Array(capacity), this.topMid);
-    this.iv = widen(new Uint8Array(capacity * IV_LENGTH), this.iv);
+    this.doubt = widen(new Uint8Array(capacity), this.doubt);
+    this.#ivSlot = widen(new Uint32Array(capacity), this.#ivSlot);
     this.sent = widen(new Uint32Array(capacity), this.sent);
     this.answered = widen(new Uint32Array(capacity), this.answered);
     this.#suite = widen(new Uint8Array(capacity), this.#suite);
