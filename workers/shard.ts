@@ -141,6 +141,7 @@ export class Shard {
       this.#machine.answered(handle, this.#io.now());
     } else if (reply === Reply.CANDIDATE) {
       this.#checkpoint.touch(handle);
+      this.#machine.progressed(handle, this.#io.now());
       // The peer drops a candidate that overtakes the one before it: offer the next one again.
       if (this.#machine.mayProbe(handle, this.#io.now())) this.#send(handle, 0);
     } else if (reply === Reply.MALFORMED) this.#count.repliesMalformed++;

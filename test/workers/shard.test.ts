@@ -8,7 +8,8 @@ import { spiHex } from '../../services/spi.ts';
 import { readCanary, VOUCHER_MS } from '../../workers/canary.ts';
 import { ROW_LENGTH } from '../../workers/checkpoint.ts';
 import { keyMaterial, SessionTable } from '../../workers/ike/sessions.ts';
-import type { FromShard } from '../../workers/protocol.ts';
+import type { KeyVault } from '../../workers/key-keeper.ts';
+import type { FormerOwners, FromShard } from '../../workers/protocol.ts';
 import { SendBuffers } from '../../workers/send-buffers.ts';
 import { Shard } from '../../workers/shard.ts';
 import { readVerdictRows } from '../../workers/verdict-rows.ts';
@@ -21,6 +22,44 @@ const FLEET = {
   sockets: [1, 2].map((n) => ({ address: `127.0.0.${n}`, port: 1 })),
 };
 
+/** A vault without a lock. */
+const OPEN: KeyVault = { open: (record) => Buffer.from(record), seal: (plain) => Buffer.from(plain) };
+
+/** Has a shard take over the fleet's one SA, on an open path and for good, from owners that had stopped. */
+function takeOver(shard: Shard, chunks: FormerOwners['chunks'], atUnix: number): void {
+  const forever = Number.POSITIVE_INFINITY;
+  shard.handle({
+    type: 'path',
+    path: { canaryAddress: 0, canaryPort: 0, guarded: false, ready: false, open: true },
+  });
+  shard.handle({ type: 'lease', fromMs: 0, untilMs: forever, vouchedUntilMs: forever });
+  const former = { headend: 'hub', chunks, atUnix, ageMs: 0, final: true, leaseMs: 1 };
+  shard.handle({ type: 'takeOver', former });
+  shard.handle({ type: 'resume', request: 1, page: pageOf(FLEET, 1, POLICY) });
+  shard.handle({ type: 'takeOver', former: undefined });
+}
+
+/** The fleet's one spoke, as it expects this message id. */
+function spokeAt(nextMid: number) {
+  const identity = identityOf(FLEET.seed, 0, 0);
+  const spoke = new SessionTable();
+  spoke.add({
+    handle: 0,
+    spi: identity.spi,
+    headendIsInitiator: false,
+    address: 0,
+    port: 0,
+    nextMid,
+    keys: { suite: identity.suite.index, material: keyMaterial(identity.suite, false, identity) },
+  });
+  const answer = (probe: Buffer) => {
+    assert.equal(findRequest(spoke, probe), 0);
+    const reply = answerRequest(spoke, 0, probe, new SendBuffers());
+    return reply && Buffer.from(reply);
+  };
+  return { spoke, answer };
+}
+
 test('after a takeover the next candidate is offered again, but only while the path is vouched for', () => {
   let now = 0;
   const sent: Buffer[] = [];
@@ -30,7 +69,7 @@ test('after a takeover the next candidate is offered again, but only while the p
     fillRandom: (bytes, from, to) => bytes.fill(7, from, to),
     send: (message) => sent.push(Buffer.from(message)) > 0,
     post: () => {},
-    vault: { open: (record) => Buffer.from(record), seal: (plain) => Buffer.from(plain) },
+    vault: OPEN,
   });
   const sa = saOf(FLEET, 0, 0, POLICY);
   shard.handle({
@@ -69,30 +108,16 @@ test('after a takeover the next candidate is offered again, but only while the p
   );
 
   // The spoke, which expects 6, repeats its answer to 5, then answers 6.
-  const identity = identityOf(FLEET.seed, 0, 0);
-  const spoke = new SessionTable();
-  spoke.add({
-    handle: 0,
-    spi: identity.spi,
-    headendIsInitiator: false,
-    address: 0,
-    port: 0,
-    nextMid: 6,
-    keys: { suite: identity.suite.index, material: keyMaterial(identity.suite, false, identity) },
-  });
-  const answer = (probe: Buffer) => {
-    assert.equal(findRequest(spoke, probe), 0);
-    return Buffer.from(answerRequest(spoke, 0, probe, new SendBuffers())!);
-  };
+  const { answer } = spokeAt(6);
   sent.length = 0;
-  shard.receive(answer(probes[0]!));
+  shard.receive(answer(probes[0]!)!);
   assert.deepEqual(
     sent.map((probe) => probe.readUInt32BE(24)),
     [6],
   );
   now += VOUCHER_MS;
   sent.length = 0;
-  shard.receive(answer(probes[1]!));
+  shard.receive(answer(probes[1]!)!);
   assert.deepEqual(sent, [], 'a probe left without a voucher');
 });
 
@@ -152,29 +177,60 @@ test('keys taken over are opened before their peers are asked; those that do not
   assert(asked.has(30), 'not asked with the keys that its headend brought');
 });
 
+test('a peer that answers candidate after candidate, slowly, is not dead', () => {
+  let now = 0;
+  const [doubt, roundTripMs] = [40, 900];
+  const posted: FromShard[] = [];
+  const travelling: { at: number; probe: Buffer }[] = [];
+  const shard = new Shard({
+    now: () => now,
+    wall: () => now,
+    fillRandom: (bytes, from, to) => bytes.fill(7, from, to),
+    send: (message) => travelling.push({ at: now + roundTripMs, probe: Buffer.from(message) }) > 0,
+    post: (message) => posted.push(message),
+    vault: OPEN,
+  });
+  const row = Buffer.alloc(ROW_LENGTH);
+  row.write(spiHex(saOf(FLEET, 0, 0, POLICY).id!), 'hex');
+  row.writeUInt8(doubt, ROW_LENGTH - 1);
+  takeOver(shard, [{ epoch: 1, bytes: row }], now);
+  const { spoke, answer } = spokeAt(0);
+  // The last ones sent arrive first, so that of each burst only one is answered.
+  const arrive = () => {
+    const due = travelling.filter(({ at }) => at <= now).reverse();
+    travelling.splice(0, due.length);
+    for (const { probe } of due) {
+      const reply = answer(probe);
+      if (reply) shard.receive(reply);
+    }
+  };
+  for (const end = POLICY.intervalMs + (doubt + 2) * roundTripMs; now < end; now += 5) {
+    arrive();
+    shard.tick();
+  }
+  assert.deepEqual(
+    posted.filter(({ type }) => type === 'verdicts'),
+    [],
+  );
+  assert.equal(spoke.nextMid[0], doubt + 1);
+  assert.equal(shard.counters().probesAnswered, 1);
+  assert.deepEqual(posted.filter(({ type }) => type === 'recovered').length, 1);
+});
+
 test('an SA whose next id another owner may have moved too far is left alone, by later owners as well', () => {
   let now = 0;
   let asked = 0;
   const posted: FromShard[] = [];
-  const take = (chunks: readonly { epoch: number; bytes: Uint8Array }[]) => {
+  const take = (chunks: FormerOwners['chunks']) => {
     const shard = new Shard({
       now: () => now,
       wall: () => now,
       fillRandom: (bytes, from, to) => bytes.fill(7, from, to),
       send: () => ++asked > 0,
       post: (message) => posted.push(message),
-      vault: { open: (record) => Buffer.from(record), seal: (plain) => Buffer.from(plain) },
+      vault: OPEN,
     });
-    const forever = Number.POSITIVE_INFINITY;
-    shard.handle({
-      type: 'path',
-      path: { canaryAddress: 0, canaryPort: 0, guarded: false, ready: false, open: true },
-    });
-    shard.handle({ type: 'lease', fromMs: 0, untilMs: forever, vouchedUntilMs: forever });
-    const former = { headend: 'hub', chunks, atUnix: now, ageMs: 0, final: true, leaseMs: 1 };
-    shard.handle({ type: 'takeOver', former });
-    shard.handle({ type: 'resume', request: 1, page: pageOf(FLEET, 1, POLICY) });
-    shard.handle({ type: 'takeOver', former: undefined });
+    takeOver(shard, chunks, now);
     return shard;
   };
   const run = (shard: Shard, ms: number) => {

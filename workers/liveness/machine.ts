@@ -204,6 +204,17 @@ export class Machine {
     if (state !== State.ALIVE && state !== State.QUIET && state !== State.UNWATCHED) this.#recover(handle);
   }
 
+  /**
+   * The peer said something authentic that proves nothing yet: it is being found out which message id is the next. It is not
+   * judged before it has had the time of one more probe; as an id is found out once, a dead peer wins little by that.
+   */
+  progressed(handle: number, nowMs: number): void {
+    if (this.peers.state[handle]! !== State.PROBING) return;
+    const { retries, retryIntervalMs } = this.#policy(handle);
+    const missing = nowMs + retryIntervalMs - (this.peers.cycleAt[handle]! + retries * retryIntervalMs);
+    if (missing > 0) this.#giveBack(handle, missing);
+  }
+
   /** A probe was handed over but did not leave: its silence proves nothing. */
   sendFailed(handle: number): void {
     if (this.peers.state[handle]! === State.PROBING) this.#block(handle);

@@ -216,6 +216,26 @@ test('a stalled thread gives the time back: answers that wait in the socket are 
   assert.deepEqual(verdicts, []);
 });
 
+test('a peer that helps to find its message id is not judged before the time of one more probe, and then as ever', () => {
+  const { machine, run, probes, verdicts, now } = rig();
+  run(10_500);
+  machine.progressed(0, now());
+  run(12_900);
+  assert.deepEqual(probes, [10_000, 11_000, 12_000]);
+  // Before, it had that time anyway.
+  machine.progressed(0, now());
+  run(13_600);
+  machine.progressed(0, now());
+  run(14_500);
+  assert.deepEqual(verdicts, []);
+  run(60_000);
+  assert.deepEqual(verdicts, [{ at: 14_600, earliest: 14_600 }]);
+  assert.equal(machine.peers.blindMs[0], 1_600);
+  // It is no evidence: a dead peer stays dead.
+  machine.progressed(0, now());
+  assert.equal(machine.peers.state[0], State.DEAD);
+});
+
 test('a verdict left by a former owner is not given again', () => {
   const { machine, run, probes, verdicts } = rig();
   machine.restoreDead(0);
