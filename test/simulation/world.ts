@@ -326,11 +326,10 @@ export class World implements TaskWorld {
     for (let n = 0; n < copies; n++) time.at(time.now + random.between(2, 40), undefined, arrive);
   }
 
-  /** Whose the shard is, as Redis has it. */
+  /** Whose the shard is, as Redis has it, or had it before it forgot. */
   #ownerOf(shard: string): { name: string; epoch: number } {
-    const { lease } = shardKeys(parseShard(shard));
-    const { model } = this.redis;
-    return { name: String(model.hget(lease, 'node')), epoch: Number(model.hget(lease, 'epoch')) };
+    const lease = this.redis.model.lastHash(shardKeys(parseShard(shard)).lease);
+    return { name: String(lease.get('node')), epoch: Number(lease.get('epoch')) };
   }
 
   #owns(task: SimTask): boolean {
