@@ -4,12 +4,16 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { OperatorService } from '../proto/gen/dpd/v1/operator_pb.js';
 import { ApiClient } from '../services/grpc/client.ts';
 import { plaintext } from '../services/grpc/credentials.ts';
 import { SettingsError } from '../services/settings.ts';
 
-const MAIN = new URL('../services/concentrator/main.ts', import.meta.url).pathname;
+const ROOT = new URL('../', import.meta.url);
+const { scripts } = JSON.parse(readFileSync(new URL('package.json', ROOT), 'utf8')) as { scripts: { start: string } };
+/** What `npm start` gives Node: its flags, and the program. */
+const START = scripts.start.split(' ').slice(1);
 /** A node that keeps to this machine, beside others, and to the point. */
 const LOCAL = { DPD_PROBE_ADDRESS: '127.0.0.1', DPD_PROBE_PORT_BASE: '0', LOG_LEVEL: 'warn' };
 const START_MS = 60_000;
@@ -41,8 +45,9 @@ export class NodeProcess {
     env: Record<string, string>,
     prefix: readonly string[] = [],
   ): Promise<NodeProcess> {
-    const [program, ...args] = [...prefix, process.execPath, MAIN];
+    const [program, ...args] = [...prefix, process.execPath, ...START];
     const child = spawn(program!, args, {
+      cwd: fileURLToPath(ROOT),
       env: { ...process.env, ...LOCAL, DPD_ADDRESS: address, ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
     });

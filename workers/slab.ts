@@ -1,6 +1,6 @@
 /** Records of one size, in blocks: a million of them are a few arrays, and growing copies nothing. */
 
-const BLOCK_BITS = 10;
+const BLOCK_BITS = 8;
 const BLOCK = 1 << BLOCK_BITS;
 
 export class Slab {

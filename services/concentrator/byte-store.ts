@@ -3,8 +3,8 @@
 import { Slab } from '../../workers/slab.ts';
 
 /** Slabs are for multiples of this. */
-const STEP = 16;
-const CLASSES = 256;
+const STEP = 8;
+const CLASSES = 512;
 const LENGTH_BYTES = 2;
 export const LONGEST = CLASSES * STEP - LENGTH_BYTES;
 
@@ -14,7 +14,7 @@ export class ByteStore {
   /** Keeps a copy. Returns its number, which is never 0. Throws RangeError past {@link LONGEST}. */
   put(bytes: Uint8Array): number {
     if (bytes.length > LONGEST) throw new RangeError(`${bytes.length} bytes, at most ${LONGEST}`);
-    const size = (bytes.length + LENGTH_BYTES - 1) >>> 4;
+    const size = Math.floor((bytes.length + LENGTH_BYTES - 1) / STEP);
     let slab = this.#slabs[size];
     if (!slab) {
       slab = new Slab((size + 1) * STEP);

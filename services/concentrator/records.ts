@@ -6,7 +6,7 @@ import { SpiIndex, setSpi, spiAt, spiColumns } from '../../workers/ike/spi-index
 import { roomFor, widen } from '../../workers/liveness/peers.ts';
 import { SetHash } from '../reconcile.ts';
 import { type SpiPair, type SpiWords, spiFromHex, spiWords, wordsHex } from '../spi.ts';
-import { ByteStore } from './byte-store.ts';
+import { SaStore } from './sa-store.ts';
 
 export class ShardRecords {
   /** Order-free hash of what is held. */
@@ -14,7 +14,7 @@ export class ShardRecords {
   #spi = spiColumns(0);
   #revision = new Uint32Array(0);
   #site = new Uint16Array(0);
-  readonly #bytes = new ByteStore();
+  readonly #sas = new SaStore();
   /** Number of an SA's message in the store; 0 if the handle is free. */
   #encoded = new Uint32Array(0);
   /** Handles ever given. */
@@ -37,10 +37,14 @@ export class ShardRecords {
     return wordsHex(this.words(handle));
   }
 
-  /** The SA's message without keys as it is stored. */
-  encoded(handle: number): Uint8Array | undefined {
-    const number = this.#encoded[handle] ?? 0;
-    return number === 0 ? undefined : this.#bytes.get(number);
+  /** Whether the handle is in use. */
+  has(handle: number): boolean {
+    return (this.#encoded[handle] ?? 0) !== 0;
+  }
+
+  /** The SA's message without keys, or undefined if the handle is free: a copy. */
+  encoded(handle: number): Buffer | undefined {
+    return this.has(handle) ? this.#sas.get(this.#encoded[handle]!, this.words(handle)) : undefined;
   }
 
   /**
@@ -56,9 +60,9 @@ export class ShardRecords {
       this.#index.add(this.#spi, handle);
     } else {
       this.set.remove(words, this.#revision[handle]!);
-      this.#bytes.drop(this.#encoded[handle]!);
+      this.#sas.drop(this.#encoded[handle]!);
     }
-    this.#encoded[handle] = this.#bytes.put(encoded);
+    this.#encoded[handle] = this.#sas.put(encoded);
     this.#revision[handle] = revision;
     this.#site[handle] = site;
     this.set.add(words, revision);
@@ -69,7 +73,7 @@ export class ShardRecords {
   remove(handle: number): void {
     this.set.remove(this.words(handle), this.#revision[handle]!);
     this.#index.remove(this.#spi, handle);
-    this.#bytes.drop(this.#encoded[handle]!);
+    this.#sas.drop(this.#encoded[handle]!);
     this.#encoded[handle] = 0;
     this.#free.push(handle);
   }
@@ -96,10 +100,7 @@ export class ShardRecords {
 
   /** Handles of SAs whose message contains these bytes; a cheap first cut for a search. */
   *containing(bytes: Buffer): Generator<number> {
-    for (const handle of this.handles()) {
-      const encoded = this.encoded(handle)!;
-      if (Buffer.from(encoded.buffer, encoded.byteOffset, encoded.length).includes(bytes)) yield handle;
-    }
+    for (const handle of this.handles()) if (this.#sas.contains(this.#encoded[handle]!, bytes)) yield handle;
   }
 
   /** SPIs of a handle in use. */

@@ -31,13 +31,7 @@ export async function writeAgain({ store, shards, records, task, path, verdicts 
     await store.writeSas(
       page.flatMap((handle, k) => {
         const sa = records.encoded(handle);
-        if (!sa) return [];
-        return {
-          spi: records.spi(handle),
-          // A copy: the record may change before the client has sent it.
-          sa: Buffer.from(sa),
-          keys: keys[k],
-        };
+        return sa ? [{ spi: records.spi(handle), sa, keys: keys[k] }] : [];
       }),
       [],
     );
@@ -56,7 +50,7 @@ export async function writeAgain({ store, shards, records, task, path, verdicts 
   verdicts.writeAgain(held.filter((_, n) => statuses[n]!.state !== State.DEAD));
   // A former owner's verdict that Redis has lost is nobody's any more: its peer is suspected anew.
   const unknown = deadHere.filter((handle) => {
-    const spi = records.encoded(handle) && records.spi(handle);
+    const spi = records.has(handle) && records.spi(handle);
     return spi && !dead.has(spi) && !verdicts.gave(spi);
   });
   if (unknown.length === 0) return;

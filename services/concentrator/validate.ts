@@ -24,7 +24,7 @@ import { findSuite } from '../../workers/ike/algorithms.ts';
 import { POLICY_LIMITS } from '../../workers/liveness/policy.ts';
 import type { Violation } from '../grpc/errors.ts';
 import { shardOf } from '../spi.ts';
-import { LONGEST } from './byte-store.ts';
+import { LONGEST_SA } from './sa-store.ts';
 
 export const LIMITS = {
   shards: 256,
@@ -42,7 +42,7 @@ export const LIMITS = {
   connectionBytes: 128,
   pageSize: 1_000,
   /** All of the limits above together stay below. */
-  saBytes: LONGEST,
+  saBytes: LONGEST_SA,
 } as const;
 
 const HEADEND_NAME = /^[A-Za-z0-9._-]{1,64}$/;

@@ -82,9 +82,9 @@ export class VerdictDesk {
       const [spi, site] = [records.spi(handle), records.site(handle)];
       const reason = stormReason(site);
       if (reason) {
-        this.held.add({ verdict, sa: Buffer.from(sa), spi, site, reason });
+        this.held.add({ verdict, sa, spi, site, reason });
         held.push(handle);
-      } else this.#writer.add(spi, { sa: Buffer.from(sa), verdict, guards: blindness(verdict) });
+      } else this.#writer.add(spi, { sa, verdict, guards: blindness(verdict) });
     }
     if (held.length === 0) return;
     this.#events.hold(held);

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { ConnectShardRequestSchema } from '../../../proto/gen/dpd/v1/headend_pb.js';
 import { type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { ByteStore, LONGEST } from '../../../services/concentrator/byte-store.ts';
+import { LONGEST_SA } from '../../../services/concentrator/sa-store.ts';
 import { upsertBytes } from '../../../services/concentrator/upsert-bytes.ts';
 import { checkSizes } from '../../../services/concentrator/validate.ts';
 
@@ -70,9 +71,9 @@ describe('an upsert', () => {
 });
 
 test('an SA that does not fit the store is refused by name', () => {
-  assert.deepEqual(checkSizes([10, LONGEST]), []);
-  assert.deepEqual(checkSizes([10, LONGEST + 1]), [
-    { field: 'upsert.sas[1]', description: `${LONGEST + 1} bytes without keys, at most ${LONGEST}` },
+  assert.deepEqual(checkSizes([10, LONGEST_SA]), []);
+  assert.deepEqual(checkSizes([10, LONGEST_SA + 1]), [
+    { field: 'upsert.sas[1]', description: `${LONGEST_SA + 1} bytes without keys, at most ${LONGEST_SA}` },
   ]);
 });
 

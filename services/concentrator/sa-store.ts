@@ -1,0 +1,114 @@
+/**
+ * SAs' messages without keys, small: SPI pairs, which every handle has in columns anyway, are left out, and a policy, which
+ * thousands share, is kept once. What is given back means the same, its fields in another order.
+ */
+
+import { BinaryReader, type WireType } from '@bufbuild/protobuf/wire';
+import { SaIdSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { copy } from '../../workers/bytes.ts';
+import { fieldNumbers } from '../../workers/field-numbers.ts';
+import type { SpiWords } from '../spi.ts';
+import { ByteStore, LONGEST } from './byte-store.ts';
+
+const SA = fieldNumbers(SaSchema);
+const ID = fieldNumbers(SaIdSchema);
+const LENGTH_DELIMITED = 2;
+const BIT_64 = 1;
+const tag = (field: number, type: number) => (field << 3) | type;
+
+/** The id as a field, SPIs to be filled in: tag, length, and each SPI as tag and 64 bits, the low ones first. */
+const ID_FIELD = Buffer.alloc(20);
+ID_FIELD.set([tag(SA.id, LENGTH_DELIMITED), 18, tag(ID.initiatorSpi, BIT_64)]);
+ID_FIELD[11] = tag(ID.responderSpi, BIT_64);
+
+/** Before each message: whether its id was cut out, and which policy was, counted from 1; 0: none. */
+const HEAD = { BYTES: 2, ID: 0x8000, POLICY: 0x7fff } as const;
+const NONE = Buffer.alloc(0);
+/** Longest message that is kept, bytes. */
+export const LONGEST_SA = LONGEST - HEAD.BYTES;
+
+export class SaStore {
+  readonly #bytes = new ByteStore();
+  /** Policies as fields, and their numbers. */
+  readonly #policies: Buffer[] = [NONE];
+  readonly #numbers = new Map<string, number>();
+  readonly #scratch = Buffer.alloc(LONGEST);
+
+  /** Keeps a copy. Returns its number, which is never 0. Throws RangeError past {@link LONGEST_SA}. */
+  put(message: Uint8Array): number {
+    if (message.length > LONGEST_SA) throw new RangeError(`${message.length} bytes, at most ${LONGEST_SA}`);
+    const scratch = this.#scratch;
+    const reader = new BinaryReader(message);
+    let head = 0;
+    let length: number = HEAD.BYTES;
+    let kept = 0;
+    while (reader.pos < reader.len) {
+      const at = reader.pos;
+      const read = reader.uint32();
+      reader.skip((read & 7) as WireType, read >>> 3);
+      // A field that comes twice is rare, and left where it is.
+      let cut = 0;
+      if (read === tag(SA.id, LENGTH_DELIMITED) && (head & HEAD.ID) === 0)
+        cut = isPlainId(message, at, reader.pos) ? HEAD.ID : 0;
+      else if (read === tag(SA.policy, LENGTH_DELIMITED) && (head & HEAD.POLICY) === 0)
+        cut = this.#policy(message, at, reader.pos);
+      if (cut === 0) continue;
+      copy(message, kept, scratch, length, at - kept);
+      length += at - kept;
+      kept = reader.pos;
+      head |= cut;
+    }
+    copy(message, kept, scratch, length, message.length - kept);
+    length += message.length - kept;
+    scratch.writeUInt16BE(head);
+    return this.#bytes.put(scratch.subarray(0, length));
+  }
+
+  /** The message at a number, whose SPIs are these: a copy. */
+  get(number: number, spi: SpiWords): Buffer {
+    const stored = this.#bytes.get(number);
+    const head = (stored[0]! << 8) | stored[1]!;
+    const id = head & HEAD.ID ? ID_FIELD.length : 0;
+    const policy = this.#policies[head & HEAD.POLICY]!;
+    const message = Buffer.allocUnsafe(id + policy.length + stored.length - HEAD.BYTES);
+    if (id > 0) {
+      message.set(ID_FIELD);
+      message.writeUInt32LE(spi[1], 3);
+      message.writeUInt32LE(spi[0], 7);
+      message.writeUInt32LE(spi[3], 12);
+      message.writeUInt32LE(spi[2], 16);
+    }
+    message.set(policy, id);
+    message.set(stored.subarray(HEAD.BYTES), id + policy.length);
+    return message;
+  }
+
+  /** Whether the message at a number contains these bytes, its id and policy left aside. */
+  contains(number: number, bytes: Buffer): boolean {
+    const stored = this.#bytes.get(number);
+    return Buffer.from(stored.buffer, stored.byteOffset, stored.length).includes(bytes, HEAD.BYTES);
+  }
+
+  drop(number: number): void {
+    this.#bytes.drop(number);
+  }
+
+  /** Number of a policy, as a field; 0 if there are too many. */
+  #policy(message: Uint8Array, from: number, to: number): number {
+    const field = Buffer.from(message.buffer, message.byteOffset + from, to - from);
+    const key = field.toString('latin1');
+    let number = this.#numbers.get(key);
+    if (number === undefined) {
+      if (this.#policies.length > HEAD.POLICY) return 0;
+      number = this.#policies.push(Buffer.from(field)) - 1;
+      this.#numbers.set(key, number);
+    }
+    return number;
+  }
+}
+
+/** Whether the field holds both SPIs and nothing else. */
+function isPlainId(message: Uint8Array, from: number, to: number): boolean {
+  if (to - from !== ID_FIELD.length) return false;
+  return [0, 1, 2, 11].every((at) => message[from + at] === ID_FIELD[at]);
+}
