@@ -208,6 +208,7 @@ export class ShardHost {
   async upsert(sas: UpsertSas['sas'], bytes: readonly SaBytes[]): Promise<number[]> {
     const { sites } = this.#context;
     if (bytes.length !== sas.length) throw new RangeError(`bytes of ${bytes.length} SAs for ${sas.length}`);
+    this.#refuseWhileDamaged();
     const spis = sas.map(({ id }) => spiWords(id!));
     const sealed = await this.#seal(spis, bytes);
     await this.#withThread(
@@ -239,6 +240,7 @@ export class ShardHost {
 
   /** Forgets SAs. Returns the next message id of each, {@link NO_MID} where none is known. */
   async remove(ids: readonly SpiPair[]): Promise<number[]> {
+    this.#refuseWhileDamaged();
     const handles = ids.map((id) => this.records.find(id));
     const known = handles.filter((handle) => handle >= 0);
     await this.#withThread(this.#store.writeSas([], ids.map(spiHex)));
@@ -434,6 +436,11 @@ export class ShardHost {
     const result = await step;
     if (task !== this.#task || this.#restarting) throw new Error('the thread of the shard died');
     return result;
+  }
+
+  /** An SA that Redis has without its message id would pass for new when another takes the shard now. */
+  #refuseWhileDamaged(): void {
+    if (this.#damaged) throw new Error('Redis has lost the shard, and is being given it again');
   }
 
   async #keepHouse(): Promise<void> {

@@ -17,6 +17,7 @@ import { startEmbeddedRedis } from '../../../services/store/embedded-redis.ts';
 import { shardKeys } from '../../../services/store/keys.ts';
 import { connectRedis } from '../../../services/store/redis.ts';
 import { SuspicionTraces } from '../../../services/telemetry/traces.ts';
+import { State } from '../../../workers/liveness/peers.ts';
 import { readSa } from '../../../workers/sa-message.ts';
 import { forEachRow, type SaPage } from '../../../workers/sa-page.ts';
 import { eventually } from '../../eventually.ts';
@@ -51,8 +52,10 @@ class Thread {
       send: (message) => {
         if (message.type === 'upsert') this.#note(message.page);
       },
-      ask: (async (type: string) =>
-        type === 'checkpoint' || type === 'wholeCheckpoint' ? { chunks: [], asOfMs: 0 } : []) as ShardTaskHandle['ask'],
+      ask: (async (type: string, handles: readonly number[] = []) => {
+        if (type === 'checkpoint' || type === 'wholeCheckpoint') return { chunks: [], asOfMs: 0 };
+        return type === 'query' ? handles.map(() => ({ state: State.ALIVE })) : [];
+      }) as ShardTaskHandle['ask'],
       seal: async (keys) => keys,
       resume: async (page) => {
         this.#note(page);
@@ -236,6 +239,33 @@ test('a headend that comes while the thread dies waits until its SAs are known a
   threads[1]!.begin();
   await attaching;
   assert.equal(host.records.set.count, 1);
+});
+
+test('what Redis lost is written again before it takes anything new: an SA without its message id would pass for new', async (t) => {
+  const { context, threads } = await surroundings(t);
+  const { redis } = context.store;
+  const opening = ShardHost.open(context, SHARD, 1);
+  await eventually('a thread is started', 2_000, () => threads.length === 1);
+  threads[0]!.begin();
+  const host = await opening;
+  t.after(() => host.stop('the test is over'));
+  const sas = [sa(1n), sa(2n)];
+  await host.upsert(sas, bytes(sas));
+
+  await redis.flushall();
+  await host.attach(streamTo([]));
+  const batch = [sa(3n)];
+  await assert.rejects(host.upsert(batch, bytes(batch)), /given it again/);
+  await assert.rejects(host.remove([sas[0]!.id!]), /given it again/);
+  assert.equal(await redis.hlen(shardKeys(SHARD).sas), 0);
+  await eventually('it is repaired', 5_000, async () => (await redis.hlen(shardKeys(SHARD).sas)) === 2);
+  await eventually('it takes more', 2_000, () =>
+    host.upsert(batch, bytes(batch)).then(
+      () => true,
+      () => false,
+    ),
+  );
+  assert.equal(await redis.hlen(shardKeys(SHARD).sas), 3);
 });
 
 test('SAs that a thread cannot watch are in Redis no longer than until the next checkpoint; their headend finds them lost', async (t) => {
