@@ -110,7 +110,7 @@ export class Machine {
     peers.site[handle] = site;
     peers.blindMs[handle] = 0;
     peers.heardAt[handle] = heardAtMs;
-    peers.sentAt[handle] = Number.NEGATIVE_INFINITY;
+    if (peers.sentAt.length > 0) peers.sentAt[handle] = Number.NEGATIVE_INFINITY;
     peers.probeAt[handle] = Number.NEGATIVE_INFINITY;
     peers.cycleAt[handle] = heardAtMs;
     peers.attempt[handle] = 0;
@@ -189,7 +189,8 @@ export class Machine {
   /** Traffic towards the peer at `atMs`. */
   sent(handle: number, atMs: number): void {
     const { peers } = this;
-    if (atMs <= peers.sentAt[handle]!) return;
+    // Nobody asks, unless there are policies ON_DEMAND.
+    if (peers.sentAt.length === 0 || atMs <= peers.sentAt[handle]!) return;
     peers.sentAt[handle] = atMs;
     if (peers.state[handle]! !== State.QUIET || atMs <= peers.heardAt[handle]!) return;
     peers.enter(handle, State.ALIVE);
@@ -279,6 +280,7 @@ export class Machine {
   }
 
   #watch(handle: number, policy: Policy): void {
+    if (policy.mode === Mode.ON_DEMAND) this.peers.rememberSent();
     if (policy.mode === Mode.DISABLED) {
       this.#wheel.cancel(handle);
       this.peers.enter(handle, State.UNWATCHED);

@@ -42,8 +42,8 @@ export class PeerTable {
   site: Uint16Array;
   /** Last evidence, ms. */
   heardAt: Float64Array;
-  /** Last traffic towards the peer, ms. */
-  sentAt: Float64Array;
+  /** Last traffic towards the peer, ms; without room for any until {@link rememberSent}. */
+  sentAt: Float64Array = new Float64Array(0);
   /** Last probe sent, ms. */
   probeAt: Float64Array;
   /** Where the present suspicion's probe times are anchored, ms. */
@@ -60,7 +60,6 @@ export class PeerTable {
     this.policy = new Uint16Array(capacity);
     this.site = new Uint16Array(capacity);
     this.heardAt = new Float64Array(capacity);
-    this.sentAt = new Float64Array(capacity);
     this.probeAt = new Float64Array(capacity);
     this.cycleAt = new Float64Array(capacity);
     this.blindMs = new Float32Array(capacity);
@@ -80,10 +79,15 @@ export class PeerTable {
     this.policy = widen(new Uint16Array(capacity), this.policy);
     this.site = widen(new Uint16Array(capacity), this.site);
     this.heardAt = widen(new Float64Array(capacity), this.heardAt);
-    this.sentAt = widen(new Float64Array(capacity), this.sentAt);
+    if (this.sentAt.length > 0) this.sentAt = widen(neverSent(capacity), this.sentAt);
     this.probeAt = widen(new Float64Array(capacity), this.probeAt);
     this.cycleAt = widen(new Float64Array(capacity), this.cycleAt);
     this.blindMs = widen(new Float32Array(capacity), this.blindMs);
+  }
+
+  /** From now on traffic towards peers matters. */
+  rememberSent(): void {
+    if (this.sentAt.length === 0) this.sentAt = neverSent(this.capacity);
   }
 
   /** The one place where a state changes. */
@@ -93,6 +97,10 @@ export class PeerTable {
     if (state !== State.FREE) this.population[state]!++;
     this.state[handle] = state;
   }
+}
+
+function neverSent(capacity: number): Float64Array {
+  return new Float64Array(capacity).fill(Number.NEGATIVE_INFINITY);
 }
 
 /** Room for at least `needed` where there is room for `have`: a quarter more, so that little lies idle. */
