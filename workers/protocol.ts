@@ -150,6 +150,8 @@ export type ShardCounters = {
   repliesUnknownSa: number;
   repliesForged: number;
   repliesReplayed: number;
+  /** Dropped by the kernel, as the socket's queue was full: answers, most likely. */
+  repliesUnread: number;
   canariesSent: number;
   vouchers: number;
   suspicionsBlinded: number;

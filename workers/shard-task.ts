@@ -5,11 +5,14 @@ import { Pacer } from './pacer.ts';
 import { ProbeSocket } from './probe-socket.ts';
 import type { CheckpointPart, ShardTask, ToShard } from './protocol.ts';
 import { pooledRandom } from './random.ts';
+import { ReceiveDrops } from './receive-drops.ts';
 import { Shard } from './shard.ts';
 import { Vault } from './vault.ts';
 
 /** How often a shard looks at its wheel, ms. */
 const TICK_INTERVAL_MS = 5;
+/** How often the kernel is asked what it dropped, ms: within a retry interval, so that it is known before a verdict. */
+const DROPS_INTERVAL_MS = 200;
 
 export default async function runShard({
   port,
@@ -35,6 +38,8 @@ export default async function runShard({
     vault: new Vault(vaultKey),
   });
   const timer = setInterval(() => shard.tick(), TICK_INTERVAL_MS);
+  const drops = new ReceiveDrops(probeAddress, socket.port);
+  const look = setInterval(async () => shard.dropped(await drops.take(monotonicMs())), DROPS_INTERVAL_MS);
   port.postMessage({ type: 'ready', probePort: socket.port });
   try {
     await new Promise<void>((resolve) => {
@@ -47,6 +52,7 @@ export default async function runShard({
     return shard.checkpoint(true);
   } finally {
     clearInterval(timer);
+    clearInterval(look);
     socket.close();
     port.close();
   }

@@ -26,6 +26,7 @@ import {
   type ToShard,
 } from './protocol.ts';
 import { type SENDS_IN_FLIGHT, SendBuffers } from './send-buffers.ts';
+import { UnreadShare } from './unread-share.ts';
 import { VerdictRows } from './verdict-rows.ts';
 
 /** The shard's surroundings. */
@@ -49,6 +50,11 @@ export type ShardIo = {
 
 /** A canary follows the last probe of a suspicion, but not more often than this, ms. */
 const CANARY_SPACING_MS = 20;
+/**
+ * A shard that does not get to read more than this share of what arrives during a suspicion is deaf: with two retries one
+ * living peer in ten thousand would still seem dead at it.
+ */
+const DEAF_SHARE = 0.01;
 /** How often the main thread is told how peers fare, and always before a verdict, ms. */
 const OUTCOMES_MS = 250;
 
@@ -69,6 +75,9 @@ export class Shard {
   #ownership: Ownership | undefined;
   #parked = new Uint8Array(0);
   #headend = false;
+  /** Datagrams read since {@link dropped} was called last. */
+  #received = 0;
+  readonly #unread = new UnreadShare();
   readonly #verdicts = new VerdictRows();
   #recoveries: Recovery[] = [];
   #delegatedHandles: number[] = [];
@@ -86,6 +95,7 @@ export class Shard {
     repliesUnknownSa: 0,
     repliesForged: 0,
     repliesReplayed: 0,
+    repliesUnread: 0,
     canariesSent: 0,
     vouchers: 0,
   };
@@ -96,6 +106,7 @@ export class Shard {
       probe: (handle, attempt, last) => this.#probe(handle, attempt, last),
       ...(io.pacer && { mayGoOn: () => io.pacer!.open }),
       pathFailed: (fromMs, toMs) => this.#canaries.missed(fromMs, toMs),
+      deafSince: (fromMs) => this.#unread.since(fromMs) > DEAF_SHARE,
       verdict: (handle, earliestMs) => this.#verdict(handle, earliestMs),
       recovered: (handle, firstMs, attempts, was) =>
         this.#recoveries.push({
@@ -133,6 +144,7 @@ export class Shard {
 
   /** A datagram arrived at the probe socket. */
   receive(datagram: Buffer): void {
+    this.#received++;
     const reply = this.#liveness.receive(datagram);
     const { handle } = this.#liveness;
     if (reply === Reply.ALIVE) {
@@ -148,6 +160,13 @@ export class Shard {
     else if (reply === Reply.UNKNOWN_SA) this.#count.repliesUnknownSa++;
     else if (reply === Reply.FORGED) this.#count.repliesForged++;
     else this.#count.repliesReplayed++;
+  }
+
+  /** So many datagrams were dropped unread since this was called last: call now and then, with 0 too. */
+  dropped(count: number): void {
+    this.#unread.note(this.#io.now(), this.#received, count);
+    this.#count.repliesUnread += count;
+    this.#received = 0;
   }
 
   /** A probe handed to {@link ShardIo.send} did not leave after all. */

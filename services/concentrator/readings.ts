@@ -33,6 +33,7 @@ export async function readNode(node: ConcentratorNode): Promise<Reading[]> {
     add('dpd.replies.dropped', counters.repliesUnknownSa, { reason: 'unknown_sa' });
     add('dpd.replies.dropped', counters.repliesForged, { reason: 'forged' });
     add('dpd.replies.dropped', counters.repliesReplayed, { reason: 'replayed' });
+    add('dpd.replies.dropped', counters.repliesUnread, { reason: 'unread' });
     add('dpd.guard', counters.suspicionsBlinded, { guard: 'blind_time' });
     add('dpd.guard', counters.probesBlocked, { guard: 'interlock' });
     add('dpd.guard', held.counters.held, { guard: 'storm_held' });

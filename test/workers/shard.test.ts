@@ -257,3 +257,35 @@ test('an SA whose next id another owner may have moved too far is left alone, by
   run(successor, 60_000);
   assert.equal(asked, 0);
 });
+
+test('a shard whose socket drops more than a hundredth unread judges nobody by it', () => {
+  const judgedAt = (lose: (shard: Shard) => void) => {
+    let now = 0;
+    const posted: FromShard[] = [];
+    const shard = new Shard({
+      now: () => now,
+      wall: () => now,
+      fillRandom: (bytes, from, to) => bytes.fill(7, from, to),
+      send: () => true,
+      post: (message) => posted.push(message),
+      vault: OPEN,
+    });
+    takeOver(shard, [], now);
+    for (; now < 60_000 && !posted.some(({ type }) => type === 'verdicts'); now += 5) {
+      shard.tick();
+      if (now === 12_500) lose(shard);
+    }
+    return { at: now, unread: shard.counters().repliesUnread };
+  };
+  const dead = judgedAt(() => {});
+  assert(dead.at > 12_500 && dead.at < 14_000, `${dead.at}`);
+  const few = judgedAt((shard) => {
+    for (let n = 0; n < 200; n++) shard.receive(Buffer.from('no IKE'));
+    shard.dropped(2);
+    shard.dropped(0);
+  });
+  assert.deepEqual(few, { at: dead.at, unread: 2 });
+  const many = judgedAt((shard) => shard.dropped(3));
+  assert(many.at >= dead.at + POLICY.retries * POLICY.retryIntervalMs, `${many.at}`);
+  assert.equal(many.unread, 3);
+});

@@ -19,6 +19,8 @@ export type Effects = {
   probe(handle: number, attempt: number, last: boolean): boolean;
   /** Whether the path is known to have failed at some moment of this time: probes may not have left. */
   pathFailed?(fromMs: number, toMs: number): boolean;
+  /** Whether answers may have been lost here, unread, since that moment. */
+  deafSince?(fromMs: number): boolean;
   /** Whether the budget for probes allows another now; asked before each timer that is due. */
   mayGoOn?(): boolean;
   /** The peer is dead. `earliestMs`: first moment the policy allowed this verdict. */
@@ -400,6 +402,15 @@ export class Machine {
     // The last probe must be known to have left properly: a canary sent after it did.
     if (this.#gated(handle, this.#now) && this.#vouchedAt < peers.probeAt[handle]!) {
       this.#wheel.schedule(handle, this.#now + VOUCHER_RECHECK_MS);
+      return;
+    }
+    // Answers that nobody got to read are no silence.
+    const { cycleAt, blindMs, flags } = peers;
+    if (
+      (flags[handle]! & Flag.GATED) !== 0 &&
+      this.#effects.deafSince?.(cycleAt[handle]! - blindMs[handle]!) === true
+    ) {
+      this.#block(handle);
       return;
     }
     // And so must all others: those that may not have left prove nothing, and the suspicion begins anew.

@@ -15,6 +15,7 @@ function rig(policy: Partial<Policy> = {}, { gated = false, ready = true, spread
   const verdicts: { at: number; earliest: number }[] = [];
   const recoveries: number[] = [];
   let canSend = true;
+  let deafAt = Number.NEGATIVE_INFINITY;
   let now = 0;
   const machine = new Machine(0, 4, {
     probe: () => {
@@ -23,6 +24,7 @@ function rig(policy: Partial<Policy> = {}, { gated = false, ready = true, spread
     },
     verdict: (_handle, earliest) => verdicts.push({ at: now, earliest }),
     recovered: (_handle, _first, attempts) => recoveries.push(attempts),
+    deafSince: (from) => deafAt >= from,
   });
   machine.add(0, { ...POLICY, ...policy }, 0, { gated, ready, firstAskMs: spreadFirst ? SPREAD : undefined });
   const run = (until: number, each: () => void = () => {}) => {
@@ -43,6 +45,9 @@ function rig(policy: Partial<Policy> = {}, { gated = false, ready = true, spread
       machine.advance(now);
     },
     now: () => now,
+    deafen: () => {
+      deafAt = now;
+    },
     breakSending: (broken: boolean) => {
       canSend = !broken;
     },
@@ -214,6 +219,22 @@ test('a stalled thread gives the time back: answers that wait in the socket are 
   machine.answered(0, now());
   run(34_000);
   assert.deepEqual(verdicts, []);
+});
+
+test('answers that were dropped unread are no silence: the suspicion begins anew', () => {
+  const { machine, run, probes, verdicts, deafen } = rig({}, { gated: true });
+  const forever = Number.POSITIVE_INFINITY;
+  machine.own({ fromMs: -forever, untilMs: forever, vouchedUntilMs: forever }, true);
+  // Before the suspicion it does not matter.
+  run(9_000);
+  deafen();
+  run(12_500);
+  deafen();
+  run(13_100);
+  assert.deepEqual([verdicts, machine.peers.state[0]], [[], State.BLOCKED]);
+  run(60_000);
+  assert.deepEqual(probes.slice(3), [13_250, 14_250, 15_250]);
+  assert.deepEqual(verdicts, [{ at: 16_250, earliest: 16_250 }]);
 });
 
 test('a peer that helps to find its message id is not judged before the time of one more probe, and then as ever', () => {
