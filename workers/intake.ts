@@ -70,9 +70,9 @@ export class Intake {
         const known = this.#rows.find(sa.spi);
         const candidates = row.keys ? candidateIds(known ?? UNTOLD, former, sa.policy) : 0;
         if (candidates > MAX_CANDIDATES) return void lost.push(row.handle);
-        const keep = (keys: Uint8Array) =>
-          this.#proven ? this.#keys.keep(row.handle, page, n) : this.#prove(keys, sa, tried);
-        take(resumed(row, sa, row.keys && keep(row.keys), known, candidates, former));
+        const keys =
+          row.keys && (this.#proven ? this.#keys.keep(row.handle, page, n) : this.#prove(row.keys, sa, tried));
+        take(resumed(row, sa, keys, known, candidates, former));
       } catch {
         unreadable.push(row.handle);
       }

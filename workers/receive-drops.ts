@@ -4,7 +4,6 @@
  */
 
 import { readFile } from 'node:fs/promises';
-import { addressNumber } from './address.ts';
 
 const TABLE = '/proc/self/net/udp';
 /** The table is read once for all who ask within this, ms. */
@@ -18,7 +17,7 @@ export class ReceiveDrops {
 
   /** Of the socket bound to an IPv4 address, dotted, and a UDP port. */
   constructor(address: string, port: number) {
-    this.#socket = key(addressNumber(Buffer.from(address)), port);
+    this.#socket = key(address, port);
   }
 
   /** How many since it was asked last. Never rejects. @param nowMs on any clock, always the same */
@@ -43,11 +42,10 @@ async function readTable(): Promise<Map<string, number>> {
   return counts;
 }
 
-/** As the table names it: the address as this machine's 32 bits read its bytes, little-endian where Node runs. */
-function key(address: number, port: number): string {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(address);
-  return `${hex(bytes.readUInt32LE(), 8)}:${hex(port, 4)}`;
+/** As the table names it: the address's octets backwards, as a little-endian machine has them. */
+function key(address: string, port: number): string {
+  const octets = address.split('.').reverse();
+  return `${octets.map((octet) => hex(Number(octet), 2)).join('')}:${hex(port, 4)}`;
 }
 
 function hex(value: number, digits: number): string {

@@ -4,10 +4,10 @@
  * RangeError or Error.
  */
 
-import { BinaryReader, type WireType } from '@bufbuild/protobuf/wire';
+import { BinaryReader } from '@bufbuild/protobuf/wire';
 import { EndpointSchema, PolicySchema, SaIdSchema, SaKeysSchema, SaSchema } from '../proto/gen/dpd/v1/types_pb.js';
 import { addressNumber } from './address.ts';
-import { fieldNumbers } from './field-numbers.ts';
+import { fieldNumbers, skipField } from './field-numbers.ts';
 import { findSuite } from './ike/algorithms.ts';
 import { keyMaterial, type SessionInput, type SessionKeys } from './ike/sessions.ts';
 import type { Policy } from './liveness/policy.ts';
@@ -45,12 +45,12 @@ export function readSa(message: Uint8Array): WatchedSa {
     else if (field === SA.headendIsInitiator) headendIsInitiator = reader.bool();
     else if (field === SA.endpoints) {
       endpoints.push(reader.pos);
-      skip(reader, tag);
+      skipField(reader, tag);
     } else if (field === SA.activeEndpoint) active = reader.uint32();
     else if (field === SA.policy) readPolicy(reader, policy);
     else if (field === SA.nextMessageId) nextMessageId = reader.uint32();
     else if (field === SA.parked) parked = reader.bool();
-    else skip(reader, tag);
+    else skipField(reader, tag);
   }
   const endpoint = endpoints[active];
   if (endpoint === undefined) throw new RangeError(`an SA without endpoint ${active}`);
@@ -68,7 +68,7 @@ export function readSaHead(message: Uint8Array): { revision: number; site: strin
     const field = tag >>> 3;
     if (field === SA.revision) head.revision = reader.uint32();
     else if (field === SA.site) head.site = reader.string();
-    else skip(reader, tag);
+    else skipField(reader, tag);
   }
   return head;
 }
@@ -88,7 +88,7 @@ export function readKeys(message: Uint8Array, headendIsInitiator: boolean): Sess
     else if (field === KEYS.skEr) keys.skEr = reader.bytes();
     else if (field === KEYS.skAi) keys.skAi = reader.bytes();
     else if (field === KEYS.skAr) keys.skAr = reader.bytes();
-    else skip(reader, tag);
+    else skipField(reader, tag);
   }
   const suite = findSuite(encryption, integrity, keys.skEi.length);
   if (!suite) throw new RangeError(`no suite for encryption ${encryption}, integrity ${integrity}`);
@@ -106,7 +106,7 @@ function readId(reader: BinaryReader, spi: [number, number, number, number]): vo
     } else if (field === ID.responderSpi) {
       spi[3] = reader.fixed32();
       spi[2] = reader.fixed32();
-    } else skip(reader, tag);
+    } else skipField(reader, tag);
   }
 }
 
@@ -121,7 +121,7 @@ function readEndpoint(reader: BinaryReader, message: Uint8Array): { address: num
       address = addressNumber(message, reader.pos, addressEnd);
       reader.pos = addressEnd;
     } else if (field === ENDPOINT.port) port = reader.uint32();
-    else skip(reader, tag);
+    else skipField(reader, tag);
   }
   return { address, port: port || NAT_T_PORT };
 }
@@ -135,7 +135,7 @@ function readPolicy(reader: BinaryReader, policy: { -readonly [Name in keyof Pol
     else if (field === POLICY.retryIntervalMs) policy.retryIntervalMs = reader.uint32();
     else if (field === POLICY.retries) policy.retries = reader.uint32();
     else if (field === POLICY.jitterPercent) policy.jitterPercent = reader.uint32();
-    else skip(reader, tag);
+    else skipField(reader, tag);
   }
 }
 
@@ -145,8 +145,4 @@ function endOf(reader: BinaryReader): number {
   const end = reader.pos + length;
   if (end > reader.len) throw new RangeError(`a part of ${length} bytes at ${reader.pos} of ${reader.len}`);
   return end;
-}
-
-function skip(reader: BinaryReader, tag: number): void {
-  reader.skip((tag & 7) as WireType, tag >>> 3);
 }

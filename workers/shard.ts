@@ -5,7 +5,7 @@
 
 import { CANARY_INTERVAL_MS, CANARY_LENGTH, CanaryLog, VOUCHER_MS } from './canary.ts';
 import { CheckpointWriter } from './checkpoint.ts';
-import { Liveness, MAX_CANDIDATES, Reply } from './ike/liveness.ts';
+import { Liveness, Reply } from './ike/liveness.ts';
 import { type FillRandom, SessionFlag, SessionTable } from './ike/sessions.ts';
 import { Intake, type ShardSa } from './intake.ts';
 import { KeyKeeper, type KeyVault } from './key-keeper.ts';
@@ -359,12 +359,8 @@ export class Shard {
       this.#checkpoint.touch(handle);
       if (!this.#sessions.is(handle, SessionFlag.KEYED) || policy.intervalMs === 0) continue;
       const exchanges = Math.floor(missedMs / leastSpacingMs(policy));
-      const candidates = this.#liveness.burst(handle) + (2 + exchanges) + (1 + exchanges);
-      if (candidates <= MAX_CANDIDATES) this.#liveness.resync(handle, candidates);
-      else {
-        this.#liveness.lose(handle);
-        lost.push(handle);
-      }
+      this.#liveness.resync(handle, this.#liveness.burst(handle) + (2 + exchanges) + (1 + exchanges));
+      if (this.#liveness.lost(handle)) lost.push(handle);
     }
     if (lost.length > 0) this.#abandon({ unreadable: [], lost });
   }

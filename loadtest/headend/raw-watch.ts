@@ -10,6 +10,7 @@ import {
   WatchVerdictsResponseSchema,
 } from '../../proto/gen/dpd/v1/verdicts_pb.js';
 import { methodDefinition } from '../../services/grpc/service.ts';
+import { skipField } from '../../workers/field-numbers.ts';
 
 const VERDICTS = WatchVerdictsResponseSchema.field.verdicts.number;
 const HISTORY = VerdictSchema.field.history.number;
@@ -55,7 +56,7 @@ export function watchEarliest(
 function inField(reader: BinaryReader, end: number, field: number, visit: (end: number) => void): void {
   while (reader.pos < end) {
     const tag = reader.uint32();
-    if (tag >>> 3 !== field) reader.skip((tag & 7) as WireType, tag >>> 3);
+    if (tag >>> 3 !== field) skipField(reader, tag);
     else if ((tag & 7) === WireType.LengthDelimited) {
       const length = reader.uint32();
       visit(reader.pos + length);

@@ -34,7 +34,7 @@ import { State } from '../../workers/liveness/peers.ts';
 import { NO_MID } from '../../workers/protocol.ts';
 import { systemClock } from '../clock.ts';
 import { ApiError, rejectIfInvalid, type Violation } from '../grpc/errors.ts';
-import { readLeases } from '../store/shard-store.ts';
+import { readShards } from '../store/shard-store.ts';
 import type { ConcentratorNode } from './node.ts';
 import type { ShardHost } from './shard-host.ts';
 import { checkHeadendName, checkPageSize, checkPeerId } from './validate.ts';
@@ -127,14 +127,9 @@ export async function getCounters(node: ConcentratorNode, request: GetCountersRe
 
 export async function getClusterState(node: ConcentratorNode): Promise<GetClusterStateResponse> {
   try {
-    const ids = [...(await node.concentrator.headends())].flatMap(([headend, shards]) =>
-      Array.from({ length: shards }, (_, shard) => ({ headend, shard, shards })),
+    const shards = (await readShards(node.redis)).flatMap(({ id, shards: count, lease }) =>
+      lease ? [{ ...id, shards: count, node: lease.node, epoch: lease.epoch, leaseValid: lease.valid }] : [],
     );
-    const leases = await readLeases(node.redis, ids);
-    const shards = ids.flatMap((id, n) => {
-      const lease = leases[n];
-      return lease ? [{ ...id, node: lease.node, epoch: lease.epoch, leaseValid: lease.valid }] : [];
-    });
     const members = [...node.concentrator.membership.members];
     return create(GetClusterStateResponseSchema, { node: node.id, shards, redisConnected: true, members });
   } catch {

@@ -3,23 +3,25 @@
  * thousands share, is kept once. What is given back means the same, its fields in another order.
  */
 
-import { BinaryReader, type WireType } from '@bufbuild/protobuf/wire';
+import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { SaIdSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { copy } from '../../workers/bytes.ts';
-import { fieldNumbers } from '../../workers/field-numbers.ts';
+import { fieldNumbers, skipField } from '../../workers/field-numbers.ts';
 import type { SpiWords } from '../spi.ts';
 import { ByteStore, LONGEST } from './byte-store.ts';
 
 const SA = fieldNumbers(SaSchema);
 const ID = fieldNumbers(SaIdSchema);
-const LENGTH_DELIMITED = 2;
-const BIT_64 = 1;
-const tag = (field: number, type: number) => (field << 3) | type;
+const tag = (field: number, type: WireType) => (field << 3) | type;
+const ID_TAG = tag(SA.id, WireType.LengthDelimited);
+const POLICY_TAG = tag(SA.policy, WireType.LengthDelimited);
 
 /** The id as a field, SPIs to be filled in: tag, length, and each SPI as tag and 64 bits, the low ones first. */
 const ID_FIELD = Buffer.alloc(20);
-ID_FIELD.set([tag(SA.id, LENGTH_DELIMITED), 18, tag(ID.initiatorSpi, BIT_64)]);
-ID_FIELD[11] = tag(ID.responderSpi, BIT_64);
+ID_FIELD.set([ID_TAG, 18, tag(ID.initiatorSpi, WireType.Bit64)]);
+ID_FIELD[11] = tag(ID.responderSpi, WireType.Bit64);
+/** Where it says what it is. */
+const ID_MARKS = [0, 1, 2, 11] as const;
 
 /** Before each message: whether its id was cut out, and which policy was, counted from 1; 0: none. */
 const HEAD = { BYTES: 2, ID: 0x8000, POLICY: 0x7fff } as const;
@@ -45,13 +47,11 @@ export class SaStore {
     while (reader.pos < reader.len) {
       const at = reader.pos;
       const read = reader.uint32();
-      reader.skip((read & 7) as WireType, read >>> 3);
+      skipField(reader, read);
       // A field that comes twice is rare, and left where it is.
       let cut = 0;
-      if (read === tag(SA.id, LENGTH_DELIMITED) && (head & HEAD.ID) === 0)
-        cut = isPlainId(message, at, reader.pos) ? HEAD.ID : 0;
-      else if (read === tag(SA.policy, LENGTH_DELIMITED) && (head & HEAD.POLICY) === 0)
-        cut = this.#policy(message, at, reader.pos);
+      if (read === ID_TAG && (head & HEAD.ID) === 0) cut = isPlainId(message, at, reader.pos) ? HEAD.ID : 0;
+      else if (read === POLICY_TAG && (head & HEAD.POLICY) === 0) cut = this.#policy(message, at, reader.pos);
       if (cut === 0) continue;
       copy(message, kept, scratch, length, at - kept);
       length += at - kept;
@@ -110,5 +110,5 @@ export class SaStore {
 /** Whether the field holds both SPIs and nothing else. */
 function isPlainId(message: Uint8Array, from: number, to: number): boolean {
   if (to - from !== ID_FIELD.length) return false;
-  return [0, 1, 2, 11].every((at) => message[from + at] === ID_FIELD[at]);
+  return ID_MARKS.every((at) => message[from + at] === ID_FIELD[at]);
 }

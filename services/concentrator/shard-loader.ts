@@ -89,7 +89,7 @@ function spiAt(spis: Buffer, n: number): string {
 function leaveOut({ records, log }: LoadContext, leftOut: LeftOut): string[] {
   if (leftOut.sealed > 0 && leftOut.opened === 0) throw new VaultError('sealed with another vault key, or damaged');
   const spis = tellAbandoned(log, records, leftOut);
-  for (const spi of spis) records.remove(records.findHex(spi));
+  for (const handle of [...leftOut.unreadable, ...leftOut.lost]) records.remove(handle);
   return spis;
 }
 

@@ -9,7 +9,7 @@ import { rank } from '../rendezvous.ts';
 import type { Bus, Word } from '../store/bus.ts';
 import type { ShardId } from '../store/keys.ts';
 import type { Member } from '../store/members.ts';
-import { ADOPT_ATTENDED_MS, countSas, type Lease, readHeadends, readLease, readLeases } from '../store/shard-store.ts';
+import { ADOPT_ATTENDED_MS, countSas, readLease, readShards } from '../store/shard-store.ts';
 import { type HostContext, ShardHost } from './shard-host.ts';
 
 /** Longest wait for a former owner to write its checkpoint, ms. */
@@ -68,7 +68,7 @@ export class Shards {
 
   /** Takes up what this node had before it was restarted, and from then on what nobody has. */
   async start(): Promise<void> {
-    for (const { id, shards, lease } of await this.#leases())
+    for (const { id, shards, lease } of await readShards(this.#context.store.redis))
       if (lease?.node === this.#context.store.node) await this.open(id, shards);
     this.#cancelAdoption = this.#context.clock.every(ADOPT_EVERY_MS, () => void this.#adopt());
   }
@@ -192,7 +192,7 @@ export class Shards {
       const missing = (id: ShardId) =>
         !this.#hosts.has(name(id)) && rank(name(id), candidates, (member) => member.id)[0]!.id === store.node;
       for (const key of this.#orphans.keys()) if (this.#hosts.has(key)) this.#orphans.delete(key);
-      for (const { id, shards, lease } of await this.#leases(missing)) {
+      for (const { id, shards, lease } of await readShards(store.redis, missing)) {
         const key = name(id);
         if (!lease || lease.valid || this.#hosts.has(key)) {
           this.#orphans.delete(key);
@@ -213,19 +213,6 @@ export class Shards {
     } finally {
       this.#adopting = false;
     }
-  }
-
-  /** Every shard there is, or those wanted, with its lease. */
-  async #leases(wanted = (_: ShardId) => true): Promise<{ id: ShardId; shards: number; lease: Lease | undefined }[]> {
-    const { redis } = this.#context.store;
-    const ids = [...(await readHeadends(redis))].flatMap(([headend, shards]) =>
-      Array.from({ length: shards }, (_, shard) => ({ id: { headend, shard }, shards })).filter(({ id }) => wanted(id)),
-    );
-    const leases = await readLeases(
-      redis,
-      ids.map(({ id }) => id),
-    );
-    return ids.map((found, n) => ({ ...found, lease: leases[n] }));
   }
 
   async #change<T>(key: string, work: () => Promise<T>): Promise<T> {

@@ -407,8 +407,20 @@ export async function readLease(redis: RedisClient, id: ShardId): Promise<Lease 
   return (await readLeases(redis, [id]))[0];
 }
 
-/** Reads the leases of shards. */
-export async function readLeases(redis: RedisClient, ids: readonly ShardId[]): Promise<(Lease | undefined)[]> {
+/** A shard of a headend ever seen, with that headend's number of shards. */
+export type KnownShard = { readonly id: ShardId; readonly shards: number; readonly lease: Lease | undefined };
+
+/** Every shard there is, or those wanted, with its lease. */
+export async function readShards(redis: RedisClient, wanted = (_: ShardId) => true): Promise<KnownShard[]> {
+  const found = [...(await readHeadends(redis))].flatMap(([headend, shards]) =>
+    Array.from({ length: shards }, (_, shard) => ({ id: { headend, shard }, shards })).filter(({ id }) => wanted(id)),
+  );
+  const ids = found.map(({ id }) => id);
+  const leases = await readLeases(redis, ids);
+  return found.map((shard, n) => ({ ...shard, lease: leases[n] }));
+}
+
+async function readLeases(redis: RedisClient, ids: readonly ShardId[]): Promise<(Lease | undefined)[]> {
   if (ids.length === 0) return [];
   const [now, ...leases] = await Promise.all([redisNow(redis), ...ids.map((id) => redis.hgetall(shardKeys(id).lease))]);
   return leases.map((lease) => decodeLease(lease, now));

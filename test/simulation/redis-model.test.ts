@@ -1,14 +1,11 @@
 /** The model of Redis that the simulation uses does what the real scripts do on a real Redis. */
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { startEmbeddedRedis } from '../../services/store/embedded-redis.ts';
-import { connectRedis, type RedisClient } from '../../services/store/redis.ts';
+import type { RedisClient } from '../../services/store/redis.ts';
 import { scriptSource } from '../../services/store/scripts.ts';
+import { privateRedis } from '../private-redis.ts';
 import { FENCED, fenced, RedisModel, SCRIPTS } from './redis-model.ts';
 
 /** Keys of each script, in order, and what its arguments look like. */
@@ -94,14 +91,7 @@ const CALLS = fc.oneof(
 const MOMENTS = /\b1[78]\d{11}\b/g;
 
 test('property: any sequence of script calls leaves model and Redis alike', async (t) => {
-  const directory = mkdtempSync(join(tmpdir(), 'dpd-model-'));
-  const server = await startEmbeddedRedis(directory);
-  const redis = await connectRedis(server.url);
-  t.after(async () => {
-    redis.disconnect();
-    await server.stop();
-    rmSync(directory, { recursive: true, force: true });
-  });
+  const redis = await privateRedis(t);
   await fc.assert(
     fc.asyncProperty(fc.array(CALLS, { maxLength: 25 }), async (calls) => {
       await redis.flushall();

@@ -37,8 +37,8 @@ export type Reply = (typeof Reply)[keyof typeof Reply];
 
 /** Message ids a probe may have to try after a takeover, at most. */
 export const MAX_CANDIDATES = 64;
-/** How far above the next id the true one may be that nobody knows any more: as much as a checkpoint can tell. */
-const LOST = 255;
+/** How far above the next id the true one may be, as far as a checkpoint can tell. */
+const MOST_DOUBT = 255;
 
 export class Liveness {
   readonly #sessions: SessionTable;
@@ -51,19 +51,13 @@ export class Liveness {
     this.#fillRandom = fillRandom;
   }
 
-  /** After a takeover: the next id is `nextMid` or up to `candidates - 1` above it, {@link MAX_CANDIDATES} at most. */
+  /** After a takeover: the next id is `nextMid` or up to `candidates - 1` above it. With too many the SA is {@link lost}. */
   resync(handle: number, candidates: number): void {
-    this.#sessions.doubt[handle] = candidates - 1;
+    this.#sessions.doubt[handle] = Math.min(candidates - 1, MOST_DOUBT);
     this.#sessions.settle(handle);
   }
 
-  /** The next id may be any of too many: the SA must not be asked any more. */
-  lose(handle: number): void {
-    this.#sessions.doubt[handle] = LOST;
-    this.#sessions.settle(handle);
-  }
-
-  /** Whether it is like that. */
+  /** The next id may be any of more than {@link MAX_CANDIDATES}: the SA must not be asked any more. */
   lost(handle: number): boolean {
     return this.burst(handle) > MAX_CANDIDATES;
   }

@@ -1,7 +1,4 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { create, toBinary } from '@bufbuild/protobuf';
@@ -13,14 +10,13 @@ import { Sites } from '../../../services/concentrator/sites.ts';
 import { StormGuard } from '../../../services/concentrator/storm-guard.ts';
 import { createLogger } from '../../../services/log.ts';
 import { spiHex, spiPair } from '../../../services/spi.ts';
-import { startEmbeddedRedis } from '../../../services/store/embedded-redis.ts';
 import { shardKeys } from '../../../services/store/keys.ts';
-import { connectRedis } from '../../../services/store/redis.ts';
 import { SuspicionTraces } from '../../../services/telemetry/traces.ts';
 import { State } from '../../../workers/liveness/peers.ts';
 import { readSa } from '../../../workers/sa-message.ts';
 import { forEachRow, type SaPage } from '../../../workers/sa-page.ts';
 import { eventually } from '../../eventually.ts';
+import { privateRedis } from '../../private-redis.ts';
 
 /** As the host waits before it starts a thread again, ms. */
 const RESTART_MS = 500;
@@ -36,7 +32,7 @@ class Thread {
   /** Becomes ready when this is called. */
   readonly begin: () => void;
   readonly handle: ShardTaskHandle;
-
+  /** Has the host hear something of it. */
   readonly tell: (event: ShardEvent) => void;
 
   constructor(tell: (event: ShardEvent) => void) {
@@ -97,9 +93,7 @@ const bytes = (sas: readonly Sa[]) => sas.map((item) => ({ sa: toBinary(SaSchema
 
 /** What a host needs, on a Redis of its own; and the threads that it starts. */
 async function surroundings(t: TestContext): Promise<{ context: HostContext; threads: Thread[] }> {
-  const directory = mkdtempSync(join(tmpdir(), 'dpd-host-'));
-  const server = await startEmbeddedRedis(directory);
-  const redis = await connectRedis(server.url);
+  const redis = await privateRedis(t);
   const threads: Thread[] = [];
   const context: HostContext = {
     store: { redis, node: 'node', replicated: undefined },
@@ -119,15 +113,25 @@ async function surroundings(t: TestContext): Promise<{ context: HostContext; thr
     probe: { address: '127.0.0.1', port: 0 },
     onLost: () => {},
   };
-  t.after(async () => {
-    redis.disconnect();
-    await server.stop();
-    rmSync(directory, { recursive: true, force: true });
-  });
   return { context, threads };
 }
 
 const SHARD = { headend: 'hub', shard: 0 };
+
+/** Opens the shard, on a thread that begins at once. @param lost handles that this one cannot watch */
+async function openShard(
+  context: HostContext,
+  threads: readonly Thread[],
+  lost: readonly number[] = [],
+): Promise<{ host: ShardHost; thread: Thread }> {
+  const before = threads.length;
+  const opening = ShardHost.open(context, SHARD, 1);
+  await eventually('a thread is started', 2_000, () => threads.length > before);
+  const thread = threads[before]!;
+  thread.lost = lost;
+  thread.begin();
+  return { host: await opening, thread };
+}
 
 /** A headend's stream that notes why it ended. */
 function streamTo(ended: string[]): ShardStream {
@@ -142,10 +146,7 @@ function streamTo(ended: string[]): ShardStream {
 
 test('while a thread is restarted its shard takes nothing new: the thread would not know what Redis has of it', async (t) => {
   const { context, threads } = await surroundings(t);
-  const opening = ShardHost.open(context, SHARD, 1);
-  await eventually('a thread is started', 2_000, () => threads.length === 1);
-  threads[0]!.begin();
-  const host = await opening;
+  const { host } = await openShard(context, threads);
   t.after(() => host.stop('the test is over'));
   const ended: string[] = [];
   await host.attach(streamTo(ended));
@@ -186,10 +187,7 @@ test('a thread that dies while it is filled was none: the shard is not opened, o
   await sleep(2 * RESTART_MS);
   assert.equal(threads.length, 1, 'what was not opened went on');
 
-  const opening = ShardHost.open(context, SHARD, 1);
-  await eventually('another is started', 2_000, () => threads.length === 2);
-  threads[1]!.begin();
-  const host = await opening;
+  const { host } = await openShard(context, threads);
   t.after(() => host.stop('the test is over'));
   const sas = [sa(1n), sa(2n)];
   await host.upsert(sas, bytes(sas));
@@ -217,10 +215,7 @@ test('a headend that comes while the thread dies waits until its SAs are known a
         name === 'eval' && gate ? gate.then(() => value.apply(client, args)) : value.apply(client, args);
     },
   });
-  const opening = ShardHost.open({ ...context, store: { ...context.store, redis } }, SHARD, 1);
-  await eventually('a thread is started', 2_000, () => threads.length === 1);
-  threads[0]!.begin();
-  const host = await opening;
+  const { host } = await openShard({ ...context, store: { ...context.store, redis } }, threads);
   t.after(() => host.stop('the test is over'));
   await host.attach(streamTo([]));
   await host.upsert([sa(1n)], bytes([sa(1n)]));
@@ -244,10 +239,7 @@ test('a headend that comes while the thread dies waits until its SAs are known a
 test('what Redis lost is written again before it takes anything new: an SA without its message id would pass for new', async (t) => {
   const { context, threads } = await surroundings(t);
   const { redis } = context.store;
-  const opening = ShardHost.open(context, SHARD, 1);
-  await eventually('a thread is started', 2_000, () => threads.length === 1);
-  threads[0]!.begin();
-  const host = await opening;
+  const { host } = await openShard(context, threads);
   t.after(() => host.stop('the test is over'));
   const sas = [sa(1n), sa(2n)];
   await host.upsert(sas, bytes(sas));
@@ -273,15 +265,7 @@ test('SAs that a thread cannot watch are in Redis no longer than until the next 
   const { redis } = context.store;
   const known = async () => (await redis.hkeys(shardKeys(SHARD).sas)).sort();
   const spi = (responderSpi: bigint) => spiHex(sa(responderSpi).id!);
-  const open = async (lost: readonly number[]) => {
-    const opening = ShardHost.open(context, SHARD, 1);
-    await eventually('a thread is started', 2_000, () => threads.length > 0);
-    const thread = threads.pop()!;
-    thread.lost = lost;
-    thread.begin();
-    return { host: await opening, thread };
-  };
-  const { host, thread } = await open([]);
+  const { host, thread } = await openShard(context, threads);
   const sas = [sa(1n), sa(2n), sa(3n)];
   await host.upsert(sas, bytes(sas));
   const ended: string[] = [];
@@ -292,7 +276,7 @@ test('SAs that a thread cannot watch are in Redis no longer than until the next 
   assert.equal(host.records.findHex(spi(2n)), -1);
   await host.stop('the test goes on');
 
-  const successor = (await open([0])).host;
+  const successor = (await openShard(context, threads, [0])).host;
   t.after(() => successor.stop('the test is over'));
   assert.equal(successor.records.set.count, 1);
   assert.equal((await known()).length, 1);

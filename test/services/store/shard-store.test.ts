@@ -1,25 +1,14 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
-import { startEmbeddedRedis } from '../../../services/store/embedded-redis.ts';
 import { shardKeys } from '../../../services/store/keys.ts';
-import { connectRedis } from '../../../services/store/redis.ts';
 import { ADOPT_ATTENDED_MS, ShardStore } from '../../../services/store/shard-store.ts';
+import { privateRedis } from '../../private-redis.ts';
 
 const SHARD = { headend: 'hub', shard: 0 };
 const HOUR_MS = 3_600_000;
 
 test('a former owner has gone on for so long at most as he may without Redis, however long nobody had the shard', async (t) => {
-  const directory = mkdtempSync(join(tmpdir(), 'dpd-store-'));
-  const server = await startEmbeddedRedis(directory);
-  const redis = await connectRedis(server.url);
-  t.after(async () => {
-    redis.disconnect();
-    await server.stop();
-    rmSync(directory, { recursive: true, force: true });
-  });
+  const redis = await privateRedis(t);
   const keys = shardKeys(SHARD);
   const take = () => ShardStore.take({ redis, node: 'node', replicated: undefined }, SHARD);
   /** The last owner checkpointed two hours ago, and was heard of a minute later, if at all. */
