@@ -1,69 +1,65 @@
-/**
- * A shard's probe socket. Says of each message that could not leave whose it was, with one callback for all: nothing is
- * made for a message but what Node makes itself.
- */
+/** The UDP socket that a shard probes through, or a simulated spoke answers through. */
 
-import type { Socket } from 'node:dgram';
-import { SENDS_IN_FLIGHT } from './send-buffers.ts';
-import { bindUdp, dotted } from './udp.ts';
+import { BatchProbeSocket } from './batch-probe-socket.ts';
+import { openSocket } from './native/sockets.ts';
+import { NodeProbeSocket } from './node-probe-socket.ts';
+import type { SENDS_IN_FLIGHT } from './send-buffers.ts';
+import { addressOf, UDP_BUFFER_BYTES } from './udp.ts';
 
-/** Sends whose outcome is awaited at most; a power of two. */
-const AWAITED = 65_536;
-/** How often the socket is asked whether the kernel still takes what is sent, in sends. */
-const LOOK_EVERY = SENDS_IN_FLIGHT / 4;
-
-export class ProbeSocket {
-  readonly #socket: Socket;
-  readonly #onFailed: (handle: number) => void;
-  /** Whose messages were sent, oldest first: outcomes come in the order of sends. */
-  readonly #handles = new Int32Array(AWAITED);
-  #sent = 0;
-  #done = 0;
-  /** Messages wait in this process, for the kernel takes no more. */
-  #clogged = false;
-  readonly #onSent = (error: Error | null): void => {
-    const handle = this.#handles[this.#done++ & (AWAITED - 1)]!;
-    if (error) this.#onFailed(handle);
-  };
-
-  private constructor(socket: Socket, onMessage: (datagram: Buffer) => void, onFailed: (handle: number) => void) {
-    this.#socket = socket;
-    this.#onFailed = onFailed;
-    socket.on('message', onMessage);
-    // An ICMP error is no evidence and no failure of the socket.
-    socket.on('error', () => {});
-  }
-
-  /**
-   * Binds the socket; port 0: any. Rejects with the system's error.
-   * @param onFailed the handle given with a message that did not leave
-   */
-  static async bind(
-    address: string,
-    port: number,
-    onMessage: (datagram: Buffer) => void,
-    onFailed: (handle: number) => void,
-  ): Promise<ProbeSocket> {
-    return new ProbeSocket(await bindUdp(address, port), onMessage, onFailed);
-  }
-
-  get port(): number {
-    return this.#socket.address().port;
-  }
-
+export type ProbeSocket = {
+  readonly port: number;
   /** Sends a message, which must stay as it is for {@link SENDS_IN_FLIGHT} more. False if it cannot be taken now. */
-  send(message: Buffer, address: number, port: number, handle: number): boolean {
-    if (this.#clogged || this.#sent % LOOK_EVERY === 0) {
-      this.#clogged = this.#socket.getSendQueueCount() > 0;
-      if (this.#clogged) return false;
-    }
-    if (this.#sent - this.#done >= AWAITED) return false;
-    this.#handles[this.#sent++ & (AWAITED - 1)] = handle;
-    this.#socket.send(message, port, dotted(address), this.#onSent);
-    return true;
-  }
+  send(message: Buffer, address: number, port: number, handle: number): boolean;
+  /** Sends a message to whoever sent the datagram that is just being handed on. */
+  answer(message: Buffer): boolean;
+  /** Hands on what has arrived, if the socket does not do so by itself. Call every few ms. */
+  receive(): void;
+  close(): void;
+};
 
-  close(): void {
-    this.#socket.close();
-  }
+/** What a socket does with a datagram, which is its own again afterwards. */
+export type OnDatagram = (datagram: Buffer) => void;
+/** Told of a message that did not leave: the handle given with it, or -1 for an answer. */
+export type OnFailed = (handle: number) => void;
+
+/** A socket that was opened for a thread, or is yet to be opened by it. */
+export type ProbePlace = {
+  readonly address: string;
+  readonly port: number;
+  /** Of the open socket; undefined if the thread opens it. */
+  readonly fd?: number;
+};
+
+/**
+ * Opens a socket for a thread, if that can be done here, to be closed when the thread has ended, however it ended.
+ * Throws the system's error if the address or port cannot be had.
+ * @param port 0: any
+ */
+export function placeProbeSocket(address: string, port: number): { readonly place: ProbePlace; close(): void } {
+  const opened = openSocket(addressOf(address), port, UDP_BUFFER_BYTES);
+  if (!opened) return { place: { address, port }, close() {} };
+  return { place: { address, port: opened.port, fd: opened.fd }, close: opened.close };
+}
+
+/** Uses a socket that was placed. Rejects with the system's error if it is not open yet and the port cannot be had. */
+export async function useProbeSocket(
+  { address, port, fd }: ProbePlace,
+  onDatagram: OnDatagram,
+  onFailed: OnFailed,
+): Promise<ProbeSocket> {
+  if (fd === undefined) return NodeProbeSocket.bind(address, port, onDatagram, onFailed);
+  return new BatchProbeSocket({ fd, port }, onDatagram, onFailed);
+}
+
+/** Opens a socket in the thread that uses and closes it. Rejects with the system's error. @param port 0: any */
+export async function bindProbeSocket(
+  address: string,
+  port: number,
+  onDatagram: OnDatagram,
+  onFailed: OnFailed,
+): Promise<ProbeSocket> {
+  const opened = openSocket(addressOf(address), port, UDP_BUFFER_BYTES);
+  return opened
+    ? new BatchProbeSocket(opened, onDatagram, onFailed)
+    : NodeProbeSocket.bind(address, port, onDatagram, onFailed);
 }

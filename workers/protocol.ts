@@ -3,6 +3,7 @@
  * other *Ms a duration or an age, *Unix wall, ms.
  */
 
+import type { ProbePlace } from './probe-socket.ts';
 import type { KeysPage } from './sa-keys.ts';
 import type { SaPage } from './sa-page.ts';
 
@@ -193,10 +194,7 @@ export const NO_MID = 0xffffffff;
 /** What a shard's task is started with. */
 export type ShardTask = {
   readonly port: import('node:worker_threads').MessagePort;
-  /** IPv4 address to bind the probe socket to. */
-  readonly probeAddress: string;
-  /** UDP port to bind, or 0 for any. */
-  readonly probePort: number;
+  readonly probe: ProbePlace;
   /** Budget of the thread, shared by its shards, probes a second. */
   readonly probesPerSecond: number;
   /** Unix ms at which the monotonic clock was 0: the same for all threads of a process, and for good. */

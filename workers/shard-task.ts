@@ -2,7 +2,7 @@
 
 import { monotonicMs } from './monotonic.ts';
 import { Pacer } from './pacer.ts';
-import { ProbeSocket } from './probe-socket.ts';
+import { useProbeSocket } from './probe-socket.ts';
 import type { CheckpointPart, ShardTask, ToShard } from './protocol.ts';
 import { pooledRandom } from './random.ts';
 import { ReceiveDrops } from './receive-drops.ts';
@@ -16,15 +16,13 @@ const DROPS_INTERVAL_MS = 200;
 
 export default async function runShard({
   port,
-  probeAddress,
-  probePort,
+  probe,
   probesPerSecond,
   zeroUnix,
   vaultKey,
 }: ShardTask): Promise<CheckpointPart> {
-  const socket = await ProbeSocket.bind(
-    probeAddress,
-    probePort,
+  const socket = await useProbeSocket(
+    probe,
     (datagram) => shard.receive(datagram),
     (handle) => shard.sendFailed(handle),
   );
@@ -37,8 +35,11 @@ export default async function runShard({
     pacer: pacerOf(probesPerSecond),
     vault: new Vault(vaultKey),
   });
-  const timer = setInterval(() => shard.tick(), TICK_INTERVAL_MS);
-  const drops = new ReceiveDrops(probeAddress, socket.port);
+  const timer = setInterval(() => {
+    socket.receive();
+    shard.tick();
+  }, TICK_INTERVAL_MS);
+  const drops = new ReceiveDrops(probe.address, socket.port);
   const look = setInterval(async () => shard.dropped(await drops.take(monotonicMs())), DROPS_INTERVAL_MS);
   port.postMessage({ type: 'ready', probePort: socket.port });
   try {

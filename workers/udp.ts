@@ -2,8 +2,10 @@
 
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
+import { addressNumber } from './address.ts';
 
-const BUFFER_BYTES = 4 * 1024 * 1024;
+/** Wanted of the kernel for each direction of a socket. */
+export const UDP_BUFFER_BYTES = 4 * 1024 * 1024;
 
 type Lookup = NonNullable<import('node:dgram').SocketOptions['lookup']>;
 
@@ -17,12 +19,17 @@ export async function bindUdp(address: string, port: number): Promise<Socket> {
   const listening = once(socket, 'listening');
   socket.bind({ address, port, exclusive: true });
   await listening;
-  socket.setRecvBufferSize(BUFFER_BYTES);
-  socket.setSendBufferSize(BUFFER_BYTES);
+  socket.setRecvBufferSize(UDP_BUFFER_BYTES);
+  socket.setSendBufferSize(UDP_BUFFER_BYTES);
   return socket;
 }
 
 const OCTETS = Array.from({ length: 256 }, (_, n) => String(n));
+
+/** An IPv4 address in dotted form as a number. */
+export function addressOf(dotted: string): number {
+  return addressNumber(Buffer.from(dotted, 'latin1'));
+}
 
 /** Dotted form of an IPv4 address held as a number. */
 export function dotted(address: number): string {

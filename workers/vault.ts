@@ -1,6 +1,7 @@
 /** Seals IKE keys at rest with AES-256-GCM; each record is bound to its headend and SA. */
 
-import { createCipheriv, createDecipheriv } from 'node:crypto';
+import { aead } from './aead.ts';
+import { copy } from './bytes.ts';
 import { pooledRandom } from './random.ts';
 
 export const VAULT_KEY_LENGTH = 32;
@@ -8,6 +9,19 @@ const NONCE_LENGTH = 12;
 const TAG_LENGTH = 16;
 /** First byte of a record. */
 const VERSION = 1;
+/** Before what is sealed: version and nonce. */
+const HEAD_LENGTH = 1 + NONCE_LENGTH;
+/** Longest plain record, and longest name of a place, bytes: several times what keys and a headend's name take. */
+const LONGEST = 1_024;
+
+const cipher = aead({
+  cipher: 'aes-256-gcm',
+  key: VAULT_KEY_LENGTH,
+  nonce: NONCE_LENGTH,
+  header: LONGEST,
+  text: LONGEST,
+  tag: TAG_LENGTH,
+});
 
 /** A record that does not open: another key, another SA, or damage. */
 export class VaultError extends Error {
@@ -35,34 +49,38 @@ export class Vault {
     return this.#key;
   }
 
-  /** Seals a record for the place that `context` names. */
+  /** Seals a record for the place that `context` names. Throws RangeError: {@link LONGEST} bytes each at most. */
   seal(plain: Uint8Array, context: string): Buffer {
-    const record = Buffer.allocUnsafe(1 + NONCE_LENGTH + plain.length + TAG_LENGTH);
+    if (plain.length > LONGEST) throw new RangeError(`record of ${plain.length} bytes: ${LONGEST} at most`);
+    const record = Buffer.allocUnsafe(HEAD_LENGTH + plain.length + TAG_LENGTH);
     record[0] = VERSION;
-    this.#fillRandom(record, 1, 1 + NONCE_LENGTH);
-    const cipher = createCipheriv('aes-256-gcm', this.#key, record.subarray(1, 1 + NONCE_LENGTH));
-    cipher.setAAD(Buffer.from(context));
-    cipher.update(plain).copy(record, 1 + NONCE_LENGTH);
-    cipher.final();
-    cipher.getAuthTag().copy(record, record.length - TAG_LENGTH);
+    this.#fillRandom(record, 1, HEAD_LENGTH);
+    const headerLength = this.#begin(record, context);
+    copy(plain, 0, cipher.text, 0, plain.length);
+    cipher.seal(plain.length, headerLength);
+    copy(cipher.text, 0, record, HEAD_LENGTH, plain.length);
+    copy(cipher.tag, 0, record, record.length - TAG_LENGTH, TAG_LENGTH);
     return record;
   }
 
   /** Opens a record. Throws VaultError. */
   open(record: Uint8Array, context: string): Buffer {
-    if (record.length < 1 + NONCE_LENGTH + TAG_LENGTH || record[0] !== VERSION)
+    const length = record.length - HEAD_LENGTH - TAG_LENGTH;
+    if (length < 0 || length > LONGEST || record[0] !== VERSION)
       throw new VaultError(`record of ${record.length} bytes is not sealed by this release`);
-    const end = record.length - TAG_LENGTH;
-    const decipher = createDecipheriv('aes-256-gcm', this.#key, record.subarray(1, 1 + NONCE_LENGTH));
-    decipher.setAAD(Buffer.from(context));
-    decipher.setAuthTag(record.subarray(end));
-    try {
-      const plain = decipher.update(record.subarray(1 + NONCE_LENGTH, end));
-      // Nothing is left to come of it but that the record is authentic.
-      decipher.final();
-      return plain;
-    } catch {
-      throw new VaultError('sealed with another vault key, or damaged');
-    }
+    const headerLength = this.#begin(record, context);
+    copy(record, HEAD_LENGTH, cipher.text, 0, length);
+    copy(record, HEAD_LENGTH + length, cipher.tag, 0, TAG_LENGTH);
+    if (!cipher.open(length, headerLength)) throw new VaultError('sealed with another vault key, or damaged');
+    return Buffer.from(cipher.text.subarray(0, length));
+  }
+
+  /** Gives the cipher key, nonce and place. Returns the length of the last. */
+  #begin(record: Uint8Array, context: string): number {
+    copy(this.#key, 0, cipher.key, 0, VAULT_KEY_LENGTH);
+    copy(record, 1, cipher.nonce, 0, NONCE_LENGTH);
+    const length = cipher.header.write(context);
+    if (length === LONGEST) throw new RangeError(`place of a record: fewer than ${LONGEST} bytes`);
+    return length;
   }
 }

@@ -8,7 +8,7 @@ import { SUITES, type Suite } from '../../workers/ike/algorithms.ts';
 import { Liveness, Reply } from '../../workers/ike/liveness.ts';
 import { open, seal } from '../../workers/ike/sealed.ts';
 import { keyMaterial, SessionTable } from '../../workers/ike/sessions.ts';
-import { ProbeSocket } from '../../workers/probe-socket.ts';
+import { bindProbeSocket } from '../../workers/probe-socket.ts';
 import { pooledRandom } from '../../workers/random.ts';
 import { SENDS_IN_FLIGHT, SendBuffers } from '../../workers/send-buffers.ts';
 import { identityOf, suiteNamed } from '../spokes/fleet.ts';
@@ -97,7 +97,7 @@ async function socket(): Promise<{ sendMicros: number; receiveMicros: number }> 
 async function datagrams(echoing: boolean): Promise<number> {
   const other = await startEcho(echoing);
   let back = 0;
-  const own = await ProbeSocket.bind(
+  const own = await bindProbeSocket(
     '127.0.0.1',
     0,
     () => {
@@ -111,10 +111,13 @@ async function datagrams(echoing: boolean): Promise<number> {
       own.send(buffers.next(65), LOOPBACK, other.port, n);
       if (n % BURST !== BURST - 1) continue;
       // What is sent faster than it is echoed is lost, and would look cheap.
-      do await new Promise<void>((resolve) => void setImmediate(resolve));
-      while (echoing && n + 1 - back > 2 * BURST);
+      do {
+        await new Promise<void>((resolve) => void setImmediate(resolve));
+        own.receive();
+      } while (echoing && n + 1 - back > 2 * BURST);
     }
     await sleep(SETTLE_MS);
+    own.receive();
   };
   await send(DATAGRAMS / 5);
   back = 0;

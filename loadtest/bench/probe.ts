@@ -1,15 +1,17 @@
 /**
  * A probe's round trip in the node, timer to answer, beside its floor measured in the same run: one datagram sent and
- * one received on a bare socket, one seal and one open with a bare cipher. The spokes run on a thread of their own,
- * and only this thread's CPU time counts.
+ * one received on a bare socket, one seal and one open with a bare cipher, by the same means. What Node's own socket and
+ * cipher objects take is measured too. The spokes run on a thread of their own, and only this thread's CPU time counts.
  */
 
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
 import { Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { aead } from '../../workers/aead.ts';
 import { readCanary } from '../../workers/canary.ts';
-import { ProbeSocket } from '../../workers/probe-socket.ts';
+import { TICK_MS } from '../../workers/liveness/wheel.ts';
+import { bindProbeSocket } from '../../workers/probe-socket.ts';
 import { pooledRandom } from '../../workers/random.ts';
 import { Shard } from '../../workers/shard.ts';
 import { bindUdp } from '../../workers/udp.ts';
@@ -19,7 +21,7 @@ import { startEcho } from './echo.ts';
 import { type Result, round, threadCpuMicros } from './measure.ts';
 import { splitProbe } from './probe-split.ts';
 
-/** Enough that the 5 ms tick's own cost is spread over many probes. */
+/** Enough that a tick's own cost is spread over many probes. */
 const SPOKES = 10_000;
 const INTERVAL_MS = 1_000;
 const RUN_MS = 5_000;
@@ -28,18 +30,18 @@ const GCM_256 = suiteNamed('aes-256-gcm');
 
 export async function probe(): Promise<Result> {
   const floor = await floorMicros();
-  const { micros, answered } = await probeMicros();
+  const micros = await probeMicros();
   return {
     cpu_us_per_probe: micros,
-    probes: answered,
-    probes_per_s: round(answered / (RUN_MS / 1_000)),
+    probes_per_s: (SPOKES * 1_000) / INTERVAL_MS,
+    node_floor_us: await nodeFloorMicros(),
     ...(await splitProbe()),
     baseline: floor,
     ratio: round(micros / floor),
   };
 }
 
-async function probeMicros(): Promise<{ micros: number; answered: number }> {
+async function probeMicros(): Promise<number> {
   const seed = 'bench';
   const spokes = await SpokesThread.start({ seed, count: SPOKES, sockets: 64, suite: GCM_256 });
   const fleet: FleetShape = { count: SPOKES, shards: 1, seed, suite: GCM_256, sockets: spokes.sockets };
@@ -49,7 +51,7 @@ async function probeMicros(): Promise<{ micros: number; answered: number }> {
     retryIntervalMs: 500,
     retries: 5,
   });
-  const socket = await ProbeSocket.bind(
+  const socket = await bindProbeSocket(
     '127.0.0.1',
     0,
     (datagram) => shard.receive(datagram),
@@ -72,54 +74,89 @@ async function probeMicros(): Promise<{ micros: number; answered: number }> {
     path: { canaryAddress: 0x7f000001, canaryPort: 9, guarded: false, ready: true, open: false },
   });
   shard.handle({ type: 'upsert', page: pageOf(fleet, SPOKES, policy) });
-  const timer = setInterval(() => shard.tick(), 5);
-  await sleep(WARM_MS);
-  const cpu = threadCpuMicros();
-  const before = shard.counters().probesAnswered;
-  await sleep(RUN_MS);
-  const answered = shard.counters().probesAnswered - before;
-  const micros = round((threadCpuMicros() - cpu) / answered);
-  clearInterval(timer);
+  const tick = () => {
+    socket.receive();
+    shard.tick();
+  };
+  const micros = await microsEach(tick, () => shard.counters().probesAnswered);
   socket.close();
   await spokes.stop();
-  return { micros, answered };
+  return micros;
 }
+
+const LOOPBACK = 0x7f000001;
+const HEADER = Buffer.alloc(32);
+/** As long as a probe. */
+const MESSAGE = Buffer.alloc(61);
+const PER_TICK = (SPOKES * TICK_MS) / INTERVAL_MS;
 
 /** One bare datagram each way and one bare seal and open, us of this thread's CPU. */
 async function floorMicros(): Promise<number> {
+  const bare = () => aead({ cipher: 'aes-256-gcm', key: 32, nonce: 12, header: HEADER.length, text: 1, tag: 16 });
+  const [sealing, opening] = [bare(), bare()];
+  let received = 0;
+  const echo = await startEcho(true);
+  const socket = await bindProbeSocket(
+    '127.0.0.1',
+    0,
+    () => {
+      received++;
+      opening.open(1, HEADER.length);
+    },
+    () => {},
+  );
+  const tick = () => {
+    socket.receive();
+    for (let n = 0; n < PER_TICK; n++) {
+      sealing.seal(1, HEADER.length);
+      socket.send(MESSAGE, LOOPBACK, echo.port, n);
+    }
+  };
+  const micros = await microsEach(tick, () => received);
+  socket.close();
+  await echo.stop();
+  return micros;
+}
+
+/** The same with Node's socket, and a cipher object for each message. */
+async function nodeFloorMicros(): Promise<number> {
   const echo = await startEcho(true);
   const socket = await bindUdp('127.0.0.1', 0);
-  const key = Buffer.alloc(32, 1);
-  const nonce = Buffer.alloc(12, 2);
-  const header = Buffer.alloc(32);
-  const message = Buffer.alloc(61);
+  const [key, nonce, plain] = [Buffer.alloc(32, 1), Buffer.alloc(12, 2), Buffer.of(0)];
+  const options = { authTagLength: 16 };
   let received = 0;
+  const first = createCipheriv('aes-256-gcm', key, nonce, options).setAAD(HEADER);
+  const sealed = Buffer.concat([first.update(plain), first.final()]);
+  const tag = first.getAuthTag();
   socket.on('message', () => {
     received++;
-    const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: 16 }).setAAD(header).setAuthTag(tag);
+    const decipher = createDecipheriv('aes-256-gcm', key, nonce, options).setAAD(HEADER).setAuthTag(tag);
     decipher.update(sealed);
     decipher.final();
   });
-  const first = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: 16 }).setAAD(header);
-  const sealed = Buffer.concat([first.update(Buffer.of(0)), first.final()]);
-  const tag = first.getAuthTag();
-  const perTick = (SPOKES * 5) / INTERVAL_MS;
-  const timer = setInterval(() => {
-    for (let n = 0; n < perTick; n++) {
-      const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: 16 }).setAAD(header);
-      cipher.update(Buffer.of(0));
+  const tick = () => {
+    for (let n = 0; n < PER_TICK; n++) {
+      const cipher = createCipheriv('aes-256-gcm', key, nonce, options).setAAD(HEADER);
+      cipher.update(plain);
       cipher.final();
       cipher.getAuthTag();
-      socket.send(message, 0, message.length, echo.port, '127.0.0.1', () => {});
+      socket.send(MESSAGE, 0, MESSAGE.length, echo.port, '127.0.0.1', () => {});
     }
-  }, 5);
-  await sleep(WARM_MS);
-  const cpu = threadCpuMicros();
-  const before = received;
-  await sleep(RUN_MS);
-  const micros = round((threadCpuMicros() - cpu) / (received - before));
-  clearInterval(timer);
+  };
+  const micros = await microsEach(tick, () => received);
   socket.close();
   await echo.stop();
+  return micros;
+}
+
+/** This thread's CPU for each of what is counted, while ticks go on, us. */
+async function microsEach(tick: () => void, counted: () => number): Promise<number> {
+  const timer = setInterval(tick, TICK_MS);
+  await sleep(WARM_MS);
+  const cpu = threadCpuMicros();
+  const before = counted();
+  await sleep(RUN_MS);
+  const micros = round((threadCpuMicros() - cpu) / (counted() - before));
+  clearInterval(timer);
   return micros;
 }

@@ -1,10 +1,13 @@
 /** A thread of simulated spokes: one responder behind many sockets spread over 127/8. */
 
 import { parentPort } from 'node:worker_threads';
-import { bindUdp } from '../../workers/udp.ts';
+import { bindProbeSocket } from '../../workers/probe-socket.ts';
 import { LIVES } from './fleet.ts';
 import type { FromSpokes, ToSpokes } from './protocol.ts';
 import { Responder } from './responder.ts';
+
+/** How often sockets are asked for what has arrived, ms. */
+const LOOK_INTERVAL_MS = 5;
 
 const port = parentPort!;
 let responder: Responder | undefined;
@@ -16,14 +19,12 @@ port.on('message', async (message: ToSpokes) => {
     case 'start': {
       responder = new Responder(message.seed, message.count, message.suite);
       const sockets = await Promise.all(
-        Array.from({ length: message.sockets }, (_, n) => bindUdp(`127.${1 + (n >> 8)}.${n & 255}.1`, 0)),
+        Array.from({ length: message.sockets }, (_, n) => listen(`127.${1 + (n >> 8)}.${n & 255}.1`)),
       );
-      for (const socket of sockets)
-        socket.on('message', (request, from) => {
-          const response = responder!.answer(request);
-          if (response) socket.send(response, from.port, from.address);
-        });
-      say({ type: 'ready', sockets: sockets.map((socket) => socket.address()) });
+      setInterval(() => {
+        for (const { socket } of sockets) socket.receive();
+      }, LOOK_INTERVAL_MS);
+      say({ type: 'ready', sockets: sockets.map(({ address, socket: { port: at } }) => ({ address, port: at })) });
       break;
     }
     case 'cost': {
@@ -45,3 +46,17 @@ port.on('message', async (message: ToSpokes) => {
       break;
   }
 });
+
+/** A socket that answers for whichever spoke is asked. */
+async function listen(address: string) {
+  const socket = await bindProbeSocket(
+    address,
+    0,
+    (request) => {
+      const response = responder!.answer(request);
+      if (response) socket.answer(response);
+    },
+    () => {},
+  );
+  return { address, socket };
+}

@@ -2,6 +2,7 @@
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
+import { placeProbeSocket } from '../../workers/probe-socket.ts';
 import type { Answer, CheckpointPart, FromShard, LeftOut, ShardTask, ToShard } from '../../workers/protocol.ts';
 import type { KeysPage } from '../../workers/sa-keys.ts';
 import { buffersOf, type SaPage } from '../../workers/sa-page.ts';
@@ -49,16 +50,7 @@ export class ShardThread {
   ) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
-    const task: ShardTask = {
-      port: port2,
-      probeAddress: probe.address,
-      probePort: probe.port,
-      probesPerSecond,
-      zeroUnix: MONOTONIC_ZERO_UNIX,
-      vaultKey,
-    };
-    // Piscina 5.3's type of a transfer list resolves to another overload's options under Node 26's types.
-    this.done = pool.run(task, { transferList: [port2] as never });
+    this.done = runOn(pool, probe, { port: port2, probesPerSecond, zeroUnix: MONOTONIC_ZERO_UNIX, vaultKey });
     const ready = Promise.withResolvers<number>();
     this.ready = ready.promise;
     this.done.then(
@@ -126,5 +118,24 @@ export class ShardThread {
       clearTimeout(timer);
       this.#port.close();
     }
+  }
+}
+
+/** Runs a task whose socket is closed when it has ended, or its thread has died. */
+async function runOn(
+  pool: Piscina,
+  probe: { address: string; port: number },
+  rest: Omit<ShardTask, 'probe'>,
+): Promise<CheckpointPart> {
+  let socket: ReturnType<typeof placeProbeSocket> | undefined;
+  try {
+    socket = placeProbeSocket(probe.address, probe.port);
+    const task: ShardTask = { probe: socket.place, ...rest };
+    // Piscina 5.3's type of a transfer list resolves to another overload's options under Node 26's types.
+    return await pool.run(task, { transferList: [rest.port] as never });
+  } finally {
+    socket?.close();
+    // Unless the thread has it, and closes it.
+    rest.port.close();
   }
 }

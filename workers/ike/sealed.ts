@@ -4,9 +4,10 @@
  */
 
 import { createCipheriv, createDecipheriv, createHmac, timingSafeEqual } from 'node:crypto';
+import { type Aead, aead } from '../aead.ts';
 import { copy } from '../bytes.ts';
 import { SUITES, type Suite } from './algorithms.ts';
-import { MARKER_LENGTH, Offset } from './message.ts';
+import { MARKER_LENGTH, MAX_MESSAGE_LENGTH, Offset } from './message.ts';
 
 /** One direction's keys. */
 export type DirectionKeys = {
@@ -16,20 +17,21 @@ export type DirectionKeys = {
   readonly integrity: Uint8Array;
 };
 
-/** What a suite's ciphers are given, by its index: nothing inside but padding, padding length last. */
-const WORK = SUITES.map(({ blockLength, icvLength, aead }) => {
+/** Authenticated but not encrypted: header and SK payload header. */
+const HEADER_LENGTH = Offset.BODY - MARKER_LENGTH;
+
+/** The AEADs, by their suites' index. */
+const AEADS = SUITES.map((suite) => {
+  if (!suite.aead) return undefined;
+  const { cipher, keyLength: key, saltLength, ivLength, icvLength: tag } = suite;
+  return aead({ cipher, key, nonce: saltLength + ivLength, header: HEADER_LENGTH, text: MAX_MESSAGE_LENGTH, tag });
+});
+/** What the other suites' ciphers are given: nothing inside but padding, padding length last. */
+const WORK = SUITES.map(({ blockLength, icvLength, ivLength }) => {
   const plain = Buffer.alloc(blockLength);
   plain[blockLength - 1] = blockLength - 1;
-  return {
-    plain,
-    sealed: Buffer.alloc(blockLength),
-    iv: Buffer.alloc(aead ? 12 : 16),
-    icv: Buffer.alloc(icvLength),
-    options: { authTagLength: icvLength },
-  };
+  return { plain, sealed: Buffer.alloc(blockLength), iv: Buffer.alloc(ivLength), icv: Buffer.alloc(icvLength) };
 });
-/** Authenticated but not encrypted: header and SK payload header. */
-const header = Buffer.alloc(Offset.BODY - MARKER_LENGTH);
 
 /** Length of a whole datagram, marker included, that seals nothing. */
 export function sealedLength({ ivLength, blockLength, icvLength }: Suite): number {
@@ -42,21 +44,20 @@ export function sealedLength({ ivLength, blockLength, icvLength }: Suite): numbe
  * @param datagram exactly {@link sealedLength} bytes
  */
 export function seal(suite: Suite, keys: DirectionKeys, datagram: Buffer): void {
-  const { plain, options } = WORK[suite.index]!;
   const start = Offset.BODY + suite.ivLength;
   const end = start + suite.blockLength;
-  const iv = initialisationVector(suite, keys, datagram);
-  if (suite.aead) {
-    const cipher = createCipheriv(suite.cipher as 'aes-256-gcm', keys.encryption, iv, options);
-    copy(datagram, MARKER_LENGTH, header, 0, header.length);
-    cipher.setAAD(header);
-    copy(cipher.update(plain), 0, datagram, start, suite.blockLength);
-    cipher.final();
-    copy(cipher.getAuthTag(), 0, datagram, end, suite.icvLength);
+  const { plain } = WORK[suite.index]!;
+  const cipher = AEADS[suite.index];
+  if (cipher) {
+    begin(cipher, suite, keys, datagram);
+    copy(plain, 0, cipher.text, 0, suite.blockLength);
+    cipher.seal(suite.blockLength, HEADER_LENGTH);
+    copy(cipher.text, 0, datagram, start, suite.blockLength);
+    copy(cipher.tag, 0, datagram, end, suite.icvLength);
     return;
   }
-  const cipher = createCipheriv(suite.cipher, keys.encryption, iv).setAutoPadding(false);
-  copy(cipher.update(plain), 0, datagram, start, suite.blockLength);
+  const cbc = createCipheriv(suite.cipher, keys.encryption, vector(suite, datagram)).setAutoPadding(false);
+  copy(cbc.update(plain), 0, datagram, start, suite.blockLength);
   copy(checksum(suite, keys, datagram, end), 0, datagram, end, suite.icvLength);
 }
 
@@ -69,35 +70,34 @@ export function open(suite: Suite, keys: DirectionKeys, datagram: Buffer): boole
   const end = datagram.length - suite.icvLength;
   const length = end - start;
   if (length <= 0 || length % suite.blockLength !== 0) return false;
+  const cipher = AEADS[suite.index];
+  if (cipher) {
+    begin(cipher, suite, keys, datagram);
+    copy(datagram, start, cipher.text, 0, length);
+    copy(datagram, end, cipher.tag, 0, suite.icvLength);
+    return cipher.open(length, HEADER_LENGTH) && cipher.text[length - 1]! < length;
+  }
   const work = WORK[suite.index]!;
-  const iv = initialisationVector(suite, keys, datagram);
   const sealed = length === suite.blockLength ? work.sealed : Buffer.allocUnsafe(length);
   copy(datagram, start, sealed, 0, length);
   copy(datagram, end, work.icv, 0, suite.icvLength);
-  let plain: Buffer;
-  if (suite.aead) {
-    const decipher = createDecipheriv(suite.cipher as 'aes-256-gcm', keys.encryption, iv, work.options);
-    copy(datagram, MARKER_LENGTH, header, 0, header.length);
-    decipher.setAAD(header).setAuthTag(work.icv);
-    plain = decipher.update(sealed);
-    try {
-      decipher.final();
-    } catch {
-      return false;
-    }
-  } else {
-    const expected = checksum(suite, keys, datagram, end).subarray(0, suite.icvLength);
-    if (!timingSafeEqual(expected, work.icv)) return false;
-    plain = createDecipheriv(suite.cipher, keys.encryption, iv).setAutoPadding(false).update(sealed);
-  }
-  return plain[length - 1]! < length;
+  const expected = checksum(suite, keys, datagram, end).subarray(0, suite.icvLength);
+  if (!timingSafeEqual(expected, work.icv)) return false;
+  const cbc = createDecipheriv(suite.cipher, keys.encryption, vector(suite, datagram)).setAutoPadding(false);
+  return cbc.update(sealed)[length - 1]! < length;
 }
 
-/** The message's IV as the cipher takes it: AEADs have salt and IV in a row (RFC 5282 section 4). */
-function initialisationVector({ index, ivLength }: Suite, { salt }: DirectionKeys, datagram: Buffer): Buffer {
+/** Gives an AEAD all but text and tag; its nonce is salt and IV in a row (RFC 5282 section 4). */
+function begin(cipher: Aead, { keyLength, saltLength, ivLength }: Suite, keys: DirectionKeys, datagram: Buffer): void {
+  copy(keys.encryption, 0, cipher.key, 0, keyLength);
+  copy(keys.salt, 0, cipher.nonce, 0, saltLength);
+  copy(datagram, Offset.BODY, cipher.nonce, saltLength, ivLength);
+  copy(datagram, MARKER_LENGTH, cipher.header, 0, HEADER_LENGTH);
+}
+
+function vector({ index, ivLength }: Suite, datagram: Buffer): Buffer {
   const { iv } = WORK[index]!;
-  copy(salt, 0, iv, 0, salt.length);
-  copy(datagram, Offset.BODY, iv, salt.length, ivLength);
+  copy(datagram, Offset.BODY, iv, 0, ivLength);
   return iv;
 }
 
