@@ -1,11 +1,27 @@
 /** Authenticated encryption of one message at a time, in place, in memory that is made once. */
 
-import { type CipherGCMTypes, createCipheriv, createDecipheriv } from 'node:crypto';
-import { type AeadShape, EvpAead } from './native/evp.ts';
+import { evpAead } from './native/evp.ts';
+import { nodeAead } from './node-aead.ts';
 
-/** An AEAD with one key at a time. Whoever uses it fills in what it reads, and takes away what it writes. */
+/** A cipher that authenticates by itself, or one in CBC mode with an HMAC over header and text (encrypt, then MAC). */
+export type AeadShape = {
+  /** OpenSSL's name. */
+  readonly cipher: string;
+  /** OpenSSL's name of the HMAC's hash, or empty. */
+  readonly hash: string;
+  /** Lengths in bytes; of header and text the longest. */
+  readonly key: number;
+  readonly integrityKey: number;
+  readonly nonce: number;
+  readonly header: number;
+  readonly text: number;
+  readonly tag: number;
+};
+
+/** Keys, nonce and message are filled in by whoever uses it, and what it writes is taken away. */
 export type Aead = {
   readonly key: Buffer;
+  readonly integrityKey: Buffer;
   readonly nonce: Buffer;
   /** Authenticated but not encrypted. */
   readonly header: Buffer;
@@ -14,8 +30,8 @@ export type Aead = {
   readonly tag: Buffer;
   /**
    * Encrypts the text, and writes the tag.
-   * @param length of the text, bytes: the first of what there is room for
-   * @param headerLength likewise
+   * @param length of the text, bytes: the first of what there is room for; whole blocks in CBC mode
+   * @param headerLength likewise; in CBC mode all of it
    */
   seal(length: number, headerLength: number): void;
   /** Decrypts the text. False if it, header or tag are not authentic. */
@@ -24,50 +40,5 @@ export type Aead = {
 
 /** The fastest way there is here. */
 export function aead(shape: AeadShape): Aead {
-  return EvpAead.of(shape) ?? new NodeAead(shape);
-}
-
-/** With a cipher object for each message. */
-export class NodeAead implements Aead {
-  readonly key: Buffer;
-  readonly nonce: Buffer;
-  readonly header: Buffer;
-  readonly text: Buffer;
-  readonly tag: Buffer;
-  readonly #cipher: CipherGCMTypes;
-  readonly #options: { readonly authTagLength: number };
-
-  constructor(shape: AeadShape) {
-    this.key = Buffer.alloc(shape.key);
-    this.nonce = Buffer.alloc(shape.nonce);
-    this.header = Buffer.alloc(shape.header);
-    this.text = Buffer.alloc(shape.text);
-    this.tag = Buffer.alloc(shape.tag);
-    this.#cipher = shape.cipher as CipherGCMTypes;
-    this.#options = { authTagLength: shape.tag };
-  }
-
-  seal(length: number, headerLength: number): void {
-    const cipher = createCipheriv(this.#cipher, this.key, this.nonce, this.#options);
-    cipher.setAAD(first(this.header, headerLength));
-    this.text.set(cipher.update(first(this.text, length)));
-    cipher.final();
-    this.tag.set(cipher.getAuthTag());
-  }
-
-  open(length: number, headerLength: number): boolean {
-    const decipher = createDecipheriv(this.#cipher, this.key, this.nonce, this.#options);
-    decipher.setAAD(first(this.header, headerLength)).setAuthTag(this.tag);
-    this.text.set(decipher.update(first(this.text, length)));
-    try {
-      decipher.final();
-      return true;
-    } catch {
-      return false;
-    }
-  }
-}
-
-function first(bytes: Buffer, length: number): Buffer {
-  return length === bytes.length ? bytes : bytes.subarray(0, length);
+  return evpAead(shape) ?? nodeAead(shape);
 }

@@ -16,7 +16,9 @@ const LONGEST = 1_024;
 
 const cipher = aead({
   cipher: 'aes-256-gcm',
+  hash: '',
   key: VAULT_KEY_LENGTH,
+  integrityKey: 0,
   nonce: NONCE_LENGTH,
   header: LONGEST,
   text: LONGEST,

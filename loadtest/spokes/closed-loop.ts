@@ -6,6 +6,7 @@ import { readCanary } from '../../workers/canary.ts';
 import { TICK_MS } from '../../workers/liveness/wheel.ts';
 import type { FromShard } from '../../workers/protocol.ts';
 import { pooledRandom } from '../../workers/random.ts';
+import { SENDS_IN_FLIGHT } from '../../workers/send-buffers.ts';
 import { Shard } from '../../workers/shard.ts';
 import { type FleetShape, pageOf } from './fleet.ts';
 import { Responder } from './responder.ts';
@@ -30,7 +31,10 @@ export class ClosedLoop {
   readonly spokes: Responder;
   /** Probes sent so far, repeated ones included. */
   probes = 0;
+  /** Time that the spokes took so far, us. */
+  spokesMicros = 0;
   #now = 0;
+  readonly #asked: Buffer[] = [];
   readonly #answers: Buffer[] = [];
 
   constructor({ peers, seed, suite, post = () => {}, ...times }: LoopShape) {
@@ -40,8 +44,10 @@ export class ClosedLoop {
       wall: () => this.#now,
       fillRandom: pooledRandom(),
       send: (message) => {
-        if (readCanary(message) === undefined) this.#probed(message);
-        return true;
+        if (readCanary(message) !== undefined) return true;
+        this.probes++;
+        // One more would be written over the first.
+        return this.#asked.push(message) < SENDS_IN_FLIGHT;
       },
       post,
     });
@@ -61,14 +67,15 @@ export class ClosedLoop {
     for (const end = this.#now + ms; this.#now < end; ) {
       this.#now += TICK_MS;
       this.shard.tick();
+      const begun = process.hrtime.bigint();
+      for (const request of this.#asked) {
+        const answer = this.spokes.answer(request);
+        if (answer) this.#answers.push(answer);
+      }
+      this.spokesMicros += Number(process.hrtime.bigint() - begun) / 1_000;
       for (const answer of this.#answers) this.shard.receive(answer);
+      this.#asked.length = 0;
       this.#answers.length = 0;
     }
-  }
-
-  #probed(message: Buffer): void {
-    this.probes++;
-    const answer = this.spokes.answer(message);
-    if (answer) this.#answers.push(answer);
   }
 }

@@ -3,7 +3,6 @@
  * On the path of every probe: whatever a cipher is given lies in buffers that are made once.
  */
 
-import { createCipheriv, createDecipheriv, createHmac, timingSafeEqual } from 'node:crypto';
 import { type Aead, aead } from '../aead.ts';
 import { copy } from '../bytes.ts';
 import { SUITES, type Suite } from './algorithms.ts';
@@ -17,21 +16,19 @@ export type DirectionKeys = {
   readonly integrity: Uint8Array;
 };
 
-/** Authenticated but not encrypted: header and SK payload header. */
-const HEADER_LENGTH = Offset.BODY - MARKER_LENGTH;
-
-/** The AEADs, by their suites' index. */
-const AEADS = SUITES.map((suite) => {
-  if (!suite.aead) return undefined;
-  const { cipher, keyLength: key, saltLength, ivLength, icvLength: tag } = suite;
-  return aead({ cipher, key, nonce: saltLength + ivLength, header: HEADER_LENGTH, text: MAX_MESSAGE_LENGTH, tag });
-});
-/** What the other suites' ciphers are given: nothing inside but padding, padding length last. */
-const WORK = SUITES.map(({ blockLength, icvLength, ivLength }) => {
-  const plain = Buffer.alloc(blockLength);
-  plain[blockLength - 1] = blockLength - 1;
-  return { plain, sealed: Buffer.alloc(blockLength), iv: Buffer.alloc(ivLength), icv: Buffer.alloc(icvLength) };
-});
+/** The suites' ciphers, by index. */
+const CIPHERS = SUITES.map((suite) =>
+  aead({
+    cipher: suite.cipher,
+    hash: suite.hash,
+    key: suite.keyLength,
+    integrityKey: suite.integrityKeyLength,
+    nonce: suite.saltLength + suite.ivLength,
+    header: headerLength(suite),
+    text: MAX_MESSAGE_LENGTH,
+    tag: suite.icvLength,
+  }),
+);
 
 /** Length of a whole datagram, marker included, that seals nothing. */
 export function sealedLength({ ivLength, blockLength, icvLength }: Suite): number {
@@ -45,20 +42,14 @@ export function sealedLength({ ivLength, blockLength, icvLength }: Suite): numbe
  */
 export function seal(suite: Suite, keys: DirectionKeys, datagram: Buffer): void {
   const start = Offset.BODY + suite.ivLength;
-  const end = start + suite.blockLength;
-  const { plain } = WORK[suite.index]!;
-  const cipher = AEADS[suite.index];
-  if (cipher) {
-    begin(cipher, suite, keys, datagram);
-    copy(plain, 0, cipher.text, 0, suite.blockLength);
-    cipher.seal(suite.blockLength, HEADER_LENGTH);
-    copy(cipher.text, 0, datagram, start, suite.blockLength);
-    copy(cipher.tag, 0, datagram, end, suite.icvLength);
-    return;
-  }
-  const cbc = createCipheriv(suite.cipher, keys.encryption, vector(suite, datagram)).setAutoPadding(false);
-  copy(cbc.update(plain), 0, datagram, start, suite.blockLength);
-  copy(checksum(suite, keys, datagram, end), 0, datagram, end, suite.icvLength);
+  const length = suite.blockLength;
+  const cipher = begin(suite, keys, datagram);
+  // Nothing but padding, its length last.
+  cipher.text.fill(0, 0, length);
+  cipher.text[length - 1] = length - 1;
+  cipher.seal(length, headerLength(suite));
+  copy(cipher.text, 0, datagram, start, length);
+  copy(cipher.tag, 0, datagram, start + length, suite.icvLength);
 }
 
 /**
@@ -70,37 +61,24 @@ export function open(suite: Suite, keys: DirectionKeys, datagram: Buffer): boole
   const end = datagram.length - suite.icvLength;
   const length = end - start;
   if (length <= 0 || length % suite.blockLength !== 0) return false;
-  const cipher = AEADS[suite.index];
-  if (cipher) {
-    begin(cipher, suite, keys, datagram);
-    copy(datagram, start, cipher.text, 0, length);
-    copy(datagram, end, cipher.tag, 0, suite.icvLength);
-    return cipher.open(length, HEADER_LENGTH) && cipher.text[length - 1]! < length;
-  }
-  const work = WORK[suite.index]!;
-  const sealed = length === suite.blockLength ? work.sealed : Buffer.allocUnsafe(length);
-  copy(datagram, start, sealed, 0, length);
-  copy(datagram, end, work.icv, 0, suite.icvLength);
-  const expected = checksum(suite, keys, datagram, end).subarray(0, suite.icvLength);
-  if (!timingSafeEqual(expected, work.icv)) return false;
-  const cbc = createDecipheriv(suite.cipher, keys.encryption, vector(suite, datagram)).setAutoPadding(false);
-  return cbc.update(sealed)[length - 1]! < length;
+  const cipher = begin(suite, keys, datagram);
+  copy(datagram, start, cipher.text, 0, length);
+  copy(datagram, end, cipher.tag, 0, suite.icvLength);
+  return cipher.open(length, headerLength(suite)) && cipher.text[length - 1]! < length;
 }
 
-/** Gives an AEAD all but text and tag; its nonce is salt and IV in a row (RFC 5282 section 4). */
-function begin(cipher: Aead, { keyLength, saltLength, ivLength }: Suite, keys: DirectionKeys, datagram: Buffer): void {
-  copy(keys.encryption, 0, cipher.key, 0, keyLength);
-  copy(keys.salt, 0, cipher.nonce, 0, saltLength);
-  copy(datagram, Offset.BODY, cipher.nonce, saltLength, ivLength);
-  copy(datagram, MARKER_LENGTH, cipher.header, 0, HEADER_LENGTH);
+/** Gives a cipher all but text and tag. An AEAD's nonce is salt and IV in a row (RFC 5282 section 4). */
+function begin(suite: Suite, keys: DirectionKeys, datagram: Buffer): Aead {
+  const cipher = CIPHERS[suite.index]!;
+  copy(keys.encryption, 0, cipher.key, 0, suite.keyLength);
+  copy(keys.integrity, 0, cipher.integrityKey, 0, suite.integrityKeyLength);
+  copy(keys.salt, 0, cipher.nonce, 0, suite.saltLength);
+  copy(datagram, Offset.BODY, cipher.nonce, suite.saltLength, suite.ivLength);
+  copy(datagram, MARKER_LENGTH, cipher.header, 0, headerLength(suite));
+  return cipher;
 }
 
-function vector({ index, ivLength }: Suite, datagram: Buffer): Buffer {
-  const { iv } = WORK[index]!;
-  copy(datagram, Offset.BODY, iv, 0, ivLength);
-  return iv;
-}
-
-function checksum(suite: Suite, keys: DirectionKeys, datagram: Buffer, end: number): Buffer {
-  return createHmac(suite.hash, keys.integrity).update(datagram.subarray(MARKER_LENGTH, end)).digest();
+/** Authenticated but not encrypted: header and SK payload header; where there is an HMAC, the IV too (RFC 7296 section 3.14). */
+function headerLength({ hash, ivLength }: Suite): number {
+  return Offset.BODY - MARKER_LENGTH + (hash === '' ? 0 : ivLength);
 }

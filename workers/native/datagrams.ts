@@ -1,6 +1,6 @@
 /** Datagrams side by side in memory, for one system call that sends or receives many (sendmmsg(2), recvmmsg(2)). */
 
-import { NativeMemory, nativeFunctions } from './ffi.ts';
+import { nativeFunctions, nativeMemory, partOf } from './ffi.ts';
 import { errno, SockAddr, writeSockAddr } from './sockets.ts';
 
 const libc = nativeFunctions({
@@ -28,30 +28,30 @@ export class Datagrams {
   readonly #names: Buffer;
   readonly #vectors: Buffer;
   readonly #headers: Buffer;
-  /** Address of each header. */
+  /** Address of each of them. */
   readonly #at: readonly bigint[];
 
   /** @param room for each, bytes */
   constructor(count: number, room: number) {
     this.room = room;
-    const bytes = new NativeMemory(count * room);
-    const names = new NativeMemory(count * SockAddr.LENGTH);
-    const vectors = new NativeMemory(count * Vector.LENGTH);
-    const headers = new NativeMemory(count * Header.LENGTH);
+    const bytes = nativeMemory(count * room);
+    const names = nativeMemory(count * SockAddr.LENGTH);
+    const vectors = nativeMemory(count * Vector.LENGTH);
+    const headers = nativeMemory(count * Header.LENGTH);
     for (let n = 0; n < count; n++) {
-      vectors.bytes.writeBigUInt64LE(bytes.at(n * room), n * Vector.LENGTH + Vector.BASE);
+      vectors.bytes.writeBigUInt64LE(partOf(bytes, n * room).address, n * Vector.LENGTH + Vector.BASE);
       vectors.bytes.writeBigUInt64LE(BigInt(room), n * Vector.LENGTH + Vector.SIZE);
       const header = n * Header.LENGTH;
-      headers.bytes.writeBigUInt64LE(names.at(n * SockAddr.LENGTH), header + Header.NAME);
+      headers.bytes.writeBigUInt64LE(partOf(names, n * SockAddr.LENGTH).address, header + Header.NAME);
       headers.bytes.writeUInt32LE(SockAddr.LENGTH, header + Header.NAME_LENGTH);
-      headers.bytes.writeBigUInt64LE(vectors.at(n * Vector.LENGTH), header + Header.IOVEC);
+      headers.bytes.writeBigUInt64LE(partOf(vectors, n * Vector.LENGTH).address, header + Header.IOVEC);
       headers.bytes.writeBigUInt64LE(1n, header + Header.IOVECS);
     }
     this.bytes = bytes.bytes;
     this.#names = names.bytes;
     this.#vectors = vectors.bytes;
     this.#headers = headers.bytes;
-    this.#at = Array.from({ length: count }, (_, n) => headers.at(n * Header.LENGTH));
+    this.#at = Array.from({ length: count }, (_, n) => partOf(headers, n * Header.LENGTH).address);
   }
 
   get count(): number {

@@ -21,20 +21,17 @@ export function nativeFunctions<T extends FunctionDefinitions>(
   }
 }
 
-/** Memory that native functions are told the address of. It does not move, and must outlive what was told of it. */
-export class NativeMemory {
-  readonly bytes: Buffer;
-  readonly #address: bigint;
+/** Memory that native functions are told the address of. It does not move, and is there for as long as it is held here. */
+export type NativeMemory = { readonly bytes: Buffer; readonly address: bigint };
 
-  constructor(length: number) {
-    this.bytes = Buffer.from(new ArrayBuffer(length));
-    this.#address = ffi!.getRawPointer(this.bytes);
-  }
+export function nativeMemory(length: number): NativeMemory {
+  const bytes = Buffer.from(new ArrayBuffer(length));
+  return { bytes, address: ffi!.getRawPointer(bytes) };
+}
 
-  /** Address of the byte at this offset. */
-  at(offset: number): bigint {
-    return this.#address + BigInt(offset);
-  }
+/** A part of memory, which holds the whole. */
+export function partOf({ bytes, address }: NativeMemory, start: number, end = bytes.length): NativeMemory {
+  return { bytes: bytes.subarray(start, end), address: address + BigInt(start) };
 }
 
 /** The 32-bit number at an address, as it is whenever it is read. */

@@ -1,7 +1,7 @@
 /** UDP sockets of the C library, by number. They belong to whoever opened them, not to a thread: a thread's end closes none. */
 
 import { getSystemErrorMap } from 'node:util';
-import { NativeMemory, nativeFunctions, numberAt } from './ffi.ts';
+import { nativeFunctions, nativeMemory, numberAt } from './ffi.ts';
 
 const libc = nativeFunctions({
   socket: { return: 'int32', arguments: ['int32', 'int32', 'int32'] },
@@ -50,16 +50,16 @@ export function openSocket(address: number, port: number, bufferBytes: number): 
   const { bind, setsockopt, getsockname, close } = libc;
   const fd = checked('socket', libc.socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   try {
-    const memory = new NativeMemory(SockAddr.LENGTH + Int32Array.BYTES_PER_ELEMENT);
-    const [name, number] = [memory.at(0), memory.at(SockAddr.LENGTH)];
-    writeSockAddr(memory.bytes, 0, address, port);
-    checked('bind', bind(fd, name, SockAddr.LENGTH));
-    memory.bytes.writeInt32LE(bufferBytes, SockAddr.LENGTH);
+    const name = nativeMemory(SockAddr.LENGTH);
+    const number = nativeMemory(Int32Array.BYTES_PER_ELEMENT);
+    writeSockAddr(name.bytes, 0, address, port);
+    checked('bind', bind(fd, name.address, SockAddr.LENGTH));
+    number.bytes.writeInt32LE(bufferBytes);
     for (const option of [SO_RCVBUF, SO_SNDBUF])
-      checked('setsockopt', setsockopt(fd, SOL_SOCKET, option, number, Int32Array.BYTES_PER_ELEMENT));
-    memory.bytes.writeInt32LE(SockAddr.LENGTH, SockAddr.LENGTH);
-    checked('getsockname', getsockname(fd, name, number));
-    return { fd, port: memory.bytes.readUInt16BE(SockAddr.PORT), close: () => void close(fd) };
+      checked('setsockopt', setsockopt(fd, SOL_SOCKET, option, number.address, number.bytes.length));
+    number.bytes.writeInt32LE(SockAddr.LENGTH);
+    checked('getsockname', getsockname(fd, name.address, number.address));
+    return { fd, port: name.bytes.readUInt16BE(SockAddr.PORT), close: () => void close(fd) };
   } catch (error) {
     close(fd);
     throw error;
