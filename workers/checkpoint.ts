@@ -7,6 +7,7 @@
 
 import type { SessionTable } from './ike/sessions.ts';
 import { SessionFlag } from './ike/sessions.ts';
+import { writeSpi } from './ike/spi-index.ts';
 import { Flag, type PeerTable, widen } from './liveness/peers.ts';
 import type { CheckpointChunk, CheckpointPart } from './protocol.ts';
 import type { SpiWords } from './spi.ts';
@@ -86,10 +87,7 @@ function encode(first: number, sessions: SessionTable, { heardAt, flags }: PeerT
   let at = 0;
   for (let handle = first; handle < first + CHUNK; handle++) {
     if (!sessions.is(handle, SessionFlag.USED)) continue;
-    at = bytes.writeUInt32BE(sessions.spiI0[handle]!, at);
-    at = bytes.writeUInt32BE(sessions.spiI1[handle]!, at);
-    at = bytes.writeUInt32BE(sessions.spiR0[handle]!, at);
-    at = bytes.writeUInt32BE(sessions.spiR1[handle]!, at);
+    at = writeSpi(sessions.spis, handle, bytes, at);
     at = bytes.writeUInt32BE(sessions.nextMid[handle]!, at);
     at = bytes.writeDoubleBE(heardAt[handle]! + epochUnix, at);
     const outstanding = sessions.is(handle, SessionFlag.OUTSTANDING) ? RowFlag.OUTSTANDING : 0;

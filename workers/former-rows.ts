@@ -4,7 +4,7 @@
  */
 
 import { type CheckpointRow, decodeChunk, decodeRow, ROW_LENGTH } from './checkpoint.ts';
-import { SpiIndex, setSpi, spiColumns } from './ike/spi-index.ts';
+import { SpiIndex, type SpiPairs, setSpi, spiPairs } from './ike/spi-index.ts';
 import type { FormerOwners } from './protocol.ts';
 import type { SpiWords } from './spi.ts';
 
@@ -12,7 +12,7 @@ export class FormerRows {
   /** By epoch. */
   readonly #chunks: readonly { readonly epoch: number; readonly bytes: Buffer }[];
   readonly #index = new SpiIndex();
-  readonly #spi: ReturnType<typeof spiColumns>;
+  readonly #spi: SpiPairs;
   /** Where an SA's row is: number of its chunk, and byte there. */
   readonly #chunk: Uint32Array;
   readonly #at: Uint32Array;
@@ -23,7 +23,7 @@ export class FormerRows {
       .toSorted((a, b) => a.epoch - b.epoch)
       .map(({ epoch, bytes }) => ({ epoch, bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length) }));
     const rows = chunks.reduce((sum, { bytes }) => sum + Math.floor(bytes.length / ROW_LENGTH), 0);
-    this.#spi = spiColumns(rows);
+    this.#spi = spiPairs(rows);
     this.#chunk = new Uint32Array(rows);
     this.#at = new Uint32Array(rows);
     this.#chunks.forEach(({ bytes }, chunk) => {

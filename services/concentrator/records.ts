@@ -2,7 +2,7 @@
 
 import { fromBinary } from '@bufbuild/protobuf';
 import { type Sa, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
-import { SpiIndex, setSpi, spiAt, spiColumns } from '../../workers/ike/spi-index.ts';
+import { SpiIndex, setSpi, spiAt, spiPairs } from '../../workers/ike/spi-index.ts';
 import { roomFor, widen } from '../../workers/liveness/peers.ts';
 import { SetHash } from '../reconcile.ts';
 import { type SpiPair, type SpiWords, spiFromHex, spiWords, wordsHex } from '../spi.ts';
@@ -11,7 +11,7 @@ import { SaStore } from './sa-store.ts';
 export class ShardRecords {
   /** Order-free hash of what is held. */
   readonly set = new SetHash();
-  #spi = spiColumns(0);
+  #spi = spiPairs(0);
   #revision = new Uint32Array(0);
   #site = new Uint16Array(0);
   readonly #sas = new SaStore();
@@ -110,9 +110,7 @@ export class ShardRecords {
 
   #grow(needed: number): void {
     const capacity = roomFor(needed, this.#revision.length);
-    const wide = spiColumns(capacity);
-    for (const column of ['spiI0', 'spiI1', 'spiR0', 'spiR1'] as const) widen(wide[column], this.#spi[column]);
-    this.#spi = wide;
+    this.#spi = spiPairs(capacity, this.#spi);
     this.#revision = widen(new Uint32Array(capacity), this.#revision);
     this.#site = widen(new Uint16Array(capacity), this.#site);
     this.#encoded = widen(new Uint32Array(capacity), this.#encoded);

@@ -19,6 +19,7 @@ import {
 } from './message.ts';
 import { open, seal, sealedLength } from './sealed.ts';
 import { type FillRandom, SessionFlag, type SessionTable } from './sessions.ts';
+import { writeSpi } from './spi-index.ts';
 
 /** What became of a datagram that came in. */
 export const Reply = {
@@ -90,10 +91,7 @@ export class Liveness {
     const suite = sessions.suite(handle);
     const mid = sessions.nextMid[handle]! + offset;
     message.writeUInt32BE(0, Offset.MARKER);
-    message.writeUInt32BE(sessions.spiI0[handle]!, Offset.SPI_I);
-    message.writeUInt32BE(sessions.spiI1[handle]!, Offset.SPI_I + 4);
-    message.writeUInt32BE(sessions.spiR0[handle]!, Offset.SPI_R);
-    message.writeUInt32BE(sessions.spiR1[handle]!, Offset.SPI_R + 4);
+    writeSpi(sessions.spis, handle, message, Offset.SPI_I);
     message[Offset.NEXT_PAYLOAD] = PAYLOAD_SK;
     message[Offset.VERSION] = VERSION_2;
     message[Offset.EXCHANGE] = EXCHANGE_INFORMATIONAL;

@@ -6,7 +6,7 @@ import { Slab } from '../slab.ts';
 import type { SpiWords } from '../spi.ts';
 import { keyMaterialLength, SUITES, type Suite } from './algorithms.ts';
 import type { DirectionKeys } from './sealed.ts';
-import { SpiIndex, setSpi, spiAt } from './spi-index.ts';
+import { SpiIndex, setSpi, spiAt, spiPairs } from './spi-index.ts';
 
 /** IV bytes kept of a request until it is answered, so that a retransmission is bit for bit the same. */
 const IV_LENGTH = 16;
@@ -48,10 +48,7 @@ export type SessionInput = {
 
 export class SessionTable {
   flags = new Uint8Array(0);
-  spiI0 = new Uint32Array(0);
-  spiI1 = new Uint32Array(0);
-  spiR0 = new Uint32Array(0);
-  spiR1 = new Uint32Array(0);
+  spis = spiPairs(0);
   address = new Uint32Array(0);
   port = new Uint16Array(0);
   nextMid = new Uint32Array(0);
@@ -78,13 +75,13 @@ export class SessionTable {
   add(input: SessionInput): void {
     const { handle, spi } = input;
     if (handle >= this.flags.length) this.#grow(handle + 1);
-    setSpi(this, handle, spi);
+    setSpi(this.spis, handle, spi);
     this.flags[handle] = SessionFlag.USED | (input.headendIsInitiator ? SessionFlag.INITIATOR : 0);
     this.nextMid[handle] = input.nextMid;
     this.doubt[handle] = 0;
     this.sent[handle] = 0;
     this.answered[handle] = 0;
-    this.#index.add(this, handle);
+    this.#index.add(this.spis, handle);
     this.relocate(handle, input.address, input.port);
     if (input.keys) this.setKeys(handle, input.keys);
   }
@@ -118,7 +115,7 @@ export class SessionTable {
     if (!(flags & SessionFlag.USED)) return;
     const open = (flags & (SessionFlag.KEYED | SessionFlag.SEALED)) === SessionFlag.KEYED;
     if (open) this.#slabs[this.#suite[handle]!]!.drop(this.#keySlot[handle]!);
-    this.#index.remove(this, handle);
+    this.#index.remove(this.spis, handle);
     this.settle(handle);
     this.flags[handle] = 0;
   }
@@ -147,7 +144,7 @@ export class SessionTable {
 
   /** Handle of an SA by its SPIs as words, or -1. */
   find(i0: number, i1: number, r0: number, r1: number): number {
-    return this.#index.find(this, i0, i1, r0, r1);
+    return this.#index.find(this.spis, i0, i1, r0, r1);
   }
 
   /** Whether all bits of a flag are set. */
@@ -161,7 +158,7 @@ export class SessionTable {
 
   /** SPIs of an SA. */
   spi(handle: number): SpiWords {
-    return spiAt(this, handle);
+    return spiAt(this.spis, handle);
   }
 
   /** Keys as {@link setKeys} took them, copied, or undefined without any that are open. */
@@ -199,10 +196,7 @@ export class SessionTable {
   #grow(needed: number): void {
     const capacity = roomFor(needed, this.flags.length);
     this.flags = widen(new Uint8Array(capacity), this.flags);
-    this.spiI0 = widen(new Uint32Array(capacity), this.spiI0);
-    this.spiI1 = widen(new Uint32Array(capacity), this.spiI1);
-    this.spiR0 = widen(new Uint32Array(capacity), this.spiR0);
-    this.spiR1 = widen(new Uint32Array(capacity), this.spiR1);
+    this.spis = spiPairs(capacity, this.spis);
     this.address = widen(new Uint32Array(capacity), this.address);
     this.port = widen(new Uint16Array(capacity), this.port);
     this.nextMid = widen(new Uint32Array(capacity), this.nextMid);

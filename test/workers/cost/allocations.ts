@@ -3,7 +3,7 @@
  * generation is too large to be collected meanwhile, so that the figures repeat.
  */
 
-import { SpiIndex } from '../../../workers/ike/spi-index.ts';
+import { SpiIndex, setSpi, spiPairs } from '../../../workers/ike/spi-index.ts';
 import { Machine } from '../../../workers/liveness/machine.ts';
 import { Mode } from '../../../workers/liveness/policy.ts';
 import { Pacer } from '../../../workers/pacer.ts';
@@ -70,18 +70,16 @@ const verdict = bytesPer(PEERS, () => {
   for (let handle = 0; handle < PEERS; handle++) machine.answered(handle, now);
 });
 
-const columns = {
-  spiI0: new Uint32Array(PEERS).map((_, n) => n),
-  spiI1: new Uint32Array(PEERS),
-  spiR0: new Uint32Array(PEERS),
-  spiR1: new Uint32Array(PEERS),
-};
+const pairs = spiPairs(PEERS);
 const index = new SpiIndex();
-for (let handle = 0; handle < PEERS; handle++) index.add(columns, handle);
+for (let handle = 0; handle < PEERS; handle++) {
+  setSpi(pairs, handle, [handle, 0, 0, 0]);
+  index.add(pairs, handle);
+}
 const buffers = new SendBuffers();
 const wire = bytesPer(PEERS, () => {
   for (let handle = 0; handle < PEERS; handle++) {
-    if (index.find(columns, handle, 0, 0, 0) !== handle) throw new Error('not found');
+    if (index.find(pairs, handle, 0, 0, 0) !== handle) throw new Error('not found');
     buffers.next(65);
   }
 });
