@@ -30,7 +30,7 @@ export class BatchProbeSocket implements ProbeSocket {
   readonly #onFailed: OnFailed;
   /** Messages not sent yet: from `#first` on, before `#end`. */
   readonly #queue: Datagrams;
-  readonly #handles = new Int32Array(BATCH);
+  readonly #handles: Int32Array;
   #first = 0;
   #end = 0;
   #failed: number[] = [];
@@ -53,6 +53,7 @@ export class BatchProbeSocket implements ProbeSocket {
     this.#fd = fd;
     this.#close = close;
     this.#queue = queue;
+    this.#handles = new Int32Array(queue.count);
     this.#onDatagram = onDatagram;
     this.#onFailed = onFailed;
     received ??= new Datagrams(BATCH, MAX_MESSAGE_LENGTH + 1);

@@ -81,8 +81,8 @@ export class Vault {
   #begin(record: Uint8Array, context: string): number {
     copy(this.#key, 0, cipher.key, 0, VAULT_KEY_LENGTH);
     copy(record, 1, cipher.nonce, 0, NONCE_LENGTH);
-    const length = cipher.header.write(context);
-    if (length === LONGEST) throw new RangeError(`place of a record: fewer than ${LONGEST} bytes`);
-    return length;
+    const length = Buffer.byteLength(context);
+    if (length > LONGEST) throw new RangeError(`place of ${length} bytes: ${LONGEST} at most`);
+    return cipher.header.write(context);
   }
 }

@@ -13,3 +13,10 @@ test('what is sealed opens, in its own place and with its own key only', () => {
   assert.throws(() => vault.open(record, 'hub/1'), VaultError);
   assert(!vault.seal(Buffer.from('keys'), '').includes('keys'));
 });
+
+test('nothing is cut off: a record or a place that is too long is refused', () => {
+  const [most, more] = ['x'.repeat(1_024), `${'x'.repeat(1_023)}é`];
+  assert.equal(String(vault.open(vault.seal(Buffer.from(most), most), most)), most);
+  assert.throws(() => vault.seal(Buffer.from(more), 'hub/1'), RangeError);
+  assert.throws(() => vault.seal(Buffer.from('keys'), more), RangeError);
+});

@@ -36,6 +36,7 @@ export const errno = libc && numberAt(libc.__errno_location());
 export type OpenSocket = {
   readonly fd: number;
   readonly port: number;
+  /** Closes it, once. */
   close(): void;
 };
 
@@ -59,7 +60,16 @@ export function openSocket(address: number, port: number, bufferBytes: number): 
       checked('setsockopt', setsockopt(fd, SOL_SOCKET, option, number.address, number.bytes.length));
     number.bytes.writeInt32LE(SockAddr.LENGTH);
     checked('getsockname', getsockname(fd, name.address, number.address));
-    return { fd, port: name.bytes.readUInt16BE(SockAddr.PORT), close: () => void close(fd) };
+    let open = true;
+    return {
+      fd,
+      port: name.bytes.readUInt16BE(SockAddr.PORT),
+      close() {
+        // Its number may be another's by now.
+        if (open) close(fd);
+        open = false;
+      },
+    };
   } catch (error) {
     close(fd);
     throw error;
