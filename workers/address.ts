@@ -16,3 +16,8 @@ export function addressNumber(dotted: Uint8Array, from = 0, to = dotted.length):
   }
   return number * 256 + octet;
 }
+
+/** The same of a string. */
+export function addressOf(dotted: string): number {
+  return addressNumber(Buffer.from(dotted, 'latin1'));
+}

@@ -18,16 +18,20 @@ export type AeadShape = {
   readonly tag: number;
 };
 
-/** Keys, nonce and message are filled in by whoever uses it, and what it writes is taken away. */
-export type Aead = {
-  readonly key: Buffer;
-  readonly integrityKey: Buffer;
-  readonly nonce: Buffer;
+/** What is filled in before, and taken away after. */
+export type AeadParts<Part = Buffer> = {
+  readonly key: Part;
+  readonly integrityKey: Part;
+  readonly nonce: Part;
   /** Authenticated but not encrypted. */
-  readonly header: Buffer;
+  readonly header: Part;
   /** Plain before sealing and after opening, sealed between. */
-  readonly text: Buffer;
-  readonly tag: Buffer;
+  readonly text: Part;
+  readonly tag: Part;
+};
+
+export type Aead = {
+  readonly parts: AeadParts;
   /**
    * Encrypts the text, and writes the tag.
    * @param length of the text, bytes: the first of what there is room for; whole blocks in CBC mode

@@ -13,7 +13,7 @@ const ROOM = 256;
 const BATCHES_AT_A_TIME = 32;
 
 /** A socket that never blocks, with its end if it is this one's to close. */
-type OwnedSocket = Pick<OpenSocket, 'fd' | 'port'> & Partial<Pick<OpenSocket, 'close'>>;
+type OwnedSocket = Pick<OpenSocket, 'fd' | 'port'> & { readonly close?: (() => void) | undefined };
 
 /** What was received last, by any socket of this thread: one byte more than a message may have tells that it is too long. */
 let received: Datagrams | undefined;

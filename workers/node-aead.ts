@@ -1,53 +1,49 @@
 /** AEADs with Node's own ciphers: an object for each message. */
 
 import { type CipherGCMTypes, createCipheriv, createDecipheriv, createHmac, timingSafeEqual } from 'node:crypto';
-import type { Aead, AeadShape } from './aead.ts';
+import type { Aead, AeadParts, AeadShape } from './aead.ts';
 
 export function nodeAead(shape: AeadShape): Aead {
   return shape.hash === '' ? new NodeAead(shape) : new NodeCbcHmac(shape);
 }
 
-/** What is given and taken. */
-class Parts {
-  readonly key: Buffer;
-  readonly integrityKey: Buffer;
-  readonly nonce: Buffer;
-  readonly header: Buffer;
-  readonly text: Buffer;
-  readonly tag: Buffer;
-
-  constructor(shape: AeadShape) {
-    this.key = Buffer.alloc(shape.key);
-    this.integrityKey = Buffer.alloc(shape.integrityKey);
-    this.nonce = Buffer.alloc(shape.nonce);
-    this.header = Buffer.alloc(shape.header);
-    this.text = Buffer.alloc(shape.text);
-    this.tag = Buffer.alloc(shape.tag);
-  }
+/** Made once. */
+function partsOf(shape: AeadShape): AeadParts {
+  return {
+    key: Buffer.alloc(shape.key),
+    integrityKey: Buffer.alloc(shape.integrityKey),
+    nonce: Buffer.alloc(shape.nonce),
+    header: Buffer.alloc(shape.header),
+    text: Buffer.alloc(shape.text),
+    tag: Buffer.alloc(shape.tag),
+  };
 }
 
-class NodeAead extends Parts implements Aead {
+class NodeAead implements Aead {
+  readonly parts: AeadParts;
   readonly #cipher: CipherGCMTypes;
   readonly #options: { readonly authTagLength: number };
 
   constructor(shape: AeadShape) {
-    super(shape);
+    this.parts = partsOf(shape);
     this.#cipher = shape.cipher as CipherGCMTypes;
     this.#options = { authTagLength: shape.tag };
   }
 
   seal(length: number, headerLength: number): void {
-    const cipher = createCipheriv(this.#cipher, this.key, this.nonce, this.#options);
-    cipher.setAAD(first(this.header, headerLength));
-    this.text.set(cipher.update(first(this.text, length)));
+    const { key, nonce, header, text, tag } = this.parts;
+    const cipher = createCipheriv(this.#cipher, key, nonce, this.#options);
+    cipher.setAAD(first(header, headerLength));
+    text.set(cipher.update(first(text, length)));
     cipher.final();
-    this.tag.set(cipher.getAuthTag());
+    tag.set(cipher.getAuthTag());
   }
 
   open(length: number, headerLength: number): boolean {
-    const decipher = createDecipheriv(this.#cipher, this.key, this.nonce, this.#options);
-    decipher.setAAD(first(this.header, headerLength)).setAuthTag(this.tag);
-    this.text.set(decipher.update(first(this.text, length)));
+    const { key, nonce, header, text, tag } = this.parts;
+    const decipher = createDecipheriv(this.#cipher, key, nonce, this.#options);
+    decipher.setAAD(first(header, headerLength)).setAuthTag(tag);
+    text.set(decipher.update(first(text, length)));
     try {
       decipher.final();
       return true;
@@ -57,32 +53,36 @@ class NodeAead extends Parts implements Aead {
   }
 }
 
-class NodeCbcHmac extends Parts implements Aead {
+class NodeCbcHmac implements Aead {
+  readonly parts: AeadParts;
   readonly #cipher: string;
   readonly #hash: string;
 
   constructor(shape: AeadShape) {
-    super(shape);
+    this.parts = partsOf(shape);
     this.#cipher = shape.cipher;
     this.#hash = shape.hash;
   }
 
   seal(length: number): void {
-    const cipher = createCipheriv(this.#cipher, this.key, this.nonce).setAutoPadding(false);
-    this.text.set(cipher.update(first(this.text, length)));
-    this.tag.set(this.#checksum(length));
+    const { key, nonce, text, tag } = this.parts;
+    const cipher = createCipheriv(this.#cipher, key, nonce).setAutoPadding(false);
+    text.set(cipher.update(first(text, length)));
+    tag.set(this.#checksum(length));
   }
 
   open(length: number): boolean {
-    if (!timingSafeEqual(this.#checksum(length), this.tag)) return false;
-    const decipher = createDecipheriv(this.#cipher, this.key, this.nonce).setAutoPadding(false);
-    this.text.set(decipher.update(first(this.text, length)));
+    const { key, nonce, text, tag } = this.parts;
+    if (!timingSafeEqual(this.#checksum(length), tag)) return false;
+    const decipher = createDecipheriv(this.#cipher, key, nonce).setAutoPadding(false);
+    text.set(decipher.update(first(text, length)));
     return true;
   }
 
   #checksum(length: number): Buffer {
-    const hmac = createHmac(this.#hash, this.integrityKey).update(this.header).update(first(this.text, length));
-    return first(hmac.digest(), this.tag.length);
+    const { integrityKey, header, text, tag } = this.parts;
+    const hmac = createHmac(this.#hash, integrityKey).update(header).update(first(text, length));
+    return first(hmac.digest(), tag.length);
   }
 }
 

@@ -1,10 +1,11 @@
 /** The UDP socket that a shard probes through, or a simulated spoke answers through. */
 
+import { addressOf } from './address.ts';
 import { BatchProbeSocket } from './batch-probe-socket.ts';
 import { openSocket } from './native/sockets.ts';
 import { NodeProbeSocket } from './node-probe-socket.ts';
 import type { SENDS_IN_FLIGHT } from './send-buffers.ts';
-import { addressOf, UDP_BUFFER_BYTES } from './udp.ts';
+import { UDP_BUFFER_BYTES } from './udp.ts';
 
 export type ProbeSocket = {
   readonly port: number;
@@ -41,14 +42,18 @@ export function placeProbeSocket(address: string, port: number): { readonly plac
   return { place: { address, port: opened.port, fd: opened.fd }, close: opened.close };
 }
 
-/** Uses a socket that was placed. Rejects with the system's error if it is not open yet and the port cannot be had. */
+/**
+ * Uses a socket that was placed. Rejects with the system's error if it is not open yet and the port cannot be had.
+ * @param close of who placed it, if it is to be closed with this use of it
+ */
 export async function useProbeSocket(
   { address, port, fd }: ProbePlace,
   onDatagram: OnDatagram,
   onFailed: OnFailed,
+  close?: () => void,
 ): Promise<ProbeSocket> {
   if (fd === undefined) return NodeProbeSocket.bind(address, port, onDatagram, onFailed);
-  return new BatchProbeSocket({ fd, port }, onDatagram, onFailed);
+  return new BatchProbeSocket({ fd, port, close }, onDatagram, onFailed);
 }
 
 /** Opens a socket in the thread that uses and closes it. Rejects with the system's error. @param port 0: any */
@@ -58,8 +63,6 @@ export async function bindProbeSocket(
   onDatagram: OnDatagram,
   onFailed: OnFailed,
 ): Promise<ProbeSocket> {
-  const opened = openSocket(addressOf(address), port, UDP_BUFFER_BYTES);
-  return opened
-    ? new BatchProbeSocket(opened, onDatagram, onFailed)
-    : NodeProbeSocket.bind(address, port, onDatagram, onFailed);
+  const { place, close } = placeProbeSocket(address, port);
+  return useProbeSocket(place, onDatagram, onFailed, close);
 }

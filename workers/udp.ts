@@ -2,7 +2,6 @@
 
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { addressNumber } from './address.ts';
 
 /** Wanted of the kernel for each direction of a socket. */
 export const UDP_BUFFER_BYTES = 4 * 1024 * 1024;
@@ -25,11 +24,6 @@ export async function bindUdp(address: string, port: number): Promise<Socket> {
 }
 
 const OCTETS = Array.from({ length: 256 }, (_, n) => String(n));
-
-/** An IPv4 address in dotted form as a number. */
-export function addressOf(dotted: string): number {
-  return addressNumber(Buffer.from(dotted, 'latin1'));
-}
 
 /** Dotted form of an IPv4 address held as a number. */
 export function dotted(address: number): string {

@@ -24,6 +24,7 @@ const cipher = aead({
   text: LONGEST,
   tag: TAG_LENGTH,
 });
+const { parts } = cipher;
 
 /** A record that does not open: another key, another SA, or damage. */
 export class VaultError extends Error {
@@ -58,10 +59,10 @@ export class Vault {
     record[0] = VERSION;
     this.#fillRandom(record, 1, HEAD_LENGTH);
     const headerLength = this.#begin(record, context);
-    copy(plain, 0, cipher.text, 0, plain.length);
+    copy(plain, 0, parts.text, 0, plain.length);
     cipher.seal(plain.length, headerLength);
-    copy(cipher.text, 0, record, HEAD_LENGTH, plain.length);
-    copy(cipher.tag, 0, record, record.length - TAG_LENGTH, TAG_LENGTH);
+    copy(parts.text, 0, record, HEAD_LENGTH, plain.length);
+    copy(parts.tag, 0, record, record.length - TAG_LENGTH, TAG_LENGTH);
     return record;
   }
 
@@ -71,18 +72,18 @@ export class Vault {
     if (length < 0 || length > LONGEST || record[0] !== VERSION)
       throw new VaultError(`record of ${record.length} bytes is not sealed by this release`);
     const headerLength = this.#begin(record, context);
-    copy(record, HEAD_LENGTH, cipher.text, 0, length);
-    copy(record, HEAD_LENGTH + length, cipher.tag, 0, TAG_LENGTH);
+    copy(record, HEAD_LENGTH, parts.text, 0, length);
+    copy(record, HEAD_LENGTH + length, parts.tag, 0, TAG_LENGTH);
     if (!cipher.open(length, headerLength)) throw new VaultError('sealed with another vault key, or damaged');
-    return Buffer.from(cipher.text.subarray(0, length));
+    return Buffer.from(parts.text.subarray(0, length));
   }
 
   /** Gives the cipher key, nonce and place. Returns the length of the last. */
   #begin(record: Uint8Array, context: string): number {
-    copy(this.#key, 0, cipher.key, 0, VAULT_KEY_LENGTH);
-    copy(record, 1, cipher.nonce, 0, NONCE_LENGTH);
+    copy(this.#key, 0, parts.key, 0, VAULT_KEY_LENGTH);
+    copy(record, 1, parts.nonce, 0, NONCE_LENGTH);
     const length = Buffer.byteLength(context);
     if (length > LONGEST) throw new RangeError(`place of ${length} bytes: ${LONGEST} at most`);
-    return cipher.header.write(context);
+    return parts.header.write(context);
   }
 }

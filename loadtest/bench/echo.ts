@@ -3,6 +3,9 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 
+/** 127.0.0.1, where it listens. */
+export const LOOPBACK = 0x7f000001;
+
 export async function startEcho(echoing: boolean): Promise<{ port: number; stop(): Promise<unknown> }> {
   const worker = new Worker(
     `const { parentPort, workerData } = require('node:worker_threads');

@@ -13,14 +13,13 @@ import { pooledRandom } from '../../workers/random.ts';
 import { SENDS_IN_FLIGHT, SendBuffers } from '../../workers/send-buffers.ts';
 import { identityOf, suiteNamed } from '../spokes/fleet.ts';
 import { Responder } from '../spokes/responder.ts';
-import { startEcho } from './echo.ts';
+import { LOOPBACK, startEcho } from './echo.ts';
 import { answeredProbe } from './machine.ts';
 import { round, threadCpuMicros } from './measure.ts';
 
 /** Requests that lie in send buffers at the same time. */
 const PEERS = SENDS_IN_FLIGHT / 2;
 const ROUNDS = 40;
-const LOOPBACK = 0x7f000001;
 /** Datagrams sent between two turns of the event loop, as a tick's worth of probes. */
 const BURST = 50;
 const DATAGRAMS = 50_000;

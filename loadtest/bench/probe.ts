@@ -17,7 +17,7 @@ import { Shard } from '../../workers/shard.ts';
 import { bindUdp } from '../../workers/udp.ts';
 import { type FleetShape, pageOf, suiteNamed } from '../spokes/fleet.ts';
 import { SpokesThread } from '../spokes/thread.ts';
-import { startEcho } from './echo.ts';
+import { LOOPBACK, startEcho } from './echo.ts';
 import { type Result, round, threadCpuMicros } from './measure.ts';
 import { splitProbe } from './probe-split.ts';
 
@@ -26,7 +26,11 @@ const SPOKES = 10_000;
 const INTERVAL_MS = 1_000;
 const RUN_MS = 5_000;
 const WARM_MS = 3_000;
+const PER_TICK = (SPOKES * TICK_MS) / INTERVAL_MS;
 const GCM_256 = suiteNamed('aes-256-gcm');
+const HEADER = Buffer.alloc(32);
+/** As long as a probe. */
+const MESSAGE = Buffer.alloc(61);
 
 export async function probe(): Promise<Result> {
   const floor = await floorMicros();
@@ -71,7 +75,7 @@ async function probeMicros(): Promise<number> {
   });
   shard.handle({
     type: 'path',
-    path: { canaryAddress: 0x7f000001, canaryPort: 9, guarded: false, ready: true, open: false },
+    path: { canaryAddress: LOOPBACK, canaryPort: 9, guarded: false, ready: true, open: false },
   });
   shard.handle({ type: 'upsert', page: pageOf(fleet, SPOKES, policy) });
   const tick = () => {
@@ -83,12 +87,6 @@ async function probeMicros(): Promise<number> {
   await spokes.stop();
   return micros;
 }
-
-const LOOPBACK = 0x7f000001;
-const HEADER = Buffer.alloc(32);
-/** As long as a probe. */
-const MESSAGE = Buffer.alloc(61);
-const PER_TICK = (SPOKES * TICK_MS) / INTERVAL_MS;
 
 /** One bare datagram each way and one bare seal and open, us of this thread's CPU. */
 async function floorMicros(): Promise<number> {

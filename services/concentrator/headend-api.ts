@@ -8,7 +8,7 @@ import {
   type ConnectShardResponse,
   ConnectShardResponseSchema,
 } from '../../proto/gen/dpd/v1/headend_pb.js';
-import { addressNumber } from '../../workers/address.ts';
+import { addressOf } from '../../workers/address.ts';
 import { ApiError, rejectIfInvalid, toServiceError } from '../grpc/errors.ts';
 import { WireWriter } from '../grpc/wire.ts';
 import type { Logger } from '../log.ts';
@@ -185,7 +185,7 @@ class HeadendStream implements ShardStream {
         rejectIfInvalid(validate.checkPath(message.value));
         const { canaryAddress, canaryPort, guarded, ready, open } = message.value;
         host.setPath({
-          canaryAddress: ready && canaryPort > 0 ? addressNumber(Buffer.from(canaryAddress)) : 0,
+          canaryAddress: ready && canaryPort > 0 ? addressOf(canaryAddress) : 0,
           canaryPort,
           guarded,
           ready,

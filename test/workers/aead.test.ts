@@ -33,20 +33,21 @@ test('property: OpenSSL called directly seals and opens as cipher objects of Nod
       cipher: Aead,
       [keys, nonce, header, text, damage]: readonly [Uint8Array, Uint8Array, Uint8Array, Uint8Array, number],
     ) => {
-      cipher.key.set(keys.subarray(0, shape.key));
-      cipher.integrityKey.set(keys.subarray(shape.key));
-      cipher.nonce.set(nonce);
-      cipher.header.set(header);
-      cipher.text.set(text);
+      const { parts } = cipher;
+      parts.key.set(keys.subarray(0, shape.key));
+      parts.integrityKey.set(keys.subarray(shape.key));
+      parts.nonce.set(nonce);
+      parts.header.set(header);
+      parts.text.set(text);
       cipher.seal(text.length, header.length);
-      const sealed = Buffer.concat([cipher.text.subarray(0, text.length), cipher.tag]);
+      const sealed = Buffer.concat([parts.text.subarray(0, text.length), parts.tag]);
       assert(cipher.open(text.length, header.length));
-      assert.deepEqual(cipher.text.subarray(0, text.length), Buffer.from(text));
+      assert.deepEqual(parts.text.subarray(0, text.length), Buffer.from(text));
       // Any bit of text, tag or header changed.
-      const parts = [cipher.text.subarray(0, text.length), cipher.tag, cipher.header.subarray(0, header.length)];
-      cipher.text.set(sealed.subarray(0, text.length));
-      let at = damage % parts.reduce((sum, { length }) => sum + length, 0);
-      for (const part of parts) {
+      const sealedParts = [parts.text.subarray(0, text.length), parts.tag, parts.header.subarray(0, header.length)];
+      parts.text.set(sealed.subarray(0, text.length));
+      let at = damage % sealedParts.reduce((sum, { length }) => sum + length, 0);
+      for (const part of sealedParts) {
         if (at >= 0 && at < part.length) part[at]! ^= 1 << (damage % 8);
         at -= part.length;
       }

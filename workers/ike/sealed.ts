@@ -44,12 +44,13 @@ export function seal(suite: Suite, keys: DirectionKeys, datagram: Buffer): void 
   const start = Offset.BODY + suite.ivLength;
   const length = suite.blockLength;
   const cipher = begin(suite, keys, datagram);
+  const { text, tag } = cipher.parts;
   // Nothing but padding, its length last.
-  cipher.text.fill(0, 0, length);
-  cipher.text[length - 1] = length - 1;
+  text.fill(0, 0, length);
+  text[length - 1] = length - 1;
   cipher.seal(length, headerLength(suite));
-  copy(cipher.text, 0, datagram, start, length);
-  copy(cipher.tag, 0, datagram, start + length, suite.icvLength);
+  copy(text, 0, datagram, start, length);
+  copy(tag, 0, datagram, start + length, suite.icvLength);
 }
 
 /**
@@ -62,19 +63,21 @@ export function open(suite: Suite, keys: DirectionKeys, datagram: Buffer): boole
   const length = end - start;
   if (length <= 0 || length % suite.blockLength !== 0) return false;
   const cipher = begin(suite, keys, datagram);
-  copy(datagram, start, cipher.text, 0, length);
-  copy(datagram, end, cipher.tag, 0, suite.icvLength);
-  return cipher.open(length, headerLength(suite)) && cipher.text[length - 1]! < length;
+  const { text, tag } = cipher.parts;
+  copy(datagram, start, text, 0, length);
+  copy(datagram, end, tag, 0, suite.icvLength);
+  return cipher.open(length, headerLength(suite)) && text[length - 1]! < length;
 }
 
 /** Gives a cipher all but text and tag. An AEAD's nonce is salt and IV in a row (RFC 5282 section 4). */
 function begin(suite: Suite, keys: DirectionKeys, datagram: Buffer): Aead {
   const cipher = CIPHERS[suite.index]!;
-  copy(keys.encryption, 0, cipher.key, 0, suite.keyLength);
-  copy(keys.integrity, 0, cipher.integrityKey, 0, suite.integrityKeyLength);
-  copy(keys.salt, 0, cipher.nonce, 0, suite.saltLength);
-  copy(datagram, Offset.BODY, cipher.nonce, suite.saltLength, suite.ivLength);
-  copy(datagram, MARKER_LENGTH, cipher.header, 0, headerLength(suite));
+  const { key, integrityKey, nonce, header } = cipher.parts;
+  copy(keys.encryption, 0, key, 0, suite.keyLength);
+  copy(keys.integrity, 0, integrityKey, 0, suite.integrityKeyLength);
+  copy(keys.salt, 0, nonce, 0, suite.saltLength);
+  copy(datagram, Offset.BODY, nonce, suite.saltLength, suite.ivLength);
+  copy(datagram, MARKER_LENGTH, header, 0, headerLength(suite));
   return cipher;
 }
 

@@ -4,7 +4,7 @@
  */
 
 import { timingSafeEqual } from 'node:crypto';
-import type { Aead, AeadShape } from '../aead.ts';
+import type { Aead, AeadParts, AeadShape } from '../aead.ts';
 import { type NativeMemory, nativeFunctions, nativeMemory, partOf } from './ffi.ts';
 
 const evp = nativeFunctions({
@@ -50,50 +50,38 @@ export function evpAead(shape: AeadShape): Aead | undefined {
 /** EVP_CIPHER_CTX of both directions. They live as long as the thread. */
 type Contexts = { readonly evp: Evp; readonly sealing: bigint; readonly opening: bigint };
 
-/** What is given and taken, where OpenSSL finds it. */
-class Parts {
-  readonly key: Buffer;
-  readonly integrityKey: Buffer;
-  readonly nonce: Buffer;
-  readonly header: Buffer;
-  readonly text: Buffer;
-  readonly tag: Buffer;
-  protected readonly at: Readonly<
-    Record<'key' | 'integrityKey' | 'nonce' | 'header' | 'text' | 'tag' | 'out', NativeMemory>
-  >;
+/** Parts where OpenSSL finds them, and what it seals and opens with. */
+class EvpParts {
+  readonly parts: AeadParts;
+  protected readonly contexts: Contexts;
+  /** `out`: for lengths that OpenSSL writes, known before. */
+  protected readonly at: AeadParts<NativeMemory> & { readonly out: NativeMemory };
 
-  constructor(shape: AeadShape) {
+  constructor(shape: AeadShape, contexts: Contexts) {
+    this.contexts = contexts;
     // In a row, for what reads both.
     const body = nativeMemory(shape.header + shape.text);
-    this.at = {
-      key: nativeMemory(shape.key),
-      integrityKey: nativeMemory(shape.integrityKey),
-      nonce: nativeMemory(shape.nonce),
-      header: partOf(body, 0, shape.header),
-      text: partOf(body, shape.header),
-      tag: nativeMemory(shape.tag),
-      // Lengths that OpenSSL writes, known before.
-      out: nativeMemory(Int32Array.BYTES_PER_ELEMENT),
+    const key = nativeMemory(shape.key);
+    const integrityKey = nativeMemory(shape.integrityKey);
+    const nonce = nativeMemory(shape.nonce);
+    const header = partOf(body, 0, shape.header);
+    const text = partOf(body, shape.header);
+    const tag = nativeMemory(shape.tag);
+    this.at = { key, integrityKey, nonce, header, text, tag, out: nativeMemory(Int32Array.BYTES_PER_ELEMENT) };
+    this.parts = {
+      key: key.bytes,
+      integrityKey: integrityKey.bytes,
+      nonce: nonce.bytes,
+      header: header.bytes,
+      text: text.bytes,
+      tag: tag.bytes,
     };
-    this.key = this.at.key.bytes;
-    this.integrityKey = this.at.integrityKey.bytes;
-    this.nonce = this.at.nonce.bytes;
-    this.header = this.at.header.bytes;
-    this.text = this.at.text.bytes;
-    this.tag = this.at.tag.bytes;
   }
 }
 
-class EvpAead extends Parts implements Aead {
-  readonly #contexts: Contexts;
-
-  constructor(shape: AeadShape, contexts: Contexts) {
-    super(shape);
-    this.#contexts = contexts;
-  }
-
+class EvpAead extends EvpParts implements Aead {
   seal(length: number, headerLength: number): void {
-    const { evp, sealing } = this.#contexts;
+    const { evp, sealing } = this.contexts;
     const { key, nonce, header, text, tag, out } = this.at;
     const done =
       evp.EVP_EncryptInit_ex(sealing, NULL, NULL, key.address, nonce.address) &
@@ -105,7 +93,7 @@ class EvpAead extends Parts implements Aead {
   }
 
   open(length: number, headerLength: number): boolean {
-    const { evp, opening } = this.#contexts;
+    const { evp, opening } = this.contexts;
     const { key, nonce, header, text, tag, out } = this.at;
     const ready =
       evp.EVP_DecryptInit_ex(opening, NULL, NULL, key.address, nonce.address) &
@@ -116,16 +104,14 @@ class EvpAead extends Parts implements Aead {
   }
 }
 
-class EvpCbcHmac extends Parts implements Aead {
-  readonly #contexts: Contexts;
+class EvpCbcHmac extends EvpParts implements Aead {
   readonly #hash: bigint;
   /** The whole digest, and as much of it as the tag has. */
   readonly #digest = nativeMemory(LONGEST_DIGEST);
   readonly #start: Buffer;
 
   constructor(shape: AeadShape, contexts: Contexts, hash: bigint) {
-    super(shape);
-    this.#contexts = contexts;
+    super(shape, contexts);
     this.#hash = hash;
     this.#start = this.#digest.bytes.subarray(0, shape.tag);
     contexts.evp.EVP_CIPHER_CTX_set_padding(contexts.sealing, 0);
@@ -133,19 +119,19 @@ class EvpCbcHmac extends Parts implements Aead {
   }
 
   seal(length: number): void {
-    const { evp, sealing } = this.#contexts;
+    const { evp, sealing } = this.contexts;
     const { key, nonce, text, out } = this.at;
     const done =
       evp.EVP_EncryptInit_ex(sealing, NULL, NULL, key.address, nonce.address) &
       evp.EVP_EncryptUpdate(sealing, text.address, out.address, text.address, length);
     if (done !== 1 || !this.#authenticate(length)) throw new Error('OpenSSL did not seal');
-    this.#start.copy(this.tag);
+    this.#start.copy(this.parts.tag);
   }
 
   open(length: number): boolean {
-    const { evp, opening } = this.#contexts;
+    const { evp, opening } = this.contexts;
     const { key, nonce, text, out } = this.at;
-    if (!this.#authenticate(length) || !timingSafeEqual(this.#start, this.tag)) return false;
+    if (!this.#authenticate(length) || !timingSafeEqual(this.#start, this.parts.tag)) return false;
     const done =
       evp.EVP_DecryptInit_ex(opening, NULL, NULL, key.address, nonce.address) &
       evp.EVP_DecryptUpdate(opening, text.address, out.address, text.address, length);
@@ -155,7 +141,7 @@ class EvpCbcHmac extends Parts implements Aead {
   #authenticate(length: number): boolean {
     const { integrityKey: key, header, out } = this.at;
     const bytes = BigInt(header.bytes.length + length);
-    const { evp } = this.#contexts;
+    const { evp } = this.contexts;
     const { address } = this.#digest;
     return evp.HMAC(this.#hash, key.address, key.bytes.length, header.address, bytes, address, out.address) !== NULL;
   }
