@@ -153,9 +153,8 @@ export class Shard {
       this.#machine.answered(handle, this.#io.now());
     } else if (reply === Reply.CANDIDATE) {
       this.#checkpoint.touch(handle);
-      this.#machine.progressed(handle, this.#io.now());
       // The peer drops a candidate that overtakes the one before it: offer the next one again.
-      if (this.#machine.mayProbe(handle, this.#io.now())) this.#send(handle, 0);
+      if (this.#machine.progressed(handle, this.#io.now()) && !this.#send(handle, 0)) this.#machine.sendFailed(handle);
     } else if (reply === Reply.MALFORMED) this.#count.repliesMalformed++;
     else if (reply === Reply.UNKNOWN_SA) this.#count.repliesUnknownSa++;
     else if (reply === Reply.FORGED) this.#count.repliesForged++;

@@ -208,14 +208,22 @@ export class Machine {
   }
 
   /**
-   * The peer said something authentic that proves nothing yet: it is being found out which message id is the next. It is not
-   * judged before it has had the time of one more probe; as an id is found out once, a dead peer wins little by that.
+   * The peer said something authentic that proves nothing yet: it is being found out which message id is the next. The
+   * next question is an exchange of its own, with all its retries; as an id is found out once, a dead peer wins little.
+   * @returns whether to ask it now
    */
-  progressed(handle: number, nowMs: number): void {
-    if (this.peers.state[handle]! !== State.PROBING) return;
-    const { retries, retryIntervalMs } = this.#policy(handle);
-    const missing = nowMs + retryIntervalMs - (this.peers.cycleAt[handle]! + retries * retryIntervalMs);
-    if (missing > 0) this.#giveBack(handle, missing);
+  progressed(handle: number, nowMs: number): boolean {
+    const { peers } = this;
+    const open = this.mayProbe(handle, nowMs);
+    if (peers.state[handle]! !== State.PROBING) return open;
+    if (!open) {
+      this.#block(handle);
+      return false;
+    }
+    peers.cycleAt[handle] = nowMs;
+    peers.blindMs[handle] = 0;
+    this.#asked(handle, 1, nowMs);
+    return true;
   }
 
   /** A probe was handed over but did not leave: its silence proves nothing. */
@@ -369,15 +377,19 @@ export class Machine {
       this.#block(handle);
       return;
     }
-    const { retries, retryIntervalMs } = this.#policy(handle);
     const attempt = peers.attempt[handle]! + 1;
-    if (!this.#effects.probe(handle, attempt, attempt >= retries)) {
+    if (!this.#effects.probe(handle, attempt, attempt >= this.#policy(handle).retries)) {
       this.#block(handle);
       return;
     }
+    this.#asked(handle, attempt, this.#now);
+  }
+
+  #asked(handle: number, attempt: number, nowMs: number): void {
+    const { peers } = this;
     peers.attempt[handle] = attempt;
-    peers.probeAt[handle] = this.#now;
-    this.#wheel.schedule(handle, peers.cycleAt[handle]! + attempt * retryIntervalMs);
+    peers.probeAt[handle] = nowMs;
+    this.#wheel.schedule(handle, peers.cycleAt[handle]! + attempt * this.#policy(handle).retryIntervalMs);
   }
 
   #judge(handle: number): void {

@@ -237,24 +237,33 @@ test('answers that were dropped unread are no silence: the suspicion begins anew
   assert.deepEqual(verdicts, [{ at: 16_250, earliest: 16_250 }]);
 });
 
-test('a peer that helps to find its message id is not judged before the time of one more probe, and then as ever', () => {
-  const { machine, run, probes, verdicts, now } = rig();
-  run(10_500);
-  machine.progressed(0, now());
-  run(12_900);
-  assert.deepEqual(probes, [10_000, 11_000, 12_000]);
-  // Before, it had that time anyway.
-  machine.progressed(0, now());
-  run(13_600);
-  machine.progressed(0, now());
-  run(14_500);
-  assert.deepEqual(verdicts, []);
-  run(60_000);
-  assert.deepEqual(verdicts, [{ at: 14_600, earliest: 14_600 }]);
-  assert.equal(machine.peers.blindMs[0], 1_600);
-  // It is no evidence: a dead peer stays dead.
-  machine.progressed(0, now());
-  assert.equal(machine.peers.state[0], State.DEAD);
+describe('a peer that helps to find its message id', () => {
+  test('is asked the next one as often as any, and then judged as ever', () => {
+    const { machine, run, probes, verdicts, now } = rig();
+    run(12_900);
+    assert.equal(machine.progressed(0, now()), true);
+    run(60_000);
+    assert.deepEqual(probes, [10_000, 11_000, 12_000, 13_900, 14_900]);
+    assert.deepEqual(verdicts, [{ at: 15_900, earliest: 15_900 }]);
+    // It is no evidence: a dead peer stays dead.
+    machine.progressed(0, now());
+    assert.equal(machine.peers.state[0], State.DEAD);
+  });
+
+  test('is not asked without a voucher, nor judged without one for the last question', () => {
+    const { machine, run, probes, verdicts, now } = rig({ retries: 1 }, { gated: true });
+    run(10_500, () => machine.vouch(now(), now() + 100));
+    run(10_550);
+    assert.equal(machine.progressed(0, now()), true);
+    // The last canary was sent before that question.
+    run(11_600);
+    assert.deepEqual([probes, verdicts], [[10_000], []]);
+    run(12_000);
+    assert.equal(machine.progressed(0, now()), false);
+    run(20_000, () => machine.vouch(now(), now() + 100));
+    assert.equal(verdicts.length, 1);
+    assert(probes[1]! >= 12_000 && verdicts[0]!.at >= probes[1]! + 1_000, `${verdicts[0]!.at} after ${probes}`);
+  });
 });
 
 test('a verdict left by a former owner is not given again', () => {
