@@ -456,13 +456,15 @@ export class Shard {
 
   #verdict(handle: number, earliestMs: number): void {
     const { heardAt, cycleAt, attempt, blindMs } = this.#machine.peers;
+    const decidedUnix = this.#io.wall();
+    const epochMs = decidedUnix - this.#io.now();
     this.#verdicts.add({
       handle,
-      lastEvidenceUnix: this.#unix(heardAt[handle]!),
-      firstProbeUnix: this.#unix(cycleAt[handle]!),
+      lastEvidenceUnix: epochMs + heardAt[handle]!,
+      firstProbeUnix: epochMs + cycleAt[handle]!,
       probesSent: attempt[handle]!,
-      earliestUnix: this.#unix(earliestMs),
-      decidedUnix: this.#io.wall(),
+      earliestUnix: epochMs + earliestMs,
+      decidedUnix,
       blindMs: blindMs[handle]!,
     });
   }

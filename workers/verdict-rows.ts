@@ -25,24 +25,32 @@ export class VerdictRows {
 
   /** All that were added; then it begins anew. */
   take(): Float64Array<ArrayBuffer> {
-    const rows = Float64Array.from(this.#cells);
+    const rows = new Float64Array(this.#cells);
     this.#cells = [];
     return rows;
   }
 }
 
-/** The verdicts in rows. */
-export function readVerdictRows(rows: Float64Array): ShardVerdict[] {
-  return Array.from({ length: rows.length / COLUMNS }, (_, row) => {
-    const at = row * COLUMNS;
-    return {
-      handle: rows[at]!,
-      lastEvidenceUnix: rows[at + 1]!,
-      firstProbeUnix: rows[at + 2]!,
-      probesSent: rows[at + 3]!,
-      earliestUnix: rows[at + 4]!,
-      decidedUnix: rows[at + 5]!,
-      blindMs: rows[at + 6]!,
-    };
-  });
+/** How many verdicts there are in rows. */
+export function verdictCount(rows: Float64Array): number {
+  return rows.length / COLUMNS;
+}
+
+/** Handle of the verdict in a row. */
+export function handleAt(rows: Float64Array, row: number): number {
+  return rows[row * COLUMNS]!;
+}
+
+/** The verdict in a row. */
+export function verdictAt(rows: Float64Array, row: number): ShardVerdict {
+  const at = row * COLUMNS;
+  return {
+    handle: rows[at]!,
+    lastEvidenceUnix: rows[at + 1]!,
+    firstProbeUnix: rows[at + 2]!,
+    probesSent: rows[at + 3]!,
+    earliestUnix: rows[at + 4]!,
+    decidedUnix: rows[at + 5]!,
+    blindMs: rows[at + 6]!,
+  };
 }

@@ -24,7 +24,6 @@ const INVENTORY_BATCH = 5_000;
 const RETRY_AFTER_MS = 500;
 /** Redis fails over in less; a node that does without it for longer sends its headends elsewhere, ms. */
 const REDIS_PATIENCE_MS = 20_000;
-const VERDICT_BATCH = 200;
 /** Requests beyond this take their turn; see {@link Concentrator.takeLarge}. */
 const LARGE_BYTES = 16_384;
 /** Messages that a headend may leave unread; beyond it the stream ends, and verdicts come again on the next. */
@@ -86,11 +85,9 @@ class HeadendStream implements ShardStream {
     }
   }
 
-  verdicts(verdicts: Parameters<ShardStream['verdicts']>[0]): void {
-    for (let n = 0; n < verdicts.length; n += VERDICT_BATCH) {
-      this.#response.bytes(VERDICTS, Buffer.concat(verdicts.slice(n, n + VERDICT_BATCH)));
-      this.#send(this.#response.finish());
-    }
+  verdicts(verdicts: Uint8Array): void {
+    this.#response.bytes(VERDICTS, verdicts);
+    this.#send(this.#response.finish());
   }
 
   delegatedProbes(handles: Uint32Array, probeIds: Uint32Array): void {

@@ -3,8 +3,8 @@
  * storm is over or an operator says so, a few at a time.
  */
 
-import type { ShardVerdict } from '../../workers/protocol.ts';
 import type { Clock } from '../clock.ts';
+import type { Decision } from './decision.ts';
 import type { StormReason } from './storm-guard.ts';
 
 export type HoldSettings = {
@@ -17,10 +17,7 @@ export type HoldSettings = {
 };
 
 export type HeldVerdict = {
-  readonly verdict: ShardVerdict;
-  /** Message of the SA it was decided for. */
-  readonly sa: Uint8Array;
-  readonly spi: string;
+  readonly decision: Decision;
   /** Number of the SA's site label. */
   readonly site: number;
   readonly reason: StormReason;
@@ -53,7 +50,7 @@ export class HeldVerdicts {
   }
 
   add(held: Omit<HeldVerdict, 'sinceMs'>): void {
-    this.#held.set(held.verdict.handle, { ...held, sinceMs: this.#clock.now() });
+    this.#held.set(held.decision.handle, { ...held, sinceMs: this.#clock.now() });
     this.counters.held++;
   }
 
@@ -62,6 +59,12 @@ export class HeldVerdicts {
     const known = this.#held.delete(handle);
     if (known) this.counters.cancelled++;
     return known;
+  }
+
+  /** Nobody knows any more which peers these were about. */
+  dropAll(): void {
+    this.counters.dropped += this.#held.size;
+    this.#held.clear();
   }
 
   /** An operator decides for all that are held now. Returns how many there are. */
@@ -81,7 +84,7 @@ export class HeldVerdicts {
       if (action === 'drop') drop.push(held);
       else if (action === 'release' && release.length < this.#settings.releasePerSecond) release.push(held);
     }
-    for (const { verdict } of [...release, ...drop]) this.#held.delete(verdict.handle);
+    for (const { decision } of [...release, ...drop]) this.#held.delete(decision.handle);
     this.counters.released += release.length;
     this.counters.dropped += drop.length;
     if (this.#held.size === 0) this.#decided = undefined;

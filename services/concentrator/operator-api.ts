@@ -162,8 +162,10 @@ export async function listHeldVerdicts(
   const now = systemClock.now();
   for (const host of hosts) {
     response.total += host.verdicts.held.count;
-    for (const { sa: encoded, sinceMs, reason } of host.verdicts.held.values()) {
+    for (const { decision, sinceMs, reason } of host.verdicts.held.values()) {
       if (response.verdicts.length === limit) break;
+      const encoded = decision.sa;
+      if (!encoded) continue;
       const sa = fromBinary(SaSchema, encoded);
       response.verdicts.push(
         create(HeldVerdictSchema, {

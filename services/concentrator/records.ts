@@ -47,6 +47,11 @@ export class ShardRecords {
     return this.has(handle) ? this.#sas.get(this.#encoded[handle]!, this.words(handle)) : undefined;
   }
 
+  /** Writes that message where there is room for {@link LONGEST_SA}. Returns its length, bytes; 0 if the handle is free. */
+  copyEncoded(handle: number, message: Buffer): number {
+    return this.has(handle) ? this.#sas.read(this.#encoded[handle]!, this.words(handle), message) : 0;
+  }
+
   /**
    * Enters an SA or replaces its record. Returns its handle.
    * @param site number of its site label

@@ -66,21 +66,27 @@ export class SaStore {
 
   /** The message at a number, whose SPIs are these: a copy. */
   get(number: number, spi: SpiWords): Buffer {
+    return Buffer.from(this.#scratch.subarray(0, this.read(number, spi, this.#scratch)));
+  }
+
+  /** Writes the message at a number, whose SPIs are these. Returns its length, at most {@link LONGEST_SA}. */
+  read(number: number, spi: SpiWords, message: Buffer): number {
     const stored = this.#bytes.get(number);
     const head = (stored[0]! << 8) | stored[1]!;
-    const id = head & HEAD.ID ? ID_FIELD.length : 0;
-    const policy = this.#policies[head & HEAD.POLICY]!;
-    const message = Buffer.allocUnsafe(id + policy.length + stored.length - HEAD.BYTES);
-    if (id > 0) {
-      message.set(ID_FIELD);
+    let length = 0;
+    if (head & HEAD.ID) {
+      copy(ID_FIELD, 0, message, 0, ID_FIELD.length);
       message.writeUInt32LE(spi[1], 3);
       message.writeUInt32LE(spi[0], 7);
       message.writeUInt32LE(spi[3], 12);
       message.writeUInt32LE(spi[2], 16);
+      length = ID_FIELD.length;
     }
-    message.set(policy, id);
-    message.set(stored.subarray(HEAD.BYTES), id + policy.length);
-    return message;
+    const policy = this.#policies[head & HEAD.POLICY]!;
+    copy(policy, 0, message, length, policy.length);
+    length += policy.length;
+    copy(stored, HEAD.BYTES, message, length, stored.length - HEAD.BYTES);
+    return length + stored.length - HEAD.BYTES;
   }
 
   /** Whether the message at a number contains these bytes, its id and policy left aside. */

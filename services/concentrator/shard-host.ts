@@ -9,7 +9,6 @@ import type { PeerStatus, ShardCounters, ShardPath } from '../../workers/protoco
 import { NO_MID } from '../../workers/protocol.ts';
 import { packKeys, unpackKeys } from '../../workers/sa-keys.ts';
 import { buffersOf, packPage } from '../../workers/sa-page.ts';
-import { readVerdictRows } from '../../workers/verdict-rows.ts';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import { type SpiPair, type SpiWords, spiFromHex, spiHex, spiWords, wordsHex } from '../spi.ts';
@@ -45,8 +44,8 @@ export type Neighbour = { readonly id: string; readonly address: string; readonl
 
 /** What a headend's stream does for its shard. */
 export type ShardStream = {
-  /** @param verdicts see stored-verdict.ts */
-  verdicts(verdicts: readonly Uint8Array[]): void;
+  /** @param verdicts a Verdicts message */
+  verdicts(verdicts: Uint8Array): void;
   delegatedProbes(handles: Uint32Array, probeIds: Uint32Array): void;
   members(members: readonly Neighbour[]): void;
   /** The node will give the shard up after this time, ms. */
@@ -400,7 +399,7 @@ export class ShardHost {
         for (const spi of tellAbandoned(this.#log, this.records, event)) this.#abandoned.add(spi);
         break;
       case 'verdicts':
-        this.verdicts.judge(readVerdictRows(event.rows));
+        this.verdicts.judge(event.rows);
         break;
     }
   }
@@ -410,7 +409,9 @@ export class ShardHost {
     this.#log.error({ reason: error.message }, 'shard thread died; starting again');
     this.#context.storm.forget(this.id);
     this.#checkpoint.died();
-    // Handles will be new; and an SA told now would be new to the next thread, its message id with it.
+    // Handles will be new, and peers that seemed dead suspected anew.
+    this.verdicts.held.dropAll();
+    // An SA told now would be new to the next thread, its message id with it.
     this.#restarting ??= Promise.withResolvers();
     this.#stream?.end('shard restarted');
     this.#stream = undefined;

@@ -4,19 +4,23 @@
  */
 
 import { create, fromBinary } from '@bufbuild/protobuf';
-import { Guard, type GuardAction, GuardActionSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
-import type { Recovery, ShardVerdict } from '../../workers/protocol.ts';
+import { Guard, GuardActionSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import type { Recovery } from '../../workers/protocol.ts';
+import { handleAt, verdictCount } from '../../workers/verdict-rows.ts';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import type { ShardId } from '../store/keys.ts';
 import type { RedisClient } from '../store/redis.ts';
-import type { ShardStore, StoredVerdict } from '../store/shard-store.ts';
+import type { ShardStore } from '../store/shard-store.ts';
 import type { SuspicionTraces } from '../telemetry/traces.ts';
+import { Decision } from './decision.ts';
 import { type HeldVerdict, HeldVerdicts, type HoldSettings } from './held-verdicts.ts';
 import type { ShardRecords } from './records.ts';
 import type { StormGuard, StormReason } from './storm-guard.ts';
-import { VerdictWriter } from './verdict-writer.ts';
+import { type LoggedVerdicts, VerdictWriter } from './verdict-writer.ts';
 
+/** Verdicts delivered with one message, at most. */
+const BATCH = 200;
 /** A verdict not acknowledged is delivered again on the same stream after this, ms. */
 const DELIVER_AGAIN_MS = 10_000;
 
@@ -36,9 +40,9 @@ export type DeskEvents = {
   records(): ShardRecords;
   hold(handles: readonly number[]): void;
   endHold(handles: readonly number[], drop: boolean): void;
-  /** @param verdicts see stored-verdict.ts */
-  deliver(verdicts: readonly Uint8Array[]): void;
-  /** Verdicts are in the log. */
+  /** @param verdicts a Verdicts message */
+  deliver(verdicts: Uint8Array): void;
+  /** Verdicts are in the log, and no more are about to be. */
   logged(): void;
   fenced(): void;
 };
@@ -55,14 +59,11 @@ export class VerdictDesk {
     this.#context = context;
     this.#events = events;
     this.held = new HeldVerdicts(context.hold, context.clock);
-    this.#writer = new VerdictWriter(
-      context,
-      (verdicts) => {
-        this.#deliver(verdicts);
-        events.logged();
-      },
-      () => events.fenced(),
-    );
+    this.#writer = new VerdictWriter(context, {
+      logged: (verdicts) => this.#deliver(verdicts),
+      settled: () => events.logged(),
+      fenced: () => events.fenced(),
+    });
   }
 
   /** Verdicts that wait for Redis. */
@@ -70,21 +71,24 @@ export class VerdictDesk {
     return this.#writer.waiting;
   }
 
-  /** The thread gave verdicts: they go on their way, unless so many come together that they are held back. */
-  judge(verdicts: readonly ShardVerdict[]): void {
+  /**
+   * The thread gave verdicts: they go on their way, unless so many come together that they are held back.
+   * @param rows see verdict-rows.ts
+   */
+  judge(rows: Float64Array): void {
     const held: number[] = [];
     const records = this.#events.records();
     const stormReason = this.#stormReasons();
-    for (const verdict of verdicts) {
-      const { handle } = verdict;
-      const sa = records.encoded(handle);
-      if (!sa) continue;
-      const [spi, site] = [records.spi(handle), records.site(handle)];
+    for (let row = 0; row < verdictCount(rows); row++) {
+      const handle = handleAt(rows, row);
+      if (!records.has(handle)) continue;
+      const site = records.site(handle);
+      const decision = new Decision(records, rows, row);
       const reason = stormReason(site);
       if (reason) {
-        this.held.add({ verdict, sa, spi, site, reason });
+        this.held.add({ decision, site, reason });
         held.push(handle);
-      } else this.#writer.add(spi, { sa, verdict, guards: blindness(verdict) });
+      } else this.#writer.add(decision);
     }
     if (held.length === 0) return;
     this.#events.hold(held);
@@ -126,18 +130,11 @@ export class VerdictDesk {
     if (release.length + drop.length === 0) return;
     this.#events.endHold(drop.map(handleOf), true);
     this.#events.endHold(release.map(handleOf), false);
-    for (const held of release)
-      this.#writer.add(held.spi, {
-        ...held,
-        guards: [
-          ...blindness(held.verdict),
-          create(GuardActionSchema, {
-            guard: Guard.STORM_HOLD,
-            ms: BigInt(Math.round(clock.now() - held.sinceMs)),
-            reason: describe(held.reason),
-          }),
-        ],
-      });
+    for (const { decision, sinceMs, reason } of release) {
+      const ms = BigInt(Math.round(clock.now() - sinceMs));
+      const hold = create(GuardActionSchema, { guard: Guard.STORM_HOLD, ms, reason: describe(reason) });
+      this.#writer.add(decision, hold);
+    }
     log.warn({ released: release.length, dropped: drop.length, held: this.held.count }, 'held verdicts settled');
   }
 
@@ -148,6 +145,8 @@ export class VerdictDesk {
 
   /** Delivers what waits for its acknowledgement and was not sent lately. Rejects as the store does. */
   async deliverAgain(): Promise<void> {
+    // Not in the middle of a burst, whose verdicts are delivered as they are written.
+    if (this.waiting > 0) return;
     const { store, clock } = this.#context;
     const former = this.#delivered;
     const begunAt = clock.now();
@@ -160,7 +159,11 @@ export class VerdictDesk {
     if (former !== this.#delivered) return;
     // Only what still waits is remembered.
     for (const [name, at] of former) if (at < begunAt && !waiting.names.has(name)) former.delete(name);
-    this.#deliver(waiting.verdicts);
+    const { verdicts } = waiting;
+    for (let n = 0; n < verdicts.length; n += BATCH) {
+      const some = verdicts.slice(n, n + BATCH);
+      this.#deliver({ ids: some.map(({ name }) => name), bytes: Buffer.concat(some.map(({ bytes }) => bytes)) });
+    }
   }
 
   /** Whether a verdict on this SA is in the log by this owner's hand, or on its way there. */
@@ -187,11 +190,10 @@ export class VerdictDesk {
     this.#writer.stop();
   }
 
-  #deliver(verdicts: readonly StoredVerdict[]): void {
-    if (verdicts.length === 0) return;
+  #deliver({ ids, bytes }: LoggedVerdicts): void {
     const now = this.#context.clock.now();
-    for (const { name } of verdicts) this.#delivered.set(name, now);
-    this.#events.deliver(verdicts.map(({ bytes }) => bytes));
+    for (const id of ids) this.#delivered.set(id, now);
+    this.#events.deliver(bytes);
   }
 
   /** Why verdicts should wait at this moment, by the number of a site. */
@@ -210,17 +212,6 @@ export function describe({ scope, name, silent, asked }: StormReason): string {
   return `${scope}${name === '' ? '' : ` ${name}`}: ${silent} of ${asked} peers silent`;
 }
 
-function blindness({ blindMs }: ShardVerdict): GuardAction[] {
-  if (blindMs < 1) return [];
-  return [
-    create(GuardActionSchema, {
-      guard: Guard.BLIND_TIME,
-      ms: BigInt(Math.round(blindMs)),
-      reason: 'the shard ran late and could not see answers',
-    }),
-  ];
-}
-
-function handleOf({ verdict }: HeldVerdict): number {
-  return verdict.handle;
+function handleOf({ decision }: HeldVerdict): number {
+  return decision.handle;
 }

@@ -4,8 +4,8 @@
  * peer's answer overtakes is taken back.
  */
 
-import { fromBinary } from '@bufbuild/protobuf';
-import { EndpointSchema, type GuardAction, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { create, fromBinary } from '@bufbuild/protobuf';
+import { Guard, type GuardAction, GuardActionSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import type { ShardVerdict } from '../../workers/protocol.ts';
 import type { Clock } from '../clock.ts';
 import { nextEndpoint } from '../failover/plan.ts';
@@ -14,14 +14,17 @@ import { knownDead, markDead } from '../store/dead-endpoints.ts';
 import type { ShardId } from '../store/keys.ts';
 import type { RedisClient } from '../store/redis.ts';
 import { FencedError } from '../store/scripts.ts';
-import type { ShardStore, StoredVerdict } from '../store/shard-store.ts';
+import type { ShardStore } from '../store/shard-store.ts';
 import type { SuspicionTraces } from '../telemetry/traces.ts';
-import { type EncodedVerdict, endpointsOf, setNextEndpoint, VerdictComposer } from './verdict-bytes.ts';
+import { Decision } from './decision.ts';
+import { deadEndpoint, type EncodedVerdict, endpointsOf, setNextEndpoint, VerdictComposer } from './verdict-bytes.ts';
 
 /** Steps written at once: larger requests fill the socket's buffer, and Redis and this thread then wait for each other. */
 const BATCH = 200;
 const RETRY_MS = 200;
 const FINISH_POLL_MS = 10;
+/** Others are told which endpoints are dead so long after the last verdict: not in the middle of a burst of other shards, ms. */
+const DEAD_AFTER_MS = 1_000;
 /** Endpoints told of at once. */
 const DEAD_BATCH = 1_000;
 /** A failover is looked at for the first time this long after its verdict, unless it is acknowledged before, ms. */
@@ -43,45 +46,63 @@ type VerdictStep = {
   readonly kind: 'verdict';
   readonly spi: string;
   /** What it tells: composed when its turn comes, so that a burst is soon on its way to Redis. */
-  content: Decided | EncodedVerdict;
+  content: Decision | EncodedVerdict;
+  /** What kept it back before. */
+  readonly hold: GuardAction | undefined;
   state: 'waiting' | 'cancelled' | 'writing' | 'logged';
 };
-type Decided = {
-  /** Message of the SA. */
-  readonly sa: Uint8Array;
-  readonly verdict: ShardVerdict;
-  readonly guards: readonly GuardAction[];
+
+/** Steps that are written together. */
+type Batch = VerdictBatch | { readonly kind: 'revival'; readonly steps: readonly RevivalStep[] };
+type VerdictBatch = {
+  readonly kind: 'verdict';
+  readonly steps: readonly VerdictStep[];
+  /** All on one page. */
+  readonly verdicts: readonly EncodedVerdict[];
 };
+
+/** Verdicts in the log: their ids, and a Verdicts message of all. */
+export type LoggedVerdicts = { readonly ids: readonly string[]; readonly bytes: Buffer };
+
+export type WriterEvents = {
+  /** These are in the log. */
+  logged(verdicts: LoggedVerdicts): void;
+  /** No more are about to be. */
+  settled(): void;
+  /** Another owns the shard. */
+  fenced(): void;
+};
+
+const NO_GUARDS: readonly GuardAction[] = [];
 
 export class VerdictWriter {
   readonly #context: VerdictContext;
-  readonly #deliver: (verdicts: StoredVerdict[]) => void;
+  readonly #events: WriterEvents;
   readonly #composer: VerdictComposer;
-  readonly #onFenced: () => void;
-  /** Steps in order; those of `#writing` come before. */
+  /** Steps in order; those of `#writing` come before, and then those of the batch that is composed ahead. */
   #queue: Step[] = [];
   #writing: readonly Step[] = [];
+  #ahead: Batch | undefined;
   /** The verdict of each SA that is held and dead, waiting or in the log by our hand. */
   readonly #bySpi = new Map<string, VerdictStep>();
   /** Ids of verdicts that may be in the log already, but do not count as written yet. */
   readonly #unconfirmed = new Set<string>();
-  /** Endpoint messages of verdicts in the log, of which others have not been told yet. */
-  #dead: Uint8Array[] = [];
+  /** Verdicts in the log, of whose dead endpoint others have not been told yet. */
+  #dead: EncodedVerdict[] = [];
+  #cancelTelling: (() => void) | undefined;
   #ordinal = 0;
   #busy = false;
   #stopped = false;
 
-  /** @param deliver told of verdicts once they are in the log */
-  constructor(context: VerdictContext, deliver: (verdicts: StoredVerdict[]) => void, onFenced: () => void) {
+  constructor(context: VerdictContext, events: WriterEvents) {
     this.#context = context;
     this.#composer = new VerdictComposer(context.id);
-    this.#deliver = deliver;
-    this.#onFenced = onFenced;
+    this.#events = events;
   }
 
   /** Verdicts that wait for Redis. */
   get waiting(): number {
-    return this.#queue.length + this.#writing.length;
+    return this.#queue.length + this.#writing.length + (this.#ahead?.steps.length ?? 0);
   }
 
   /** Whether a verdict does not count as written yet, though the log may have it. */
@@ -89,9 +110,10 @@ export class VerdictWriter {
     return this.#unconfirmed.has(id);
   }
 
-  /** Takes over a verdict of the shard's, about the SA as it was when it was decided. */
-  add(spi: string, decided: Decided): void {
-    const step: VerdictStep = { kind: 'verdict', spi, content: decided, state: 'waiting' };
+  /** Takes over a verdict of the shard's, about an SA that is held. */
+  add(decision: Decision, hold?: GuardAction): void {
+    const { spi } = decision;
+    const step: VerdictStep = { kind: 'verdict', spi, content: decision, hold, state: 'waiting' };
     this.#bySpi.set(spi, step);
     this.#push(step);
   }
@@ -120,7 +142,9 @@ export class VerdictWriter {
     const logged = [...this.#bySpi.values()].filter(({ state }) => state === 'logged');
     // Redis may still have it: only a revival takes it back.
     for (const step of logged) step.state = 'writing';
-    this.#queue = [...logged, ...this.#queue];
+    this.#putBack(this.#ahead);
+    this.#ahead = undefined;
+    this.#putBack({ steps: logged });
     if (!this.#busy) void this.#write();
   }
 
@@ -134,6 +158,7 @@ export class VerdictWriter {
   /** Gives up what is still waiting: the next owner finds those peers dead by itself. */
   stop(): void {
     this.#stopped = true;
+    this.#tellDead();
   }
 
   #push(step: Step): void {
@@ -141,94 +166,149 @@ export class VerdictWriter {
     if (!this.#busy) void this.#write();
   }
 
+  /** While Redis has one batch, the next is composed, and the last delivered: neither waits for the other. */
   async #write(): Promise<void> {
     const { store, log, clock } = this.#context;
     this.#busy = true;
-    while (this.#queue.length > 0 && !this.#stopped) {
-      const { kind } = this.#queue[0]!;
-      let count = 1;
-      while (count < BATCH && this.#queue[count]?.kind === kind) count++;
-      this.#writing = this.#queue.splice(0, count).filter(({ state }) => state !== 'cancelled');
-      if (this.#writing.length === 0) continue;
+    let written: Batch | undefined;
+    for (let batch = this.#next(); batch && !this.#stopped; batch = this.#next()) {
+      this.#writing = batch.steps;
       try {
-        if (kind === 'verdict') await this.#append(this.#writing as readonly VerdictStep[]);
-        else await store.revive(this.#writing.map(({ spi }) => spi));
-        this.#writing = [];
+        const done = batch.kind === 'verdict' ? this.#append(batch) : store.revive(batch.steps.map(({ spi }) => spi));
+        this.#settle(written);
+        written = undefined;
+        this.#ahead = this.#take();
+        await done;
+        written = batch;
       } catch (error) {
-        this.#queue.unshift(...this.#writing);
+        this.#putBack(this.#ahead);
+        this.#ahead = undefined;
+        this.#putBack(batch);
         this.#writing = [];
         if (error instanceof FencedError) {
-          this.#onFenced();
+          this.#events.fenced();
           break;
         }
         log.warn({ waiting: this.waiting, reason: (error as Error).message }, 'verdicts wait for Redis');
         await clock.sleep(RETRY_MS);
       }
+      this.#writing = [];
     }
+    this.#settle(written);
     this.#busy = false;
-    this.#markDead();
+    if (this.#dead.length === 0) return;
+    this.#cancelTelling ??= clock.after(DEAD_AFTER_MS, () => this.#tellDead());
+    this.#events.settled();
   }
 
-  /** Tells others which endpoints are dead, when no verdict waits for it: a hint, nothing depends on it. */
-  #markDead(): void {
+  /** The batch to be written next: the one composed ahead, unless verdicts of it were taken back meanwhile. */
+  #next(): Batch | undefined {
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    if (ahead?.steps.every(({ state }) => state !== 'cancelled')) return ahead;
+    this.#putBack(ahead);
+    return this.#take();
+  }
+
+  /** Takes as many steps of a kind as are written together, and composes them. */
+  #take(): Batch | undefined {
+    while (this.#queue.length > 0) {
+      const { kind } = this.#queue[0]!;
+      let count = 1;
+      while (count < BATCH && this.#queue[count]?.kind === kind) count++;
+      const steps = this.#queue.splice(0, count).filter(({ state }) => state !== 'cancelled');
+      if (steps.length === 0) continue;
+      if (kind === 'revival') return { kind, steps: steps as RevivalStep[] };
+      return { kind, steps: steps as VerdictStep[], verdicts: this.#composeAll(steps as VerdictStep[]) };
+    }
+    return undefined;
+  }
+
+  #putBack(batch: Pick<Batch, 'steps'> | undefined): void {
+    if (batch) this.#queue = [...batch.steps, ...this.#queue];
+  }
+
+  /** Tells others which endpoints are dead: a hint, nothing depends on it. */
+  #tellDead(): void {
     const { redis, clock } = this.#context;
-    const endpoints = this.#dead.map((bytes) => fromBinary(EndpointSchema, bytes));
+    this.#cancelTelling?.();
+    this.#cancelTelling = undefined;
+    const endpoints = this.#dead.map(deadEndpoint);
     this.#dead = [];
     for (let n = 0; n < endpoints.length; n += DEAD_BATCH)
       markDead(redis, endpoints.slice(n, n + DEAD_BATCH), clock.wall()).catch(() => {});
   }
 
-  async #append(steps: readonly VerdictStep[]): Promise<void> {
-    const { store, traces } = this.#context;
-    const verdicts = steps.map((step) => {
+  async #append({ steps, verdicts }: VerdictBatch): Promise<void> {
+    for (const [n, step] of steps.entries()) {
       // From here on it may be in the log: an answer of the peer does not take it back any more.
       step.state = 'writing';
-      if (!('bytes' in step.content)) step.content = this.#compose(step.spi, step.content);
-      this.#unconfirmed.add(step.content.id);
-      return step.content;
-    });
-    await this.#chooseEndpoints(verdicts);
-    await store.appendVerdicts(
-      verdicts.map(({ id, bytes }, n) => ({ spi: steps[n]!.spi, id, bytes })),
-      FAILOVER_AFTER_MS,
-    );
-    for (const step of steps) step.state = 'logged';
-    for (const { id, dead } of verdicts) {
-      this.#dead.push(dead);
-      this.#unconfirmed.delete(id);
-      traces.logged(id);
+      this.#unconfirmed.add(verdicts[n]!.id);
     }
-    // Whoever was fenced in the meantime has nothing to say.
-    if (!this.#stopped) this.#deliver(verdicts.map(({ id, bytes }) => ({ name: id, bytes })));
+    const several = verdicts.filter(({ endpoints }) => endpoints > 2);
+    if (several.length > 0) await this.#chooseEndpoints(several);
+    await this.#context.store.appendVerdicts(verdicts, verdicts[0]!.page.bytes, FAILOVER_AFTER_MS);
   }
 
-  #compose(spi: string, { sa, verdict, guards }: Decided): EncodedVerdict {
+  /** What was written is in the log. */
+  #settle(batch: Batch | undefined): void {
+    if (batch?.kind !== 'verdict') return;
+    const { steps, verdicts } = batch;
+    for (const step of steps) step.state = 'logged';
+    const ids = verdicts.map(({ id }) => id);
+    for (const id of ids) {
+      this.#unconfirmed.delete(id);
+      this.#context.traces.logged(id);
+    }
+    this.#dead.push(...verdicts);
+    // Whoever was fenced in the meantime has nothing to say.
+    if (!this.#stopped) this.#events.logged({ ids, bytes: verdicts[0]!.page.bytes });
+  }
+
+  #composeAll(steps: readonly VerdictStep[]): EncodedVerdict[] {
+    const verdicts = steps.map((step) => {
+      const { content, hold } = step;
+      const verdict = content instanceof Decision ? this.#compose(content, hold) : this.#composer.repeat(content);
+      step.content = verdict;
+      return verdict;
+    });
+    this.#composer.finish();
+    return verdicts;
+  }
+
+  #compose(decision: Decision, hold: GuardAction | undefined): EncodedVerdict {
     const { id: shard, store, traces } = this.#context;
     const { epoch } = store;
+    const { spi, verdict } = decision;
     const id = `${spi}.${epoch}.${this.#ordinal++}`;
     const traceparent = traces.verdict(() => {
       const { firstProbeUnix, probesSent: attempts } = verdict;
-      return { ...shard, peerId: fromBinary(SaSchema, sa).peerId, sa: spi, firstProbeUnix, attempts };
+      return { ...shard, peerId: fromBinary(SaSchema, decision.sa!).peerId, sa: spi, firstProbeUnix, attempts };
     }, id);
-    return this.#composer.compose(sa, verdict, { id, epoch, guards, traceparent });
+    const guards = guardsOf(verdict, hold);
+    return this.#composer.compose((message) => decision.copySa(message), verdict, { id, epoch, guards, traceparent });
   }
 
   /** Endpoints that the cluster knows to be dead are passed over. */
   async #chooseEndpoints(verdicts: readonly EncodedVerdict[]): Promise<void> {
     const { redis, clock } = this.#context;
-    const several = verdicts.flatMap((verdict) =>
-      verdict.endpoints > 2 ? [{ verdict, endpoints: endpointsOf(verdict) }] : [],
-    );
-    if (several.length === 0) return;
-    const isDead = await knownDead(
-      redis,
-      several.flatMap(({ endpoints }) => endpoints),
-      clock.wall(),
-    );
-    for (const { verdict, endpoints } of several) {
+    const endpoints = verdicts.map(endpointsOf);
+    const isDead = await knownDead(redis, endpoints.flat(), clock.wall());
+    for (const [n, verdict] of verdicts.entries()) {
       const from = verdict.active;
-      const dead = (endpoint: number) => isDead(endpoints[endpoint]!);
-      setNextEndpoint(verdict, nextEndpoint(endpoints.length, from, from, [], dead) ?? from);
+      const dead = (endpoint: number) => isDead(endpoints[n]![endpoint]!);
+      setNextEndpoint(verdict, nextEndpoint(verdict.endpoints, from, from, [], dead) ?? from);
     }
   }
+}
+
+/** What delayed a verdict, in order. */
+function guardsOf({ blindMs }: ShardVerdict, hold: GuardAction | undefined): readonly GuardAction[] {
+  if (blindMs < 1) return hold ? [hold] : NO_GUARDS;
+  const blindness = create(GuardActionSchema, {
+    guard: Guard.BLIND_TIME,
+    ms: BigInt(Math.round(blindMs)),
+    reason: 'the shard ran late and could not see answers',
+  });
+  return hold ? [blindness, hold] : [blindness];
 }

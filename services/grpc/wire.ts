@@ -4,6 +4,7 @@
  */
 
 import { WireType } from '@bufbuild/protobuf/wire';
+import { copy } from '../../workers/bytes.ts';
 
 const FIRST_BYTES = 8_192;
 /** A varint of a safe integer takes no more. */
@@ -27,11 +28,30 @@ export class WireWriter {
     this.#length += value.length;
   }
 
+  /** The same of a part of some bytes. */
+  part(field: number, bytes: Uint8Array, from: number, length: number): void {
+    this.#head(field, length);
+    copy(bytes, from, this.#bytes, this.#length, length);
+    this.#length += length;
+  }
+
+  /** Fields that are encoded already. */
+  fields(encoded: Uint8Array): void {
+    this.#room(encoded.length);
+    this.#bytes.set(encoded, this.#length);
+    this.#length += encoded.length;
+  }
+
   text(field: number, value: string): void {
     const length = Buffer.byteLength(value);
     this.#head(field, length);
     this.#bytes.write(value, this.#length, length);
     this.#length += length;
+  }
+
+  /** Bytes written since it began anew. */
+  get length(): number {
+    return this.#length;
   }
 
   /** Everything written, as a copy; then it begins anew. */
@@ -41,10 +61,12 @@ export class WireWriter {
     return message;
   }
 
-  /** Everything written as a field of another message; then it begins anew. */
-  finishInto(field: number, outer: WireWriter): void {
-    outer.bytes(field, this.#bytes.subarray(0, this.#length));
+  /** Everything written as a field of another message; then it begins anew. Returns where it begins in the other. */
+  finishInto(field: number, outer: WireWriter): number {
+    outer.part(field, this.#bytes, 0, this.#length);
+    const at = outer.length - this.#length;
     this.#length = 0;
+    return at;
   }
 
   #head(field: number, length: number): void {

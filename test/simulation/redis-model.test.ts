@@ -19,7 +19,7 @@ const records = fc.array(fc.tuple(id, fc.constantFrom('\0\x02sa', '\0\x02sakeys'
   maxLength: 3,
 });
 const packed = ([spi, name, message]: readonly [string, string, string]) =>
-  `${String.fromCharCode(spi.length, name.length, 0, message.length)}${spi}${name}${message}`;
+  `${String.fromCharCode(spi.length + 1 + name.length, 0, message.length)}${spi}.${name}`;
 const flat = (items: readonly (readonly string[])[]) => items.flat();
 
 const CALLS = fc.oneof(
@@ -48,7 +48,7 @@ const CALLS = fc.oneof(
   fc.tuple(epoch, rows).map(([e, verdicts]) => ({
     name: 'append-verdicts',
     keys: [K('lease'), K('verdicts'), K('unacked'), K('dead'), K('due')],
-    args: [e, '2/1', '1000', '1000', verdicts.map(packed).join('')],
+    args: [e, '2/1', '1000', '1000', verdicts.map(packed).join(''), verdicts.map(([, , message]) => message).join('')],
   })),
   fc.tuple(epoch, fc.constantFrom('2/2', '9/9')).map(([e, write]) => ({
     name: 'confirm-write',

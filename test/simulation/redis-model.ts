@@ -228,16 +228,18 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     for (let n = 0; n < chunks.length; n += 2) db.hset(checkpoint!, String(chunks[n]), chunks[n + 1]!);
     return 1;
   },
-  'append-verdicts'(db, [, log, unacked, dead, due], [, , , delay, verdicts]) {
+  'append-verdicts'(db, [, log, unacked, dead, due], [, , , delay, verdicts, messages]) {
     const packed = Buffer.from(verdicts!);
+    const bytes = Buffer.from(messages!);
     const entry: Buffer[] = [];
-    for (let at = 0; at < packed.length; ) {
-      const [spiLength, idLength] = [packed[at]!, packed[at + 1]!];
-      const [spiAt, idAt, from] = [at + 4, at + 4 + spiLength, at + 4 + spiLength + idLength];
-      at = from + packed.readUInt16BE(at + 2);
-      const id = packed.toString('latin1', idAt, from);
-      const verdict = Buffer.from(packed.subarray(from, at));
-      if (db.hsetnx(dead!, packed.toString('latin1', spiAt, idAt), id) === 0) continue;
+    for (let [at, to] = [0, 0]; at < packed.length; ) {
+      const from = to;
+      to += packed.readUInt16BE(at + 1);
+      const idAt = at + 3;
+      at = idAt + packed[at]!;
+      const id = packed.toString('latin1', idAt, at);
+      const verdict = Buffer.from(bytes.subarray(from, to));
+      if (db.hsetnx(dead!, id.split('.')[0]!, id) === 0) continue;
       entry.push(verdict);
       db.hset(unacked!, id, verdict);
       db.zadd(due!, db.now() + Number(delay), id);

@@ -9,7 +9,7 @@ import { readSa } from '../../workers/sa-message.ts';
 import { forEachRow, type SaPage } from '../../workers/sa-page.ts';
 import { Shard, type ShardIo } from '../../workers/shard.ts';
 import { wordsHex } from '../../workers/spi.ts';
-import { readVerdictRows } from '../../workers/verdict-rows.ts';
+import { handleAt, verdictCount } from '../../workers/verdict-rows.ts';
 import { EPOCH_UNIX, type Process, type VirtualTime } from './virtual-time.ts';
 
 const TICK_MS = 5;
@@ -84,7 +84,7 @@ export class SimTask implements ShardTaskHandle {
           if (message.type === 'verdicts')
             world.verdicts(
               this,
-              readVerdictRows(message.rows).map(({ handle }) => handle),
+              Array.from({ length: verdictCount(message.rows) }, (_, row) => handleAt(message.rows, row)),
             );
           onEvent(message);
         }

@@ -1,17 +1,18 @@
 -- Appends verdicts to the log as one entry, once each: an SA that has a verdict gets no second one. Fenced.
 -- KEYS: lease, verdicts, unacked, dead, due
 -- ARGV: epoch, write, entries kept in the log, ms until their failover is looked at,
---       then verdicts, 1,000 at most, each: lengths of its parts (1, 1 and 2 bytes, big-endian), SPI pair, verdict id,
---       Verdicts message of one
+--       then of verdicts, 1,000 at most, each: lengths of its id and message (1 and 2 bytes, big-endian) and its id, which is
+--       the SPI pair up to a full stop,
+--       then their messages, each a Verdicts message of one
 -- Returns: 1. Repeating a call changes nothing.
-local spis, ids, verdicts, at = {}, {}, {}, 1
+local spis, ids, verdicts, at, from = {}, {}, {}, 1, 1
 while at <= #ARGV[5] do
-  local spi, id, verdict, from = struct.unpack('>BBI2', ARGV[5], at)
-  local to = from + spi + id + verdict
-  spis[#spis + 1] = ARGV[5]:sub(from, from + spi - 1)
-  ids[#ids + 1] = ARGV[5]:sub(from + spi, from + spi + id - 1)
-  verdicts[#verdicts + 1] = ARGV[5]:sub(from + spi + id, to - 1)
-  at = to
+  local id, verdict, begin = struct.unpack('>BI2', ARGV[5], at)
+  at = begin + id
+  ids[#ids + 1] = ARGV[5]:sub(begin, at - 1)
+  spis[#spis + 1] = ids[#ids]:match('^[^.]+')
+  verdicts[#verdicts + 1] = ARGV[6]:sub(from, from + verdict - 1)
+  from = from + verdict
 end
 if #spis == 0 then return 1 end
 local known = redis.call('HMGET', KEYS[4], unpack(spis))
@@ -35,7 +36,7 @@ for n, spi in ipairs(spis) do
 end
 if #dead == 0 then return 1 end
 redis.call('HSET', KEYS[4], unpack(dead))
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'v', table.concat(entry))
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'v', #entry == #spis and ARGV[6] or table.concat(entry))
 redis.call('HSET', KEYS[3], unpack(messages))
 redis.call('ZADD', KEYS[5], unpack(dues))
 return 1

@@ -15,6 +15,7 @@ import { SuspicionTraces } from '../../../services/telemetry/traces.ts';
 import { State } from '../../../workers/liveness/peers.ts';
 import { readSa } from '../../../workers/sa-message.ts';
 import { forEachRow, type SaPage } from '../../../workers/sa-page.ts';
+import { VerdictRows } from '../../../workers/verdict-rows.ts';
 import { eventually } from '../../eventually.ts';
 import { privateRedis } from '../../private-redis.ts';
 
@@ -176,6 +177,38 @@ test('while a thread is restarted its shard takes nothing new: the thread would 
   const again = [sa(1n)];
   await host.upsert(again, bytes(again));
   assert.deepEqual(threads[1]!.spis.sort(), [1n, 2n, 3n, 4n]);
+});
+
+test('verdicts that are held when their thread dies are held no more: the next one has other handles', async (t) => {
+  const { context, threads } = await surroundings(t);
+  const storm = new StormGuard({ share: 0.1, count: 1, windowMs: 10_000 }, systemClock, () => '');
+  const { host, thread } = await openShard({ ...context, storm }, threads);
+  t.after(() => host.stop('the test is over'));
+  await host.upsert([sa(1n)], bytes([sa(1n)]));
+  const silent = (count: number) =>
+    thread.tell({
+      type: 'outcomes',
+      outcomes: { well: new Uint32Array(1), silent: Uint32Array.of(count) },
+    });
+  // They only ever count up.
+  silent(0);
+  silent(10);
+  const rows = new VerdictRows();
+  rows.add({
+    handle: 0,
+    lastEvidenceUnix: 1,
+    firstProbeUnix: 2,
+    probesSent: 3,
+    earliestUnix: 4,
+    decidedUnix: 5,
+    blindMs: 0,
+  });
+  thread.tell({ type: 'verdicts', rows: rows.take() });
+  const { held } = host.verdicts;
+  assert.deepEqual([held.count, held.counters.held], [1, 1]);
+  thread.die();
+  await eventually('another thread is started', 2_000, () => threads.length === 2);
+  assert.deepEqual([held.count, held.counters.dropped], [0, 1]);
 });
 
 test('a thread that dies while it is filled was none: the shard is not opened, or is tried again', async (t) => {

@@ -3,16 +3,22 @@ import { test } from 'node:test';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import fc from 'fast-check';
+import { VerdictsSchema } from '../../../proto/gen/dpd/v1/headend_pb.js';
 import {
   Action,
   DeadReason,
-  EndpointSchema,
   Guard,
   GuardActionSchema,
   SaSchema,
   VerdictSchema,
 } from '../../../proto/gen/dpd/v1/types_pb.js';
-import { endpointsOf, setNextEndpoint, VerdictComposer } from '../../../services/concentrator/verdict-bytes.ts';
+import {
+  bytesOf,
+  deadEndpoint,
+  endpointsOf,
+  setNextEndpoint,
+  VerdictComposer,
+} from '../../../services/concentrator/verdict-bytes.ts';
 import { readVerdict, writeVerdict } from '../../../services/store/stored-verdict.ts';
 
 const DECIDED = {
@@ -23,6 +29,10 @@ const DECIDED = {
   earliestUnix: 1_800_000_013_000,
   decidedUnix: 1_800_000_013_004,
   blindMs: 12,
+};
+const copying = (sa: Uint8Array) => (message: Buffer) => {
+  message.set(sa);
+  return sa.length;
 };
 const CIRCUMSTANCES = { id: 'aa.1.0', epoch: 1_800_000_000_123, guards: [], traceparent: '' };
 
@@ -44,6 +54,9 @@ const sas = fc
   })
   .map(({ pick, ...sa }) => create(SaSchema, { ...sa, activeEndpoint: pick % sa.endpoints.length, ikeVersion: 2 }));
 
+/** A neighbour in the page. */
+const OTHER = create(SaSchema, { id: {}, peerId: 'other', endpoints: [{ address: '10.9.9.9' }] });
+
 test('a composed verdict decodes to what the SA and the thread say', () => {
   const composer = new VerdictComposer({ headend: 'hub-1', shard: 300 });
   fc.assert(
@@ -52,7 +65,14 @@ test('a composed verdict decodes to what the SA and the thread say', () => {
         ? [create(GuardActionSchema, { guard: Guard.BLIND_TIME, ms: 12n, reason: 'a thread ran late' })]
         : [];
       const traceparent = guarded ? '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' : '';
-      const composed = composer.compose(toBinary(SaSchema, sa), DECIDED, { ...CIRCUMSTANCES, guards, traceparent });
+      const circumstances = { ...CIRCUMSTANCES, guards, traceparent };
+      composer.compose(copying(toBinary(SaSchema, OTHER)), DECIDED, CIRCUMSTANCES);
+      const first = composer.compose(copying(toBinary(SaSchema, sa)), DECIDED, circumstances);
+      composer.finish();
+      // Written again, with others.
+      composer.compose(copying(toBinary(SaSchema, OTHER)), DECIDED, CIRCUMSTANCES);
+      const composed = composer.repeat(first);
+      composer.finish();
       const expected = create(VerdictSchema, {
         id: 'aa.1.0',
         headend: 'hub-1',
@@ -76,13 +96,14 @@ test('a composed verdict decodes to what the SA and the thread say', () => {
         nextEndpoint: (sa.activeEndpoint + 1) % sa.endpoints.length,
         traceparent,
       });
-      assert.deepEqual(readVerdict(composed.bytes), expected);
+      for (const verdict of [first, composed]) assert.deepEqual(readVerdict(bytesOf(verdict)), expected);
+      assert.deepEqual(fromBinary(VerdictsSchema, composed.page.bytes).verdicts[1], expected);
       assert.deepEqual(readVerdict(writeVerdict(expected)), expected);
       assert.deepEqual(endpointsOf(composed), expected.endpoints);
-      assert.deepEqual(fromBinary(EndpointSchema, composed.dead), sa.endpoints[sa.activeEndpoint]);
+      assert.deepEqual(deadEndpoint(composed), sa.endpoints[sa.activeEndpoint]);
       const other = sa.endpoints.length - 1;
       setNextEndpoint(composed, other);
-      assert.deepEqual(readVerdict(composed.bytes), { ...expected, nextEndpoint: other });
+      assert.deepEqual(readVerdict(bytesOf(composed)), { ...expected, nextEndpoint: other });
     }),
   );
 });
@@ -111,8 +132,10 @@ test('an SA whose message another encoder wrote: in pieces, not packed, with fie
     .string('of a later release')
     .finish();
   const sa = Buffer.concat([whole, more]);
-  const { bytes } = new VerdictComposer({ headend: 'h', shard: 0 }).compose(sa, DECIDED, CIRCUMSTANCES);
-  const verdict = readVerdict(bytes);
+  const composer = new VerdictComposer({ headend: 'h', shard: 0 });
+  const composed = composer.compose(copying(sa), DECIDED, CIRCUMSTANCES);
+  composer.finish();
+  const verdict = readVerdict(bytesOf(composed));
   const decoded = fromBinary(SaSchema, sa);
   assert.deepEqual(
     [verdict.childSpis, verdict.peerId, verdict.action, verdict.deadEndpoint, verdict.nextEndpoint],
