@@ -99,18 +99,24 @@ function encode(first: number, sessions: SessionTable, { heardAt, flags }: PeerT
 
 /** Rows of a chunk. */
 export function* decodeChunk(chunk: Uint8Array): Generator<CheckpointRow> {
-  const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-  for (let at = 0; at + ROW_LENGTH <= bytes.length; at += ROW_LENGTH) yield decodeRow(bytes, at);
+  const bytes = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+  for (let at = 0; at + ROW_LENGTH <= chunk.length; at += ROW_LENGTH)
+    yield { spi: spiInRow(bytes, at), ...decodeRow(bytes, at) };
 }
 
-/** The row at this byte of a chunk. */
-export function decodeRow(bytes: Buffer, at: number): CheckpointRow {
+/** SPIs in the row at this byte of a chunk. */
+export function spiInRow(bytes: DataView, at: number): SpiWords {
+  return [bytes.getUint32(at), bytes.getUint32(at + 4), bytes.getUint32(at + 8), bytes.getUint32(at + 12)];
+}
+
+/** The rest of the row at this byte of a chunk. */
+export function decodeRow(bytes: DataView, at: number): Omit<CheckpointRow, 'spi'> {
+  const flags = bytes.getUint8(at + 28);
   return {
-    spi: [bytes.readUInt32BE(at), bytes.readUInt32BE(at + 4), bytes.readUInt32BE(at + 8), bytes.readUInt32BE(at + 12)],
-    nextMid: bytes.readUInt32BE(at + 16),
-    heardUnix: bytes.readDoubleBE(at + 20),
-    outstanding: (bytes[at + 28]! & RowFlag.OUTSTANDING) !== 0,
-    fresh: (bytes[at + 28]! & RowFlag.FRESH) !== 0,
-    doubt: bytes[at + 29]!,
+    nextMid: bytes.getUint32(at + 16),
+    heardUnix: bytes.getFloat64(at + 20),
+    outstanding: (flags & RowFlag.OUTSTANDING) !== 0,
+    fresh: (flags & RowFlag.FRESH) !== 0,
+    doubt: bytes.getUint8(at + 29),
   };
 }

@@ -1,7 +1,6 @@
 /** SAs on their way into a shard: their messages read, and after a takeover what their former owner knew of them. */
 
-import type { CheckpointRow } from './checkpoint.ts';
-import { FormerRows } from './former-rows.ts';
+import { type FormerRow, FormerRows } from './former-rows.ts';
 import { MAX_CANDIDATES } from './ike/liveness.ts';
 import type { SessionInput, SessionKeys } from './ike/sessions.ts';
 import type { KeyKeeper } from './key-keeper.ts';
@@ -9,7 +8,7 @@ import { SPREAD } from './liveness/machine.ts';
 import { leastSpacingMs, Mode, type Policy } from './liveness/policy.ts';
 import type { FormerOwners, LeftOut } from './protocol.ts';
 import { readKeys, readSa, type WatchedSa } from './sa-message.ts';
-import { forEachRow, type PageRow, type SaPage } from './sa-page.ts';
+import { keysOf, NO_HANDLE, RecordCursor, type SaPage } from './sa-page.ts';
 
 /** An SA for the shard. A handle already in use is updated: policy, address, parking and missing keys. */
 export type ShardSa = SessionInput & {
@@ -50,12 +49,13 @@ export class Intake {
 
   /** Takes SAs that their headend registers. */
   register(page: SaPage, take: (sa: ShardSa) => void): void {
-    forEachRow(page, (row) => {
-      const sa = readSa(row.sa);
-      const keys = row.keys && readKeys(row.keys, sa.headendIsInitiator);
-      if (keys) this.#keys.forget(row.handle);
-      take(joined(row, sa, keys, { nextMid: sa.nextMessageId, heardAgeMs: 0, candidates: 0, firstAskMs: SPREAD }));
-    });
+    for (const cursor = new RecordCursor(page); cursor.next(); ) {
+      const { row } = cursor;
+      const sa = readSa(cursor.reader, cursor.saEnd);
+      const keys = cursor.hasKeys ? readKeys(keysOf(page, row)!, sa.headendIsInitiator) : undefined;
+      if (keys) this.#keys.forget(page.handles[row]!);
+      take(joined(page, row, sa, keys, { nextMid: sa.nextMessageId, ...NEW }));
+    }
   }
 
   /** Takes SAs of former owners, their keys sealed. One that cannot be watched is left out, and named. */
@@ -64,20 +64,31 @@ export class Intake {
     const unreadable: number[] = [];
     const lost: number[] = [];
     const tried = { opened: 0, sealed: 0 };
-    forEachRow(page, (row, n) => {
+    for (const cursor = new RecordCursor(page); cursor.next(); ) {
+      const { row } = cursor;
+      const handle = page.handles[row]!;
+      if (handle === NO_HANDLE) continue;
       try {
-        const sa = readSa(row.sa);
+        const sa = readSa(cursor.reader, cursor.saEnd);
         const known = this.#rows.find(sa.spi);
-        const candidates = row.keys ? candidateIds(known ?? UNTOLD, former, sa.policy) : 0;
-        if (candidates > MAX_CANDIDATES) return void lost.push(row.handle);
-        const keys =
-          row.keys && (this.#proven ? this.#keys.keep(row.handle, page, n) : this.#prove(row.keys, sa, tried));
-        take(resumed(row, sa, keys, known, candidates, former));
+        const candidates = cursor.hasKeys ? candidateIds(known ?? UNTOLD, former, sa.policy) : 0;
+        if (candidates > MAX_CANDIDATES) {
+          lost.push(handle);
+          continue;
+        }
+        const keys = cursor.hasKeys ? this.#keep(page, row, sa, tried) : undefined;
+        take(joined(page, row, sa, keys, resumed(sa, known, candidates, former)));
       } catch {
-        unreadable.push(row.handle);
+        unreadable.push(handle);
       }
-    });
+    }
     return { unreadable, lost, ...tried };
+  }
+
+  /** Keeps keys sealed, once some have been opened. */
+  #keep(page: SaPage, row: number, sa: WatchedSa, tried: { opened: number; sealed: number }): SessionInput['keys'] {
+    if (this.#proven) return this.#keys.keep(page.handles[row]!, page, row);
+    return this.#prove(keysOf(page, row)!, sa, tried);
   }
 
   /** Opens keys to see that they can be opened at all. */
@@ -98,47 +109,50 @@ export class Intake {
   }
 }
 
-/** An SA as its former owner left it, for the new one. */
+/** What an SA does not say of itself. */
+type Known = Pick<ShardSa, 'nextMid' | 'heardAgeMs' | 'candidates' | 'firstAskMs'>;
+
+/** Of one that its headend registers. */
+const NEW = { heardAgeMs: 0, candidates: 0, firstAskMs: SPREAD } as const;
+
+/** Of one as its former owner left it, for the new one. */
 function resumed(
-  row: PageRow,
-  sa: WatchedSa,
-  keys: SessionInput['keys'],
-  known: CheckpointRow | undefined,
+  { policy, nextMessageId }: WatchedSa,
+  known: FormerRow | undefined,
   candidates: number,
-  former: FormerOwners,
-): ShardSa {
-  const { policy } = sa;
-  const ageMs = known ? Math.max(0, former.atUnix - known.heardUnix) : 0;
-  return joined(row, sa, keys, {
-    nextMid: known?.nextMid ?? sa.nextMessageId,
+  { atUnix, final }: FormerOwners,
+): Known {
+  const ageMs = known ? Math.max(0, atUnix - known.heardUnix) : 0;
+  return {
+    nextMid: known?.nextMid ?? nextMessageId,
     // Evidence may have come that no checkpoint tells of: unless the former owner had stopped, it counts as come now.
-    heardAgeMs: known && former.final ? ageMs : 0,
+    heardAgeMs: known && final ? ageMs : 0,
     candidates,
     // The peer is asked when it would have been, so that those taken over together are not asked together.
-    firstAskMs: !known || known.fresh ? SPREAD : former.final ? undefined : Math.max(0, policy.intervalMs - ageMs),
-  });
+    firstAskMs: !known || known.fresh ? SPREAD : final ? undefined : Math.max(0, policy.intervalMs - ageMs),
+  };
 }
 
 function joined(
-  { handle, site, dead }: PageRow,
+  { handles, sites, dead }: SaPage,
+  row: number,
   { spi, headendIsInitiator, address, port, policy, parked }: WatchedSa,
   keys: SessionInput['keys'],
-  known: Pick<ShardSa, 'nextMid' | 'heardAgeMs' | 'candidates' | 'firstAskMs'>,
+  { nextMid, heardAgeMs, candidates, firstAskMs }: Known,
 ): ShardSa {
-  const { nextMid, heardAgeMs, candidates, firstAskMs } = known;
   return {
-    handle,
+    handle: handles[row]!,
     spi,
     headendIsInitiator,
     address,
     port,
-    ...(keys && { keys }),
+    keys,
     nextMid,
     policy,
-    site,
+    site: sites[row]!,
     parked,
     heardAgeMs,
-    dead,
+    dead: dead[row] === 1,
     candidates,
     firstAskMs,
   };
@@ -149,7 +163,7 @@ function joined(
  * is old and his lease held; the request that was under way may have been answered; and he may not have known it himself.
  */
 export function candidateIds(
-  row: Pick<CheckpointRow, 'heardUnix' | 'outstanding' | 'fresh' | 'doubt'>,
+  row: Pick<FormerRow, 'heardUnix' | 'outstanding' | 'fresh' | 'doubt'>,
   { ageMs, final, atUnix, leaseMs }: Pick<FormerOwners, 'ageMs' | 'final' | 'atUnix' | 'leaseMs'>,
   policy: Policy,
 ): number {

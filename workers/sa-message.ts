@@ -1,16 +1,15 @@
 /**
  * An encoded Sa (types.proto), read for what watching it needs: a shard is taken over as fast as these are read. One pass, one
- * reader, and no message, view or string that is not kept. Bytes were checked when they were registered; what is no Sa throws
- * RangeError or Error.
+ * reader a page, and no message, view or string that is not kept. Bytes were checked when they were registered; what is no Sa
+ * throws RangeError or Error.
  */
 
-import { BinaryReader } from '@bufbuild/protobuf/wire';
 import { EndpointSchema, PolicySchema, SaIdSchema, SaKeysSchema, SaSchema } from '../proto/gen/dpd/v1/types_pb.js';
 import { addressNumber } from './address.ts';
-import { fieldNumbers, skipField } from './field-numbers.ts';
 import { findSuite } from './ike/algorithms.ts';
 import { keyMaterial, type SessionInput, type SessionKeys } from './ike/sessions.ts';
 import type { Policy } from './liveness/policy.ts';
+import { fieldNumbers, MessageReader } from './message-reader.ts';
 
 const SA = fieldNumbers(SaSchema);
 const ID = fieldNumbers(SaIdSchema);
@@ -28,9 +27,8 @@ export type WatchedSa = Pick<SessionInput, 'spi' | 'headendIsInitiator' | 'addre
   readonly parked: boolean;
 };
 
-/** Reads an Sa without its keys. A part that is given twice is merged, as protobuf has it. */
-export function readSa(message: Uint8Array): WatchedSa {
-  const reader = new BinaryReader(message);
+/** Reads an Sa without its keys, from where the reader is up to `end`. A part given twice is merged, as protobuf has it. */
+export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
   const spi: [number, number, number, number] = [0, 0, 0, 0];
   const policy = { mode: 0, intervalMs: 0, retryIntervalMs: 0, retries: 0, jitterPercent: 0 };
   const endpoints: number[] = [];
@@ -38,44 +36,45 @@ export function readSa(message: Uint8Array): WatchedSa {
   let parked = false;
   let active = 0;
   let nextMessageId = 0;
-  while (reader.pos < reader.len) {
+  while (reader.pos < end) {
     const tag = reader.uint32();
     const field = tag >>> 3;
     if (field === SA.id) readId(reader, spi);
     else if (field === SA.headendIsInitiator) headendIsInitiator = reader.bool();
     else if (field === SA.endpoints) {
       endpoints.push(reader.pos);
-      skipField(reader, tag);
+      reader.skipField(tag);
     } else if (field === SA.activeEndpoint) active = reader.uint32();
     else if (field === SA.policy) readPolicy(reader, policy);
     else if (field === SA.nextMessageId) nextMessageId = reader.uint32();
     else if (field === SA.parked) parked = reader.bool();
-    else skipField(reader, tag);
+    else reader.skipField(tag);
   }
+  checkEnd(reader, end);
   const endpoint = endpoints[active];
   if (endpoint === undefined) throw new RangeError(`an SA without endpoint ${active}`);
   reader.pos = endpoint;
-  const { address, port } = readEndpoint(reader, message);
+  const { address, port } = readEndpoint(reader);
   return { spi, headendIsInitiator, address, port, policy: policy as Policy, nextMessageId, parked };
 }
 
-/** Reads of an Sa what its headend is told of it, and its site. */
-export function readSaHead(message: Uint8Array): { revision: number; site: string } {
-  const reader = new BinaryReader(message);
+/** Reads of an Sa, from where the reader is up to `end`, what its headend is told of it, and its site. */
+export function readSaHead(reader: MessageReader, end = reader.len): { revision: number; site: string } {
   const head = { revision: 0, site: '' };
-  while (reader.pos < reader.len) {
+  while (reader.pos < end) {
     const tag = reader.uint32();
     const field = tag >>> 3;
     if (field === SA.revision) head.revision = reader.uint32();
     else if (field === SA.site) head.site = reader.string();
-    else skipField(reader, tag);
+    else reader.skipField(tag);
   }
+  checkEnd(reader, end);
   return head;
 }
 
 /** Reads SaKeys. Throws RangeError if they fit no suite. */
 export function readKeys(message: Uint8Array, headendIsInitiator: boolean): SessionKeys {
-  const reader = new BinaryReader(message);
+  const reader = new MessageReader(message);
   const keys = { skEi: NONE, skEr: NONE, skAi: NONE, skAr: NONE };
   let encryption = 0;
   let integrity = 0;
@@ -88,15 +87,15 @@ export function readKeys(message: Uint8Array, headendIsInitiator: boolean): Sess
     else if (field === KEYS.skEr) keys.skEr = reader.bytes();
     else if (field === KEYS.skAi) keys.skAi = reader.bytes();
     else if (field === KEYS.skAr) keys.skAr = reader.bytes();
-    else skipField(reader, tag);
+    else reader.skipField(tag);
   }
   const suite = findSuite(encryption, integrity, keys.skEi.length);
   if (!suite) throw new RangeError(`no suite for encryption ${encryption}, integrity ${integrity}`);
   return { suite: suite.index, material: keyMaterial(suite, headendIsInitiator, keys) };
 }
 
-function readId(reader: BinaryReader, spi: [number, number, number, number]): void {
-  for (const end = endOf(reader); reader.pos < end; ) {
+function readId(reader: MessageReader, spi: [number, number, number, number]): void {
+  for (const end = reader.partEnd(); reader.pos < end; ) {
     const tag = reader.uint32();
     const field = tag >>> 3;
     // 64 bits, the low ones first.
@@ -106,28 +105,28 @@ function readId(reader: BinaryReader, spi: [number, number, number, number]): vo
     } else if (field === ID.responderSpi) {
       spi[3] = reader.fixed32();
       spi[2] = reader.fixed32();
-    } else skipField(reader, tag);
+    } else reader.skipField(tag);
   }
 }
 
-function readEndpoint(reader: BinaryReader, message: Uint8Array): { address: number; port: number } {
+function readEndpoint(reader: MessageReader): { address: number; port: number } {
   let address = 0;
   let port = 0;
-  for (const end = endOf(reader); reader.pos < end; ) {
+  for (const end = reader.partEnd(); reader.pos < end; ) {
     const tag = reader.uint32();
     const field = tag >>> 3;
     if (field === ENDPOINT.address) {
-      const addressEnd = endOf(reader);
-      address = addressNumber(message, reader.pos, addressEnd);
+      const addressEnd = reader.partEnd();
+      address = addressNumber(reader.source, reader.pos, addressEnd);
       reader.pos = addressEnd;
     } else if (field === ENDPOINT.port) port = reader.uint32();
-    else skipField(reader, tag);
+    else reader.skipField(tag);
   }
   return { address, port: port || NAT_T_PORT };
 }
 
-function readPolicy(reader: BinaryReader, policy: { -readonly [Name in keyof Policy]: number }): void {
-  for (const end = endOf(reader); reader.pos < end; ) {
+function readPolicy(reader: MessageReader, policy: { -readonly [Name in keyof Policy]: number }): void {
+  for (const end = reader.partEnd(); reader.pos < end; ) {
     const tag = reader.uint32();
     const field = tag >>> 3;
     if (field === POLICY.mode) policy.mode = reader.int32();
@@ -135,14 +134,11 @@ function readPolicy(reader: BinaryReader, policy: { -readonly [Name in keyof Pol
     else if (field === POLICY.retryIntervalMs) policy.retryIntervalMs = reader.uint32();
     else if (field === POLICY.retries) policy.retries = reader.uint32();
     else if (field === POLICY.jitterPercent) policy.jitterPercent = reader.uint32();
-    else skipField(reader, tag);
+    else reader.skipField(tag);
   }
 }
 
-/** Where a part of the message ends, whose length comes next. */
-function endOf(reader: BinaryReader): number {
-  const length = reader.uint32();
-  const end = reader.pos + length;
-  if (end > reader.len) throw new RangeError(`a part of ${length} bytes at ${reader.pos} of ${reader.len}`);
-  return end;
+/** A part that ends elsewhere than the message is damaged, and what was read is another's. */
+function checkEnd(reader: MessageReader, end: number): void {
+  if (reader.pos !== end) throw new RangeError(`a message that ends at ${end}, and its last part at ${reader.pos}`);
 }

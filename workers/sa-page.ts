@@ -4,6 +4,8 @@
  * message, perhaps sealed, if there is one.
  */
 
+import { MessageReader } from './message-reader.ts';
+
 /** One SA as it goes into a page. */
 export type PageRow = {
   readonly handle: number;
@@ -42,9 +44,13 @@ export function packRecord(sa: Uint8Array, keys: Uint8Array | undefined): Buffer
   return record;
 }
 
-/** Copies records as Redis has them. @param ends little-endian, 4 bytes each */
-export function saRecords(ends: Buffer, bytes: Uint8Array): SaRecords {
-  const records = { ends: new Uint32Array(ends.length / 4), bytes: new Uint8Array(bytes) };
+/**
+ * Takes over records as Redis has them; copies them unless they have a buffer to themselves, which may then be transferred.
+ * @param ends little-endian, 4 bytes each
+ */
+export function saRecords(ends: Buffer, bytes: Buffer<ArrayBuffer>): SaRecords {
+  const alone = bytes.length === bytes.buffer.byteLength;
+  const records = { ends: new Uint32Array(ends.length / 4), bytes: new Uint8Array(alone ? bytes.buffer : bytes) };
   for (let n = 0; n < records.ends.length; n++) records.ends[n] = ends.readUInt32LE(4 * n);
   return records;
 }
@@ -70,25 +76,38 @@ export function packPage(rows: readonly PageRow[]): SaPage {
   return page;
 }
 
-/** The Sa message of one, as a view. */
-export function saOf({ ends, bytes }: SaRecords, n: number): Uint8Array {
-  const at = n === 0 ? 0 : ends[n - 1]!;
-  return bytes.subarray(at + HEAD, Math.min(saEnd(bytes, at), ends[n]!));
-}
-
-/** Its SaKeys message, perhaps sealed, as a view; undefined without keys. */
+/** SaKeys message of one, perhaps sealed, as a view; undefined without keys. */
 export function keysOf({ ends, bytes }: SaRecords, n: number): Uint8Array | undefined {
   const from = saEnd(bytes, n === 0 ? 0 : ends[n - 1]!);
   return from < ends[n]! ? bytes.subarray(from, ends[n]!) : undefined;
 }
 
-/** Visits the SAs of a page, with their position there; messages are views of it. */
-export function forEachRow(page: SaPage, visit: (row: PageRow, n: number) => void): void {
-  const { handles, sites, dead } = page;
-  for (let n = 0; n < handles.length; n++) {
-    if (handles[n] === NO_HANDLE) continue;
-    const [sa, keys] = [saOf(page, n), keysOf(page, n)];
-    visit({ handle: handles[n]!, site: sites[n]!, dead: dead[n] === 1, sa, keys }, n);
+/** Goes through records one by one, whose Sa messages are read where they lie. */
+export class RecordCursor {
+  /** Stands at the beginning of the Sa message. */
+  readonly reader: MessageReader;
+  readonly #records: SaRecords;
+  /** Number of the record. */
+  row = -1;
+  /** Where its Sa message ends for the reader. */
+  saEnd = 0;
+  hasKeys = false;
+
+  constructor(records: SaRecords) {
+    this.#records = records;
+    this.reader = new MessageReader(records.bytes);
+  }
+
+  /** Goes to the next record. False if there is none. */
+  next(): boolean {
+    const { ends, bytes } = this.#records;
+    const at = this.row < 0 ? 0 : ends[this.row]!;
+    if (++this.row >= ends.length) return false;
+    const [keysAt, end] = [saEnd(bytes, at), ends[this.row]!];
+    this.reader.pos = at + HEAD;
+    this.saEnd = Math.min(keysAt, end);
+    this.hasKeys = keysAt < end;
+    return true;
   }
 }
 

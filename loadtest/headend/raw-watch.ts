@@ -1,7 +1,7 @@
 /** A watch that reads of each verdict only how old it is, so that the watcher costs next to nothing. */
 
 import { create } from '@bufbuild/protobuf';
-import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
+import { WireType } from '@bufbuild/protobuf/wire';
 import { Client, credentials } from '@grpc/grpc-js';
 import { VerdictHistorySchema, VerdictSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import {
@@ -10,7 +10,7 @@ import {
   WatchVerdictsResponseSchema,
 } from '../../proto/gen/dpd/v1/verdicts_pb.js';
 import { methodDefinition } from '../../services/grpc/service.ts';
-import { skipField } from '../../workers/field-numbers.ts';
+import { MessageReader } from '../../workers/message-reader.ts';
 
 const VERDICTS = WatchVerdictsResponseSchema.field.verdicts.number;
 const HISTORY = VerdictSchema.field.history.number;
@@ -36,7 +36,7 @@ export function watchEarliest(
     create(WatchVerdictsRequestSchema, { headend, resumeToken: 'now' }),
   );
   call.on('data', (response: Buffer) => {
-    const reader = new BinaryReader(response);
+    const reader = new MessageReader(response);
     inField(reader, reader.len, VERDICTS, (end) =>
       inField(reader, end, HISTORY, (historyEnd) =>
         inField(reader, historyEnd, EARLIEST, () => hear(Number(reader.uint64()))),
@@ -53,13 +53,11 @@ export function watchEarliest(
 }
 
 /** Reads up to `end`: visits each value of a field, all others are skipped. */
-function inField(reader: BinaryReader, end: number, field: number, visit: (end: number) => void): void {
+function inField(reader: MessageReader, end: number, field: number, visit: (end: number) => void): void {
   while (reader.pos < end) {
     const tag = reader.uint32();
-    if (tag >>> 3 !== field) skipField(reader, tag);
-    else if ((tag & 7) === WireType.LengthDelimited) {
-      const length = reader.uint32();
-      visit(reader.pos + length);
-    } else visit(reader.pos);
+    if (tag >>> 3 !== field) reader.skipField(tag);
+    else if ((tag & 7) === WireType.LengthDelimited) visit(reader.partEnd());
+    else visit(reader.pos);
   }
 }

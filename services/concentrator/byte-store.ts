@@ -1,5 +1,6 @@
 /** Byte strings of any length up to 4 KiB by number, in slabs: without an object for each. */
 
+import { copy } from '../../workers/bytes.ts';
 import { Slab } from '../../workers/slab.ts';
 
 /** Slabs are for multiples of this. */
@@ -12,9 +13,9 @@ export class ByteStore {
   readonly #slabs: (Slab | undefined)[] = [];
 
   /** Keeps a copy. Returns its number, which is never 0. Throws RangeError past {@link LONGEST}. */
-  put(bytes: Uint8Array): number {
-    if (bytes.length > LONGEST) throw new RangeError(`${bytes.length} bytes, at most ${LONGEST}`);
-    const size = Math.floor((bytes.length + LENGTH_BYTES - 1) / STEP);
+  put(bytes: Uint8Array, length = bytes.length): number {
+    if (length > LONGEST) throw new RangeError(`${length} bytes, at most ${LONGEST}`);
+    const size = Math.floor((length + LENGTH_BYTES - 1) / STEP);
     let slab = this.#slabs[size];
     if (!slab) {
       slab = new Slab((size + 1) * STEP);
@@ -23,9 +24,9 @@ export class ByteStore {
     const slot = slab.take();
     const block = slab.block(slot);
     const at = slab.offset(slot);
-    block[at] = bytes.length >>> 8;
-    block[at + 1] = bytes.length;
-    block.set(bytes, at + LENGTH_BYTES);
+    block[at] = length >>> 8;
+    block[at + 1] = length;
+    copy(bytes, 0, block, at + LENGTH_BYTES, length);
     return slot * CLASSES + size + 1;
   }
 

@@ -1,7 +1,7 @@
 /** What a shard holds, told to its headend: written straight into columns, for a takeover waits until all of it is told. */
 
 import { ConnectShardResponseSchema, InventorySchema } from '../../proto/gen/dpd/v1/headend_pb.js';
-import { fieldNumbers } from '../../workers/field-numbers.ts';
+import { fieldNumbers } from '../../workers/message-reader.ts';
 import { WireWriter } from '../grpc/wire.ts';
 import type { ShardRecords } from './records.ts';
 

@@ -4,6 +4,7 @@ import { fromBinary } from '@bufbuild/protobuf';
 import { type Sa, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { SpiIndex, setSpi, spiAt, spiPairs } from '../../workers/ike/spi-index.ts';
 import { roomFor, widen } from '../../workers/liveness/peers.ts';
+import type { MessageReader } from '../../workers/message-reader.ts';
 import { SetHash } from '../reconcile.ts';
 import { type SpiPair, type SpiWords, spiFromHex, spiWords, wordsHex } from '../spi.ts';
 import { SaStore } from './sa-store.ts';
@@ -55,8 +56,9 @@ export class ShardRecords {
   /**
    * Enters an SA or replaces its record. Returns its handle.
    * @param site number of its site label
+   * @param reader stands at its message without keys, which ends at `end`
    */
-  put(words: SpiWords, revision: number, site: number, encoded: Uint8Array): number {
+  put(words: SpiWords, revision: number, site: number, reader: MessageReader, end = reader.len): number {
     let handle = this.#index.find(this.#spi, ...words);
     if (handle < 0) {
       handle = this.#free.pop() ?? this.#given++;
@@ -67,7 +69,7 @@ export class ShardRecords {
       this.set.remove(words, this.#revision[handle]!);
       this.#sas.drop(this.#encoded[handle]!);
     }
-    this.#encoded[handle] = this.#sas.put(encoded);
+    this.#encoded[handle] = this.#sas.put(reader, end);
     this.#revision[handle] = revision;
     this.#site[handle] = site;
     this.set.add(words, revision);

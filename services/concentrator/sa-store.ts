@@ -3,10 +3,10 @@
  * thousands share, is kept once. What is given back means the same, its fields in another order.
  */
 
-import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
+import { WireType } from '@bufbuild/protobuf/wire';
 import { SaIdSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { copy } from '../../workers/bytes.ts';
-import { fieldNumbers, skipField } from '../../workers/field-numbers.ts';
+import { fieldNumbers, type MessageReader } from '../../workers/message-reader.ts';
 import type { SpiWords } from '../spi.ts';
 import { ByteStore, LONGEST } from './byte-store.ts';
 
@@ -34,20 +34,25 @@ export class SaStore {
   /** Policies as fields, and their numbers. */
   readonly #policies: Buffer[] = [NONE];
   readonly #numbers = new Map<string, number>();
+  #lastPolicy = 0;
   readonly #scratch = Buffer.alloc(LONGEST);
 
-  /** Keeps a copy. Returns its number, which is never 0. Throws RangeError past {@link LONGEST_SA}. */
-  put(message: Uint8Array): number {
-    if (message.length > LONGEST_SA) throw new RangeError(`${message.length} bytes, at most ${LONGEST_SA}`);
+  /**
+   * Keeps a copy of the message at which the reader stands, and which ends at `end`. Returns its number, which is never 0.
+   * Throws RangeError past {@link LONGEST_SA}.
+   */
+  put(reader: MessageReader, end = reader.len): number {
+    const { source: message } = reader;
+    const size = end - reader.pos;
+    if (size > LONGEST_SA) throw new RangeError(`${size} bytes, at most ${LONGEST_SA}`);
     const scratch = this.#scratch;
-    const reader = new BinaryReader(message);
     let head = 0;
     let length: number = HEAD.BYTES;
-    let kept = 0;
-    while (reader.pos < reader.len) {
+    let kept = reader.pos;
+    while (reader.pos < end) {
       const at = reader.pos;
       const read = reader.uint32();
-      skipField(reader, read);
+      reader.skipField(read);
       // A field that comes twice is rare, and left where it is.
       let cut = 0;
       if (read === ID_TAG && (head & HEAD.ID) === 0) cut = isPlainId(message, at, reader.pos) ? HEAD.ID : 0;
@@ -58,10 +63,10 @@ export class SaStore {
       kept = reader.pos;
       head |= cut;
     }
-    copy(message, kept, scratch, length, message.length - kept);
-    length += message.length - kept;
+    copy(message, kept, scratch, length, end - kept);
+    length += end - kept;
     scratch.writeUInt16BE(head);
-    return this.#bytes.put(scratch.subarray(0, length));
+    return this.#bytes.put(scratch, length);
   }
 
   /** The message at a number, whose SPIs are these: a copy. */
@@ -101,16 +106,26 @@ export class SaStore {
 
   /** Number of a policy, as a field; 0 if there are too many. */
   #policy(message: Uint8Array, from: number, to: number): number {
-    const field = Buffer.from(message.buffer, message.byteOffset + from, to - from);
+    // Most often it is that of the SA before.
+    if (equals(this.#policies[this.#lastPolicy]!, message, from, to)) return this.#lastPolicy;
+    const field = Buffer.from(message.subarray(from, to));
     const key = field.toString('latin1');
     let number = this.#numbers.get(key);
     if (number === undefined) {
       if (this.#policies.length > HEAD.POLICY) return 0;
-      number = this.#policies.push(Buffer.from(field)) - 1;
+      number = this.#policies.push(field) - 1;
       this.#numbers.set(key, number);
     }
+    this.#lastPolicy = number;
     return number;
   }
+}
+
+/** Whether these bytes of a message are the same as some. */
+function equals(bytes: Uint8Array, message: Uint8Array, from: number, to: number): boolean {
+  if (bytes.length !== to - from) return false;
+  for (let n = 0; n < bytes.length; n++) if (bytes[n] !== message[from + n]) return false;
+  return true;
 }
 
 /** Whether the field holds both SPIs and nothing else. */

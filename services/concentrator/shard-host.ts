@@ -5,6 +5,7 @@
 
 import type { UpsertSas } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { State } from '../../workers/liveness/peers.ts';
+import { MessageReader } from '../../workers/message-reader.ts';
 import type { PeerStatus, ShardCounters, ShardPath } from '../../workers/protocol.ts';
 import { NO_MID } from '../../workers/protocol.ts';
 import { packKeys, unpackKeys } from '../../workers/sa-keys.ts';
@@ -218,7 +219,7 @@ export class ShardHost {
     );
     const rows = sas.map((sa, n) => {
       const site = sites.number(sa.site);
-      const handle = this.records.put(spis[n]!, sa.revision, site, bytes[n]!.sa);
+      const handle = this.records.put(spis[n]!, sa.revision, site, new MessageReader(bytes[n]!.sa));
       return { handle, site, dead: false, ...bytes[n]! };
     });
     const page = packPage(rows);

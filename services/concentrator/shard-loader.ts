@@ -2,7 +2,7 @@
 
 import type { Abandoned, FormerOwners, LeftOut } from '../../workers/protocol.ts';
 import { readSaHead } from '../../workers/sa-message.ts';
-import { NO_HANDLE, type SaPage, saOf } from '../../workers/sa-page.ts';
+import { NO_HANDLE, RecordCursor, type SaPage } from '../../workers/sa-page.ts';
 import { VaultError } from '../../workers/vault.ts';
 import type { Logger } from '../log.ts';
 import { wordsFromHex } from '../spi.ts';
@@ -65,12 +65,14 @@ function enter(
     dead: new Uint8Array(count),
     ...stored.records,
   };
-  for (let n = 0; n < count; n++) {
-    const sa = saOf(page, n);
+  for (const cursor = new RecordCursor(page); cursor.next(); ) {
+    const { row: n, reader, saEnd } = cursor;
+    const from = reader.pos;
     try {
-      const { revision, site } = readSaHead(sa);
+      const { revision, site } = readSaHead(reader, saEnd);
       page.sites[n] = sites.number(site);
-      page.handles[n] = records.put(wordsFromHex(spis, n * SPI_LENGTH), revision, page.sites[n]!, sa);
+      reader.pos = from;
+      page.handles[n] = records.put(wordsFromHex(spis, n * SPI_LENGTH), revision, page.sites[n]!, reader, saEnd);
     } catch (error) {
       page.handles[n] = NO_HANDLE;
       leftOut.push(spiAt(spis, n));

@@ -3,9 +3,10 @@
  * encoded anew, and fields that this release does not know are kept.
  */
 
-import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
+import { WireType } from '@bufbuild/protobuf/wire';
 import { ConnectShardRequestSchema, UpsertSasSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { MessageReader } from '../../workers/message-reader.ts';
 
 export type SaBytes = {
   /** The Sa message without its keys. */
@@ -25,26 +26,26 @@ export function upsertBytes(request: Uint8Array): SaBytes[] {
 
 /** Every value of a length-delimited field, as views. */
 function fields(message: Uint8Array, number: number): Uint8Array[] {
-  const reader = new BinaryReader(message);
+  const reader = new MessageReader(message);
   const values: Uint8Array[] = [];
   while (reader.pos < reader.len) {
-    const [field, type] = reader.tag();
-    if (field === number && type === WireType.LengthDelimited) values.push(reader.bytes());
-    else reader.skip(type, field);
+    const tag = reader.uint32();
+    if (tag === lengthDelimited(number)) values.push(reader.bytes());
+    else reader.skipField(tag);
   }
   return values;
 }
 
 function split(message: Uint8Array): SaBytes {
-  const reader = new BinaryReader(message);
+  const reader = new MessageReader(message);
   // Where keys were found, and the stretches between them.
   const rest: Uint8Array[] = [];
   const keys: Uint8Array[] = [];
   let from = 0;
   while (reader.pos < reader.len) {
     const at = reader.pos;
-    const [field, type] = reader.tag();
-    if (field !== KEYS || type !== WireType.LengthDelimited) reader.skip(type, field);
+    const tag = reader.uint32();
+    if (tag !== lengthDelimited(KEYS)) reader.skipField(tag);
     else {
       keys.push(reader.bytes());
       rest.push(message.subarray(from, at));
@@ -55,4 +56,9 @@ function split(message: Uint8Array): SaBytes {
   rest.push(message.subarray(from));
   // A message given in pieces is their sum (protobuf's encoding, "last one wins").
   return { sa: Buffer.concat(rest), keys: keys.length === 1 ? keys[0]! : Buffer.concat(keys) };
+}
+
+/** Tag of a field with a length. */
+function lengthDelimited(field: number): number {
+  return (field << 3) | WireType.LengthDelimited;
 }

@@ -4,7 +4,7 @@
  */
 
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
-import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
+import { WireType } from '@bufbuild/protobuf/wire';
 import { VerdictsSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
 import {
   Action,
@@ -18,7 +18,7 @@ import {
   VerdictHistorySchema,
   VerdictSchema,
 } from '../../proto/gen/dpd/v1/types_pb.js';
-import { fieldNumbers, skipField } from '../../workers/field-numbers.ts';
+import { fieldNumbers, MessageReader } from '../../workers/message-reader.ts';
 import type { ShardVerdict } from '../../workers/protocol.ts';
 import { WireWriter } from '../grpc/wire.ts';
 import type { ShardId } from '../store/keys.ts';
@@ -69,7 +69,7 @@ export class VerdictComposer {
   readonly #shard: Buffer;
   /** The SA's message, and its reader: of the scratch, however long the message. */
   readonly #sa = Buffer.alloc(LONGEST_SA);
-  readonly #reader = new BinaryReader(this.#sa);
+  readonly #reader = new MessageReader(this.#sa);
   /** Where endpoints begin in it, and their lengths. */
   readonly #endpointAt: number[] = [];
   readonly #endpointLength: number[] = [];
@@ -146,7 +146,7 @@ export class VerdictComposer {
         // One not packed is as good as a pack of one.
         if ((tag & 7) === WireType.Bit32) this.#take(VERDICT.childSpis, Uint32Array.BYTES_PER_ELEMENT);
         else this.#take(VERDICT.childSpis);
-      } else skipField(reader, tag);
+      } else reader.skipField(tag);
     }
     return { action, active, endpoints, deadAt: starts[active]! };
   }
@@ -191,13 +191,12 @@ export function setNextEndpoint({ page, to }: EncodedVerdict, endpoint: number):
 }
 
 /** Action of the Policy message that comes next, ACTION_UNSPECIFIED if it names none. */
-function actionOf(reader: BinaryReader): Action {
-  const length = reader.uint32();
+function actionOf(reader: MessageReader): Action {
   let action = Action.UNSPECIFIED;
-  for (const end = reader.pos + length; reader.pos < end; ) {
+  for (const end = reader.partEnd(); reader.pos < end; ) {
     const tag = reader.uint32();
     if (tag >>> 3 === POLICY.action) action = reader.int32();
-    else skipField(reader, tag);
+    else reader.skipField(tag);
   }
   return action;
 }

@@ -170,7 +170,7 @@ export class ShardStore {
     let cursor = '0';
     do {
       const reply = await runReader(redis, 'read-sas', [this.#keys.sas], [cursor, PAGE]);
-      const [next, spis, ends, bytes] = reply as [Buffer, Buffer, Buffer, Buffer];
+      const [next, spis, ends, bytes] = reply as [Buffer, Buffer, Buffer, Buffer<ArrayBuffer>];
       cursor = String(next);
       if (spis.length > 0) yield { spis, records: saRecords(ends, bytes) };
     } while (cursor !== '0');

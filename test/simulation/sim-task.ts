@@ -6,7 +6,7 @@ import type { KeyVault } from '../../workers/key-keeper.ts';
 import type { Answer, CheckpointPart, FromShard, LeftOut, ToShard } from '../../workers/protocol.ts';
 import type { KeysPage } from '../../workers/sa-keys.ts';
 import { readSa } from '../../workers/sa-message.ts';
-import { forEachRow, type SaPage } from '../../workers/sa-page.ts';
+import { NO_HANDLE, RecordCursor, type SaPage } from '../../workers/sa-page.ts';
 import { Shard, type ShardIo } from '../../workers/shard.ts';
 import { wordsHex } from '../../workers/spi.ts';
 import { handleAt, verdictCount } from '../../workers/verdict-rows.ts';
@@ -189,7 +189,10 @@ export class SimTask implements ShardTaskHandle {
 
   /** Remembers which SAs the page's handles are. */
   #note(page: SaPage): void {
-    forEachRow(page, ({ handle, sa }) => this.spis.set(handle, wordsHex(readSa(sa).spi)));
+    for (const cursor = new RecordCursor(page); cursor.next(); ) {
+      const handle = page.handles[cursor.row]!;
+      if (handle !== NO_HANDLE) this.spis.set(handle, wordsHex(readSa(cursor.reader, cursor.saEnd).spi));
+    }
   }
 
   /** The thread stalls until then, ms. */

@@ -6,6 +6,7 @@ import { type Sa, SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb
 import { spiWords } from '../../services/spi.ts';
 import { SUITES } from '../../workers/ike/algorithms.ts';
 import { keyMaterial } from '../../workers/ike/sessions.ts';
+import { MessageReader } from '../../workers/message-reader.ts';
 import { readKeys, readSa, readSaHead } from '../../workers/sa-message.ts';
 
 const uint32 = fc.nat(0xffffffff);
@@ -59,8 +60,8 @@ test('property: what is read is what the whole message says', () => {
   fc.assert(
     fc.property(sa, (message) => {
       const bytes = toBinary(SaSchema, message);
-      assert.deepEqual(readSa(bytes), expected(message));
-      assert.deepEqual(readSaHead(bytes), { revision: message.revision, site: message.site });
+      assert.deepEqual(readSa(new MessageReader(bytes)), expected(message));
+      assert.deepEqual(readSaHead(new MessageReader(bytes)), { revision: message.revision, site: message.site });
     }),
   );
 });
@@ -70,8 +71,8 @@ test('property: a message in two parts, in any order, reads as the whole does', 
     fc.property(sa, sa, (first, second) => {
       const bytes = Buffer.concat([toBinary(SaSchema, first), toBinary(SaSchema, second)]);
       const whole = fromBinary(SaSchema, bytes);
-      assert.deepEqual(readSa(bytes), expected(whole));
-      assert.deepEqual(readSaHead(bytes), { revision: whole.revision, site: whole.site });
+      assert.deepEqual(readSa(new MessageReader(bytes)), expected(whole));
+      assert.deepEqual(readSaHead(new MessageReader(bytes)), { revision: whole.revision, site: whole.site });
     }),
   );
 });
@@ -97,8 +98,29 @@ test('keys of every suite, for either role', () => {
 });
 
 test('what is no SA is refused', () => {
-  assert.throws(() => readSa(new Uint8Array(0)), RangeError);
-  assert.throws(() => readSa(Uint8Array.of(0x0a, 200)), RangeError);
-  assert.throws(() => readSaHead(Uint8Array.of(0xff)), RangeError);
+  assert.throws(() => readSa(new MessageReader(new Uint8Array(0))), RangeError);
+  assert.throws(() => readSa(new MessageReader(Uint8Array.of(0x0a, 200))), RangeError);
+  assert.throws(() => readSaHead(new MessageReader(Uint8Array.of(0xff))), RangeError);
   assert.throws(() => readKeys(new Uint8Array(0), true), RangeError);
+});
+
+test('property: where one message ends within others, nothing of another is read', () => {
+  fc.assert(
+    fc.property(sa, sa, fc.nat(), (first, second, cut) => {
+      const bytes = toBinary(SaSchema, first);
+      const reader = new MessageReader(Buffer.concat([bytes, toBinary(SaSchema, second)]));
+      assert.deepEqual(readSa(reader, bytes.length), expected(first));
+      reader.pos = 0;
+      assert.deepEqual(readSaHead(reader, bytes.length), { revision: first.revision, site: first.site });
+      // As if it ended earlier: it is refused, or what is left of it is a message as well.
+      const end = cut % bytes.length;
+      let part: Sa | undefined;
+      try {
+        part = fromBinary(SaSchema, bytes.subarray(0, end));
+      } catch {}
+      reader.pos = 0;
+      if (part) assert.deepEqual(readSaHead(reader, end), { revision: part.revision, site: part.site });
+      else assert.throws(() => readSaHead(reader, end), RangeError);
+    }),
+  );
 });

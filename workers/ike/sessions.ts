@@ -42,7 +42,7 @@ export type SessionInput = {
   /** Remote address as a 32-bit number, and UDP port. */
   readonly address: number;
   readonly port: number;
-  readonly keys?: SessionKeys | typeof SEALED;
+  readonly keys?: SessionKeys | typeof SEALED | undefined;
   readonly nextMid: number;
 };
 

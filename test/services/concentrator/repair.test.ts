@@ -6,6 +6,7 @@ import { ShardRecords } from '../../../services/concentrator/records.ts';
 import { type Damaged, writeAgain } from '../../../services/concentrator/repair.ts';
 import { spiHex, spiWords } from '../../../services/spi.ts';
 import { State } from '../../../workers/liveness/peers.ts';
+import { MessageReader } from '../../../workers/message-reader.ts';
 
 type Sent = Parameters<Damaged['task']['send']>[0];
 
@@ -22,7 +23,8 @@ async function repaired(
   const records = new ShardRecords();
   const spis = states.map((_, n) => {
     const id = { initiatorSpi: BigInt(n + 1), responderSpi: 7n };
-    records.put(spiWords(id), 1, 0, toBinary(SaSchema, create(SaSchema, { id, peerId: `p${n}` })));
+    const message = toBinary(SaSchema, create(SaSchema, { id, peerId: `p${n}` }));
+    records.put(spiWords(id), 1, 0, new MessageReader(message));
     return spiHex(id);
   });
   const sent: Sent[] = [];

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { Mode, type Sa, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { LONGEST_SA, SaStore } from '../../../services/concentrator/sa-store.ts';
 import { spiWords } from '../../../services/spi.ts';
+import { MessageReader } from '../../../workers/message-reader.ts';
 
 const SPI = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
 const SA = fc.record({
@@ -27,7 +28,7 @@ test('property: an SA comes back as it was put, whatever else is put and dropped
       const held: { number: number; sa: Sa }[] = [];
       for (const [init, drop] of steps) {
         const sa = message(init);
-        held.push({ number: store.put(toBinary(SaSchema, sa)), sa });
+        held.push({ number: store.put(new MessageReader(toBinary(SaSchema, sa))), sa });
         if (drop) store.drop(held.shift()!.number);
       }
       for (const { number, sa } of held) same(sa, store.get(number, spiWords(sa.id!)));
@@ -50,7 +51,7 @@ test('what is unusual is kept: parts given twice, unknown fields, an id with mor
     twice: Buffer.concat([bytes, policy, bytes]),
     nothing: Buffer.alloc(0),
   })) {
-    const back = store.get(store.put(given), spiWords(sa.id!));
+    const back = store.get(store.put(new MessageReader(given)), spiWords(sa.id!));
     const [wanted, found] = [fromBinary(SaSchema, given), fromBinary(SaSchema, back)];
     assert(equals(SaSchema, wanted, found, { registry: createRegistry(SaSchema), unknown: true }), name);
     assert.equal(back.length, given.length, name);
@@ -60,7 +61,7 @@ test('what is unusual is kept: parts given twice, unknown fields, an id with mor
 test('a search finds what a message says of its peer, and nothing that is kept elsewhere', () => {
   const store = new SaStore();
   const sa = message({ id: { initiatorSpi: 0x6162636465666768n, responderSpi: 2n }, peerId: 'peer-17', policy: {} });
-  const number = store.put(toBinary(SaSchema, sa));
+  const number = store.put(new MessageReader(toBinary(SaSchema, sa)));
   assert(store.contains(number, Buffer.from('peer-17')));
   assert(!store.contains(number, Buffer.from('peer-18')));
   assert(!store.contains(number, Buffer.from('hgfedcba')));
@@ -75,6 +76,6 @@ test('the longest SA fits, the next one is refused', () => {
     return bytes;
   };
   const longest = ofLength(LONGEST_SA);
-  assert.deepEqual(store.get(store.put(longest), [0, 0, 0, 0]), longest);
-  assert.throws(() => store.put(ofLength(LONGEST_SA + 1)), RangeError);
+  assert.deepEqual(store.get(store.put(new MessageReader(longest)), [0, 0, 0, 0]), longest);
+  assert.throws(() => store.put(new MessageReader(ofLength(LONGEST_SA + 1))), RangeError);
 });

@@ -14,7 +14,7 @@ import { shardKeys } from '../../../services/store/keys.ts';
 import { SuspicionTraces } from '../../../services/telemetry/traces.ts';
 import { State } from '../../../workers/liveness/peers.ts';
 import { readSa } from '../../../workers/sa-message.ts';
-import { forEachRow, type SaPage } from '../../../workers/sa-page.ts';
+import { RecordCursor, type SaPage } from '../../../workers/sa-page.ts';
 import { VerdictRows } from '../../../workers/verdict-rows.ts';
 import { eventually } from '../../eventually.ts';
 import { privateRedis } from '../../private-redis.ts';
@@ -77,7 +77,8 @@ class Thread {
   }
 
   #note(page: SaPage): void {
-    forEachRow(page, ({ sa }) => this.spis.push(spiPair(readSa(sa).spi).responderSpi));
+    for (const cursor = new RecordCursor(page); cursor.next(); )
+      this.spis.push(spiPair(readSa(cursor.reader, cursor.saEnd).spi).responderSpi);
   }
 }
 
