@@ -222,7 +222,9 @@ export class Machine {
     }
     peers.cycleAt[handle] = nowMs;
     peers.blindMs[handle] = 0;
-    this.#asked(handle, 1, nowMs);
+    peers.attempt[handle] = 1;
+    peers.probeAt[handle] = nowMs;
+    this.#wheel.schedule(handle, nowMs + this.#policy(handle).retryIntervalMs);
     return true;
   }
 
@@ -377,19 +379,15 @@ export class Machine {
       this.#block(handle);
       return;
     }
+    const { retries, retryIntervalMs } = this.#policy(handle);
     const attempt = peers.attempt[handle]! + 1;
-    if (!this.#effects.probe(handle, attempt, attempt >= this.#policy(handle).retries)) {
+    if (!this.#effects.probe(handle, attempt, attempt >= retries)) {
       this.#block(handle);
       return;
     }
-    this.#asked(handle, attempt, this.#now);
-  }
-
-  #asked(handle: number, attempt: number, nowMs: number): void {
-    const { peers } = this;
     peers.attempt[handle] = attempt;
-    peers.probeAt[handle] = nowMs;
-    this.#wheel.schedule(handle, peers.cycleAt[handle]! + attempt * this.#policy(handle).retryIntervalMs);
+    peers.probeAt[handle] = this.#now;
+    this.#wheel.schedule(handle, peers.cycleAt[handle]! + attempt * retryIntervalMs);
   }
 
   #judge(handle: number): void {
