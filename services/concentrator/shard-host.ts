@@ -178,7 +178,7 @@ export class ShardHost {
   async attach(stream: ShardStream): Promise<void> {
     do {
       await this.#restarting?.promise;
-      if (!this.#stopped) await this.#lease.claim();
+      if (!this.#stopped) await this.#unlessFenced(this.#lease.claim());
       if (this.#stopped) throw new Error('the shard has just moved');
       // The thread may have died meanwhile: what it held is not known again yet.
     } while (this.#restarting);
@@ -272,7 +272,9 @@ export class ShardHost {
   setPath(path: ShardPath): void {
     this.#path = path;
     this.#task.send({ type: 'path', path });
-    this.#store.writePath(path).catch((error: Error) => this.#log.warn({ reason: error.message }, 'path not noted'));
+    this.#unlessFenced(this.#store.writePath(path)).catch((error: Error) =>
+      this.#log.warn({ reason: error.message }, 'path not noted'),
+    );
   }
 
   vouch(canary: number): void {
@@ -435,9 +437,19 @@ export class ShardHost {
   /** Waits for a step of a change. Rejects if the thread died meanwhile: what was known of its handles holds no more. */
   async #withThread<T>(step: Promise<T>): Promise<T> {
     const task = this.#task;
-    const result = await step;
+    const result = await this.#unlessFenced(step);
     if (task !== this.#task || this.#restarting) throw new Error('the thread of the shard died');
     return result;
+  }
+
+  /** Waits for what Redis may refuse. Whoever hears that the shard is another's stops at once, and not when he next renews. */
+  async #unlessFenced<T>(step: Promise<T>): Promise<T> {
+    try {
+      return await step;
+    } catch (error) {
+      if (error instanceof FencedError) this.#lose(error.message);
+      throw error;
+    }
   }
 
   /** An SA that Redis has without its message id would pass for new when another takes the shard now. */
@@ -448,17 +460,20 @@ export class ShardHost {
   async #keepHouse(): Promise<void> {
     this.verdicts.settleHeld();
     try {
-      await this.#lease.renew(this.attended);
-      this.#task.send({ type: 'lease', ...this.#lease.ownership });
-      if (this.#damaged) await this.#repair();
-      if (this.#abandoned.size > 0) await this.#leaveOut();
-      if (++this.#round % LOOK_ROUNDS === 0) await this.look();
-      await this.#checkpoint.collect();
-      await this.#checkpoint.write();
+      await this.#unlessFenced(this.#renew());
     } catch (error) {
-      if (error instanceof FencedError) this.#lose(error.message);
-      else this.#log.warn({ reason: (error as Error).message }, 'checkpoint waits');
+      if (!this.#stopped) this.#log.warn({ reason: (error as Error).message }, 'checkpoint waits');
     }
+  }
+
+  async #renew(): Promise<void> {
+    await this.#lease.renew(this.attended);
+    this.#task.send({ type: 'lease', ...this.#lease.ownership });
+    if (this.#damaged) await this.#repair();
+    if (this.#abandoned.size > 0) await this.#leaveOut();
+    if (++this.#round % LOOK_ROUNDS === 0) await this.look();
+    await this.#checkpoint.collect();
+    await this.#checkpoint.write();
   }
 
   async #repair(): Promise<void> {

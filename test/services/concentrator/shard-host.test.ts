@@ -180,6 +180,22 @@ test('while a thread is restarted its shard takes nothing new: the thread would 
   assert.deepEqual(threads[1]!.spis.sort(), [1n, 2n, 3n, 4n]);
 });
 
+test('whoever hears that the shard is another’s, when its headend comes or registers, gives it up at once', async (t) => {
+  const { context, threads } = await surroundings(t);
+  const tries: ((host: ShardHost) => Promise<unknown>)[] = [
+    (host) => host.attach(streamTo([])),
+    (host) => host.upsert([sa(1n)], bytes([sa(1n)])),
+    (host) => host.remove([sa(1n).id!]),
+  ];
+  for (const attempt of tries) {
+    const lost: ShardHost[] = [];
+    const { host } = await openShard({ ...context, onLost: (one) => lost.push(one) }, threads);
+    await context.store.redis.hset(shardKeys(SHARD).lease, 'epoch', String(host.epoch + 1));
+    await assert.rejects(attempt(host), /stale epoch/);
+    assert.deepEqual(lost, [host]);
+  }
+});
+
 test('verdicts that are held when their thread dies are held no more: the next one has other handles', async (t) => {
   const { context, threads } = await surroundings(t);
   const storm = new StormGuard({ share: 0.1, count: 1, windowMs: 10_000 }, systemClock, () => '');
