@@ -274,28 +274,39 @@ test('a verdict left by a former owner is not given again', () => {
 });
 
 describe('a first probe that is spread', () => {
-  test('peers added together are not asked together', () => {
-    const count = 10_000;
-    const buckets = new Uint32Array(100);
-    let now = 0;
-    const machine = new Machine(0, count, {
-      probe: (handle) => {
-        buckets[Math.floor(now / 100)]!++;
-        answered.push(handle);
-        return true;
-      },
-      verdict: () => assert.fail('a verdict'),
-      recovered: () => {},
-    });
-    const answered: number[] = [];
-    for (let handle = 0; handle < count; handle++) machine.add(handle, POLICY, 0, { firstAskMs: SPREAD });
-    while (now < 9_990) {
-      now += STEP_MS;
-      machine.advance(now);
-      for (const handle of answered.splice(0)) machine.answered(handle, now);
+  test('peers added together are not asked together, now or later, and neighbours are', () => {
+    const [peers, bucketMs, rounds] = [16_000, 100, 30];
+    const perBucket = (peers * bucketMs) / POLICY.intervalMs;
+    for (const mode of [Mode.ON_IDLE, Mode.PERIODIC]) {
+      const buckets = new Uint32Array((rounds * POLICY.intervalMs) / bucketMs);
+      const answers: { at: number; handle: number }[] = [];
+      /** Ticks at which neighbours were asked, of the peers of the last round. */
+      const together = new Set<string>();
+      let now = 0;
+      const machine = new Machine(0, peers, {
+        probe: (handle) => {
+          buckets[Math.floor(now / bucketMs)]!++;
+          // Each has a round trip of its own.
+          answers.push({ at: now + 5 + 5 * (handle % 7), handle });
+          if (now >= (rounds - 1) * POLICY.intervalMs) together.add(`${handle >> 4} at ${now}`);
+          return true;
+        },
+        verdict: () => assert.fail('a verdict'),
+        recovered: () => {},
+      });
+      for (let handle = 0; handle < peers; handle++)
+        machine.add(handle, { ...POLICY, mode, jitterPercent: 10 }, 0, { firstAskMs: SPREAD });
+      while (now < rounds * POLICY.intervalMs - STEP_MS) {
+        now += STEP_MS;
+        machine.advance(now);
+        const due = answers.findIndex(({ at }) => at > now);
+        for (const { handle } of answers.splice(0, due < 0 ? answers.length : due)) machine.answered(handle, now);
+      }
+      const last = buckets.subarray(-POLICY.intervalMs / bucketMs);
+      const [least, most] = [Math.min(...last), Math.max(...last)];
+      assert(least > perBucket * 0.5 && most < perBucket * 1.5, `${least} to ${most} probes in ${bucketMs} ms`);
+      assert(together.size <= (peers / 16) * 1.2, `${peers / 16} groups of neighbours asked at ${together.size} times`);
     }
-    assert(Math.max(...buckets) <= (2 * count) / buckets.length, `${Math.max(...buckets)} probes in 100 ms`);
-    assert(Math.min(...buckets) > 0);
   });
 
   test('unanswered, the peer is asked anew when it is due, and dead not before its time', () => {
