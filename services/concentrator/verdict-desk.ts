@@ -146,7 +146,7 @@ export class VerdictDesk {
   /** Delivers what waits for its acknowledgement and was not sent lately. Rejects as the store does. */
   async deliverAgain(): Promise<void> {
     // Not in the middle of a burst, whose verdicts are delivered as they are written.
-    if (this.waiting > 0) return;
+    if (this.#writer.flowing) return;
     const { store, clock } = this.#context;
     const former = this.#delivered;
     const begunAt = clock.now();

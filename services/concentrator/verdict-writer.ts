@@ -32,7 +32,7 @@ const FAILOVER_AFTER_MS = 5_000;
 
 export type VerdictContext = {
   readonly id: ShardId;
-  readonly store: ShardStore;
+  readonly store: Pick<ShardStore, 'epoch' | 'appendVerdicts' | 'revive'>;
   readonly redis: RedisClient;
   readonly traces: SuspicionTraces;
   readonly log: Logger;
@@ -92,6 +92,8 @@ export class VerdictWriter {
   #cancelTelling: (() => void) | undefined;
   #ordinal = 0;
   #busy = false;
+  /** Redis did not take the last batch. */
+  #refused = false;
   #stopped = false;
 
   constructor(context: VerdictContext, events: WriterEvents) {
@@ -103,6 +105,11 @@ export class VerdictWriter {
   /** Verdicts that wait for Redis. */
   get waiting(): number {
     return this.#queue.length + this.#writing.length + (this.#ahead?.steps.length ?? 0);
+  }
+
+  /** Verdicts wait, and Redis takes them. */
+  get flowing(): boolean {
+    return this.waiting > 0 && !this.#refused;
   }
 
   /** Whether a verdict does not count as written yet, though the log may have it. */
@@ -180,7 +187,9 @@ export class VerdictWriter {
         this.#ahead = this.#take();
         await done;
         written = batch;
+        this.#refused = false;
       } catch (error) {
+        this.#refused = true;
         this.#putBack(this.#ahead);
         this.#ahead = undefined;
         this.#putBack(batch);
