@@ -54,6 +54,13 @@ export class Checks {
       );
   }
 
+  /** Each attempt of a verdict is applied once, however often delivered. @param before by the same agent */
+  applied({ id, attempt, peerId }: Verdict, before: Set<string>): void {
+    const name = `${id}/${attempt}`;
+    if (before.has(name)) this.#fail('applied twice', `${peerId} by ${name}`);
+    before.add(name);
+  }
+
   /** Each SA is torn down at most once, and only if it was dead. */
   tornDown(truth: TrueSa, verdict: Verdict): void {
     this.tornDownTotal++;

@@ -100,6 +100,8 @@ class Plane implements DataPlane {
   readonly #random: Random;
   /** What each shard held when it was connected last. */
   readonly #held = new Map<number, readonly HeldSa[]>();
+  /** Attempts of verdicts that it was given. */
+  readonly #applied = new Set<string>();
   #begun = false;
   #cancel: () => void = () => {};
 
@@ -176,6 +178,7 @@ class Plane implements DataPlane {
 
   async apply(verdict: Verdict): Promise<Applied> {
     const { world } = this.#headend;
+    world.checks.applied(verdict, this.#applied);
     const spi = spiHex(verdict.sa!);
     const site = this.#headend.sites.find(({ name }) => name === verdict.peerId)!;
     const truth = site.sa?.spi === spi ? site.sa : undefined;
