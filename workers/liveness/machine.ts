@@ -7,6 +7,7 @@
 
 import { Outcomes } from './outcomes.ts';
 import { Flag, PeerTable, roomFor, State } from './peers.ts';
+import { firstMoment, recurringMoment } from './phase.ts';
 import { Mode, type Policy, PolicyTable } from './policy.ts';
 import { type OnDue, TICK_MS, TimingWheel } from './wheel.ts';
 
@@ -120,7 +121,7 @@ export class Machine {
     peers.flags[handle] = (gated ? Flag.GATED : 0) | (ready ? Flag.READY : 0) | (early ? Flag.FRESH : 0);
     this.#watch(handle, policy);
     if (!early || peers.state[handle]! !== State.ALIVE) return;
-    const spreadMs = Math.floor(firstPhase(handle) * policy.intervalMs);
+    const spreadMs = firstMoment(handle, policy.intervalMs);
     this.#wheel.schedule(
       handle,
       this.#now + (firstAskMs === SPREAD ? spreadMs : Math.min(firstAskMs, policy.intervalMs)),
@@ -307,7 +308,7 @@ export class Machine {
     const { mode, intervalMs, jitterPercent } = this.#policy(handle);
     const { heardAt, cycleAt, sentAt } = this.peers;
     const from = mode === Mode.PERIODIC ? cycleAt[handle]! : heardAt[handle]!;
-    const at = beforehand(handle, from + intervalMs, (intervalMs * jitterPercent) / 100);
+    const at = recurringMoment(handle, from + intervalMs, (intervalMs * jitterPercent) / 100);
     return mode === Mode.ON_DEMAND ? Math.max(at, sentAt[handle]!) : at;
   }
 
@@ -487,25 +488,4 @@ export class Machine {
     if (was === State.DEAD || was === State.HELD || attempts >= 2)
       this.#effects.recovered(handle, peers.cycleAt[handle]!, attempts, was);
   }
-}
-
-/** Neighbours in the table share lines of the cache: so many, as a power of two, have one phase and are asked together. */
-const NEIGHBOURS_BITS = 4;
-
-/**
- * Two numbers in [0, 1) that spread handles evenly, neighbours together, and evenly as points in a square as well (the
- * additive recurrence of the plastic number): who begins at the one and goes on by the other makes no crowd.
- */
-function firstPhase(handle: number): number {
-  return (Math.imul((handle >> NEIGHBOURS_BITS) + 1, 0xc13fa9a9) >>> 0) / 2 ** 32;
-}
-function phase(handle: number): number {
-  return (Math.imul((handle >> NEIGHBOURS_BITS) + 1, 0x91e10da5) >>> 0) / 2 ** 32;
-}
-
-/** The last moment up to `latest` that recurs every `windowMs`: neighbours that were heard at times of their own meet again. */
-function beforehand(handle: number, latest: number, windowMs: number): number {
-  if (windowMs < TICK_MS) return latest;
-  const from = phase(handle) * windowMs;
-  return from + Math.floor((latest - from) / windowMs) * windowMs;
 }
