@@ -67,7 +67,7 @@ export class World implements TaskWorld {
   readonly #log: Logger;
   readonly #listeners = new Map<Process, (word: Word) => void>();
   readonly #jobs = new Map<string, Job>();
-  readonly #taskShards = new Map<SimTask, string>();
+  readonly #taskShards = new WeakMap<SimTask, string>();
   #ports = 20_000;
 
   constructor(seed: number, logLevel = 'silent') {
