@@ -1,5 +1,6 @@
 /** The Piscina task: owns one shard until told to stop. Resolves with the shard's last checkpoint. */
 
+import { TICK_MS } from './liveness/wheel.ts';
 import { monotonicMs } from './monotonic.ts';
 import { Pacer } from './pacer.ts';
 import { useProbeSocket } from './probe-socket.ts';
@@ -9,8 +10,6 @@ import { ReceiveDrops } from './receive-drops.ts';
 import { Shard } from './shard.ts';
 import { Vault } from './vault.ts';
 
-/** How often a shard looks at its wheel, ms. */
-const TICK_INTERVAL_MS = 5;
 /** How often the kernel is asked what it dropped, ms: within a retry interval, so that it is known before a verdict. */
 const DROPS_INTERVAL_MS = 200;
 
@@ -38,7 +37,7 @@ export default async function runShard({
   const timer = setInterval(() => {
     socket.receive();
     shard.tick();
-  }, TICK_INTERVAL_MS);
+  }, TICK_MS);
   const drops = new ReceiveDrops(probe.address, socket.port);
   const look = setInterval(async () => shard.dropped(await drops.take(monotonicMs())), DROPS_INTERVAL_MS);
   port.postMessage({ type: 'ready', probePort: socket.port });

@@ -12,6 +12,7 @@ import { KeyKeeper, type KeyVault } from './key-keeper.ts';
 import { Machine } from './liveness/machine.ts';
 import { Flag, roomFor, State, widen } from './liveness/peers.ts';
 import { leastSpacingMs, unwatched } from './liveness/policy.ts';
+import { Outbox } from './outbox.ts';
 import type { Pacer } from './pacer.ts';
 import {
   type Abandoned,
@@ -20,14 +21,12 @@ import {
   NO_MID,
   type Ownership,
   type PeerStatus,
-  type Recovery,
   type ShardCounters,
   type ShardPath,
   type ToShard,
 } from './protocol.ts';
 import { type SENDS_IN_FLIGHT, SendBuffers } from './send-buffers.ts';
 import { UnreadShare } from './unread-share.ts';
-import { VerdictRows } from './verdict-rows.ts';
 
 /** The shard's surroundings. */
 export type ShardIo = {
@@ -55,8 +54,6 @@ const CANARY_SPACING_MS = 20;
  * living peer in ten thousand would still seem dead at it.
  */
 const DEAF_SHARE = 0.01;
-/** How often the main thread is told how peers fare, and always before a verdict, ms. */
-const OUTCOMES_MS = 250;
 
 export class Shard {
   readonly #io: ShardIo;
@@ -71,17 +68,13 @@ export class Shard {
   #path: ShardPath | undefined;
   #canaryAt = Number.NEGATIVE_INFINITY;
   #canaryWanted = false;
-  #outcomesAt = Number.NEGATIVE_INFINITY;
   #ownership: Ownership | undefined;
   #parked = new Uint8Array(0);
   #headend = false;
   /** Datagrams read since {@link dropped} was called last. */
   #received = 0;
   readonly #unread = new UnreadShare();
-  readonly #verdicts = new VerdictRows();
-  #recoveries: Recovery[] = [];
-  #delegatedHandles: number[] = [];
-  #delegatedIds: number[] = [];
+  readonly #outbox: Outbox;
   readonly #count = {
     probesSent: 0,
     retransmissions: 0,
@@ -102,6 +95,7 @@ export class Shard {
 
   constructor(io: ShardIo) {
     this.#io = io;
+    this.#outbox = new Outbox((message) => io.post(message));
     this.#machine = new Machine(io.now(), 1024, {
       probe: (handle, attempt, last) => this.#probe(handle, attempt, last),
       ...(io.pacer && { mayGoOn: () => io.pacer!.open }),
@@ -109,7 +103,7 @@ export class Shard {
       deafSince: (fromMs) => this.#unread.since(fromMs) > DEAF_SHARE,
       verdict: (handle, earliestMs) => this.#verdict(handle, earliestMs),
       recovered: (handle, firstMs, attempts, was) =>
-        this.#recoveries.push({
+        this.#outbox.recovered({
           handle,
           firstProbeUnix: this.#unix(firstMs),
           attempts,
@@ -132,7 +126,9 @@ export class Shard {
     this.#machine.advance(now);
     if (now - this.#canaryAt >= (this.#canaryWanted ? CANARY_SPACING_MS : CANARY_INTERVAL_MS)) this.#sendCanary(now);
     if (this.#keys.hasSealed) this.#keys.openSome();
-    this.#flush(now);
+    this.#outbox.flush(now, this.#machine.counters.outcomes);
+    const unreadable = this.#keys.takeUnreadable();
+    if (unreadable.length > 0) this.#abandon({ unreadable, lost: [] });
   }
 
   /** Nothing will be due before this moment, ms: a simulator need not call {@link tick} until then. */
@@ -415,8 +411,7 @@ export class Shard {
   #probe(handle: number, attempt: number, last: boolean): boolean {
     if (!this.#sessions.is(handle, SessionFlag.KEYED)) {
       if (!this.#headend) return false;
-      this.#delegatedHandles.push(handle);
-      this.#delegatedIds.push(this.#sessions.nextMid[handle]!);
+      this.#outbox.delegated(handle, this.#sessions.nextMid[handle]!);
       this.#count.probesDelegated++;
       return true;
     }
@@ -458,7 +453,7 @@ export class Shard {
     const { heardAt, cycleAt, attempt, blindMs } = this.#machine.peers;
     const decidedUnix = this.#io.wall();
     const epochMs = decidedUnix - this.#io.now();
-    this.#verdicts.add({
+    this.#outbox.verdict({
       handle,
       lastEvidenceUnix: epochMs + heardAt[handle]!,
       firstProbeUnix: epochMs + cycleAt[handle]!,
@@ -496,30 +491,6 @@ export class Shard {
 
   #answer(request: number, body: Extract<FromShard, { type: 'answer' }>['body']): void {
     this.#io.post({ type: 'answer', request, body });
-  }
-
-  #flush(now: number): void {
-    const { outcomes } = this.#machine.counters;
-    if (outcomes.changed && (!this.#verdicts.empty || now - this.#outcomesAt >= OUTCOMES_MS)) {
-      this.#outcomesAt = now;
-      this.#io.post({ type: 'outcomes', outcomes: outcomes.read() });
-    }
-    if (!this.#verdicts.empty) this.#io.post({ type: 'verdicts', rows: this.#verdicts.take() });
-    if (this.#recoveries.length > 0) {
-      this.#io.post({ type: 'recovered', recoveries: this.#recoveries });
-      this.#recoveries = [];
-    }
-    const unreadable = this.#keys.takeUnreadable();
-    if (unreadable.length > 0) this.#abandon({ unreadable, lost: [] });
-    if (this.#delegatedHandles.length > 0) {
-      this.#io.post({
-        type: 'delegated',
-        handles: Uint32Array.from(this.#delegatedHandles),
-        probeIds: Uint32Array.from(this.#delegatedIds),
-      });
-      this.#delegatedHandles = [];
-      this.#delegatedIds = [];
-    }
   }
 
   #unix(ms: number): number {

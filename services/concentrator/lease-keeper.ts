@@ -6,8 +6,9 @@
 import { VOUCHER_MS } from '../../workers/canary.ts';
 import type { Ownership } from '../../workers/protocol.ts';
 import type { Clock } from '../clock.ts';
+import { LEASE_MS, LEASELESS_MS } from '../store/lease.ts';
 import { ForgottenError, LostWritesError } from '../store/scripts.ts';
-import { LEASE_MS, LEASELESS_MS, type ShardStore } from '../store/shard-store.ts';
+import type { ShardStore } from '../store/shard-store.ts';
 
 /** Waits before a shard that Redis has forgotten is taken again, ms. */
 const RETAKE_MS = { attended: 3_000, alone: 10_000, longest: 60_000 };

@@ -34,7 +34,7 @@ import { State } from '../../workers/liveness/peers.ts';
 import { NO_MID } from '../../workers/protocol.ts';
 import { systemClock } from '../clock.ts';
 import { ApiError, rejectIfInvalid, type Violation } from '../grpc/errors.ts';
-import { readShards } from '../store/shard-store.ts';
+import { readShards } from '../store/directory.ts';
 import type { ConcentratorNode } from './node.ts';
 import type { ShardHost } from './shard-host.ts';
 import { checkHeadendName, checkPageSize, checkPeerId } from './validate.ts';

@@ -7,9 +7,10 @@ import { VOUCHER_MS } from '../../workers/canary.ts';
 import type { Logger } from '../log.ts';
 import { rank } from '../rendezvous.ts';
 import type { Bus, Word } from '../store/bus.ts';
+import { countSas, readShards } from '../store/directory.ts';
 import type { ShardId } from '../store/keys.ts';
+import { ADOPT_ATTENDED_MS, readLease } from '../store/lease.ts';
 import type { Member } from '../store/members.ts';
-import { ADOPT_ATTENDED_MS, countSas, readLease, readShards } from '../store/shard-store.ts';
 import { type HostContext, ShardHost } from './shard-host.ts';
 
 /** Longest wait for a former owner to write its checkpoint, ms. */

@@ -13,7 +13,7 @@ import { knownDead } from '../store/dead-endpoints.ts';
 import { FailoverStore, type FailoverWait, type StoredFailover } from '../store/failover-store.ts';
 import type { ShardId } from '../store/keys.ts';
 import type { RedisClient } from '../store/redis.ts';
-import { redisNow } from '../store/shard-store.ts';
+import { redisNow } from '../store/redis.ts';
 import { readVerdict, writeVerdict } from '../store/stored-verdict.ts';
 import { begin, type FailoverLimits, LOOK_MS, type Pursuit, plan, type SuccessorState } from './plan.ts';
 

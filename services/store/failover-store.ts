@@ -1,9 +1,10 @@
 /** Failovers under way, as Redis keeps them: written by any worker, each step once. */
 
+import type { StoredAck } from './acknowledgement.ts';
 import { type ShardId, shardKeys } from './keys.ts';
 import type { RedisClient } from './redis.ts';
 import { runScript } from './scripts.ts';
-import { LOG_ENTRIES, type StoredAck } from './shard-store.ts';
+import { LOG_ENTRIES } from './shard-store.ts';
 
 /** Failovers given up that a shard keeps at most. */
 export const DEAD_LETTERS = 10_000;

@@ -133,3 +133,9 @@ function parseServer(text: string, fallbackPort: number): Server {
   if (!host) throw new SettingsError(`redis-url: "${text}" is not host:port`);
   return { host, port: port === undefined ? fallbackPort : Number(port) };
 }
+
+/** Redis's clock, Unix ms. */
+export async function redisNow(redis: RedisClient): Promise<number> {
+  const [seconds, micros] = await redis.time();
+  return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
+}

@@ -2,26 +2,12 @@
 
 import type { CheckpointChunk, FormerOwners, ShardPath } from '../../workers/protocol.ts';
 import { packRecord, type SaRecords, saRecords } from '../../workers/sa-page.ts';
-import { HEADENDS, type ShardId, shardKeys } from './keys.ts';
-import type { RedisClient } from './redis.ts';
-import {
-  accepted,
-  confirmWrite,
-  type FencedScript,
-  LostWritesError,
-  runFenced,
-  runReader,
-  runScript,
-} from './scripts.ts';
+import { registerHeadend } from './directory.ts';
+import { type ShardId, shardKeys } from './keys.ts';
+import { ADOPT_ATTENDED_MS, LEASE_MS, type TakenLease, takeLease } from './lease.ts';
+import { type RedisClient, redisNow } from './redis.ts';
+import { confirmWrite, type FencedScript, LostWritesError, runFenced, runReader } from './scripts.ts';
 
-/** How long a lease holds unless renewed, ms. */
-export const LEASE_MS = 2_500;
-/**
- * How long an owner whose headend is connected may go on without Redis, ms; and when others may adopt its shard, ms. Redis
- * may be away for all, or for that owner alone: he cannot tell.
- */
-export const LEASELESS_MS = 540_000;
-export const ADOPT_ATTENDED_MS = 600_000;
 /** Entries kept in a shard's log, roughly. Each holds the verdicts of one write. */
 export const LOG_ENTRIES = 10_000;
 /** SAs read from Redis, or removed there, at a time. */
@@ -33,21 +19,6 @@ export type StoredPage = {
   readonly spis: Buffer;
   /** Their keys sealed. */
   readonly records: SaRecords;
-};
-
-/** A shard's lease as anyone may read it. */
-export type Lease = {
-  readonly epoch: bigint;
-  readonly node: string;
-  readonly valid: boolean;
-  /** How long it still holds, ms. */
-  readonly remainingMs: number;
-  /** How long ago it ran out, ms. */
-  readonly expiredMs: number;
-  /** Its headend was connected when it was last renewed. */
-  readonly attended: boolean;
-  /** Its holder gave it back. */
-  readonly released: boolean;
 };
 
 /** An attempt of a verdict as it is delivered. */
@@ -331,30 +302,6 @@ export class ShardStore {
   }
 }
 
-type TakenLease = {
-  readonly epoch: number;
-  readonly formerStopped: boolean;
-  readonly formerRemainingMs: number;
-  /** Until when the former owner's lease held, Unix ms; 0 if nobody knows. */
-  readonly formerUntilUnix: number;
-  readonly takenUnix: number;
-};
-
-/** @param holder epoch under which the lease may be held; undefined: any */
-async function takeLease({ redis, node }: StoreContext, id: ShardId, holder: number | undefined): Promise<TakenLease> {
-  const { lease, checkpoint } = shardKeys(id);
-  const args = [node, LEASE_MS, holder ?? ''];
-  const reply = accepted('take-lease', await runScript(redis, 'take-lease', [lease, checkpoint], args));
-  const [epoch, final, formerRemainingMs, takenUnix, formerUntilUnix] = reply as [
-    number,
-    number,
-    number,
-    number,
-    number,
-  ];
-  return { epoch, formerStopped: final === 1, formerRemainingMs, formerUntilUnix, takenUnix };
-}
-
 /** Verdicts as append-verdicts.lua reads them: one argument costs the client a third of what one a verdict do. */
 function packIds(verdicts: Parameters<ShardStore['appendVerdicts']>[0]): Buffer {
   const packed = Buffer.allocUnsafe(verdicts.reduce((sum, { id }) => sum + VERDICT_HEAD + id.length, 0));
@@ -371,87 +318,4 @@ const VERDICT_HEAD = 3;
 /** Name of a verdict's attempt; the first is called as the verdict. */
 function attemptName(id: string, attempt: number): string {
   return attempt === 0 ? id : `${id}/${attempt}`;
-}
-
-/** A data plane's answer to an attempt of a verdict. */
-export type VerdictAnswer = { readonly verdictId: string; readonly attempt: number; readonly ack: StoredAck };
-
-/** Its part that is stored. */
-export type StoredAck = {
-  /** Name of the Outcome. */
-  readonly outcome: string;
-  readonly detail: string;
-  /** SPI pair of the SA that took over, in hex; '' if none is known. */
-  readonly successor: string;
-};
-
-/** Notes acknowledgements; any node may. Of each whether that attempt of the verdict was waiting for one. */
-export async function acknowledgeVerdicts(
-  redis: RedisClient,
-  id: ShardId,
-  answers: readonly VerdictAnswer[],
-): Promise<boolean[]> {
-  const { unacked, failover, acks, attempts, due } = shardKeys(id);
-  const args = answers.flatMap(({ verdictId, attempt, ack }) => [verdictId, attempt, JSON.stringify(ack)]);
-  const known = await runScript(redis, 'acknowledge', [unacked, failover, acks, attempts, due], args);
-  return (known as number[]).map((one) => one === 1);
-}
-
-/** Reads a shard's lease. */
-export async function readLease(redis: RedisClient, id: ShardId): Promise<Lease | undefined> {
-  return (await readLeases(redis, [id]))[0];
-}
-
-/** A shard of a headend ever seen, with that headend's number of shards. */
-export type KnownShard = { readonly id: ShardId; readonly shards: number; readonly lease: Lease | undefined };
-
-/** Every shard there is, or those wanted, with its lease. */
-export async function readShards(redis: RedisClient, wanted = (_: ShardId) => true): Promise<KnownShard[]> {
-  const found = [...(await readHeadends(redis))].flatMap(([headend, shards]) =>
-    Array.from({ length: shards }, (_, shard) => ({ id: { headend, shard }, shards })).filter(({ id }) => wanted(id)),
-  );
-  const ids = found.map(({ id }) => id);
-  const leases = await readLeases(redis, ids);
-  return found.map((shard, n) => ({ ...shard, lease: leases[n] }));
-}
-
-async function readLeases(redis: RedisClient, ids: readonly ShardId[]): Promise<(Lease | undefined)[]> {
-  if (ids.length === 0) return [];
-  const [now, ...leases] = await Promise.all([redisNow(redis), ...ids.map((id) => redis.hgetall(shardKeys(id).lease))]);
-  return leases.map((lease) => decodeLease(lease, now));
-}
-
-function decodeLease({ epoch, node, until, attended }: Record<string, string>, now: number): Lease | undefined {
-  if (epoch === undefined || node === undefined) return undefined;
-  return {
-    epoch: BigInt(epoch),
-    node,
-    valid: Number(until) > now,
-    remainingMs: Math.max(0, Number(until) - now),
-    expiredMs: Math.max(0, now - Number(until)),
-    attended: attended === '1',
-    released: until === '0',
-  };
-}
-
-/** Redis's clock, Unix ms. */
-export async function redisNow(redis: RedisClient): Promise<number> {
-  const [seconds, micros] = await redis.time();
-  return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
-}
-
-/** SAs that Redis holds of a shard. */
-export function countSas(redis: RedisClient, id: ShardId): Promise<number> {
-  return redis.hlen(shardKeys(id).sas);
-}
-
-/** Headends ever seen, with their number of shards. */
-export async function readHeadends(redis: RedisClient): Promise<Map<string, number>> {
-  return new Map(Object.entries(await redis.hgetall(HEADENDS)).map(([name, shards]) => [name, Number(shards)]));
-}
-
-/** Notes a headend's number of shards, which never changes. Returns the number that holds. */
-export async function registerHeadend(redis: RedisClient, headend: string, shards: number): Promise<number> {
-  await redis.hsetnx(HEADENDS, headend, String(shards));
-  return Number(await redis.hget(HEADENDS, headend));
 }

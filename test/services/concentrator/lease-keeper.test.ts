@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Clock } from '../../../services/clock.ts';
 import { type LeaseEvents, LeaseKeeper } from '../../../services/concentrator/lease-keeper.ts';
+import { LEASE_MS } from '../../../services/store/lease.ts';
 import { ForgottenError, LostWritesError } from '../../../services/store/scripts.ts';
-import { LEASE_MS, type ShardStore } from '../../../services/store/shard-store.ts';
+import type { ShardStore } from '../../../services/store/shard-store.ts';
 
 const UNIX = 1_800_000_000_000;
 const ROUND_MS = 800;

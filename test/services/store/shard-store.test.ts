@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { shardKeys } from '../../../services/store/keys.ts';
-import { ADOPT_ATTENDED_MS, ShardStore } from '../../../services/store/shard-store.ts';
+import { ADOPT_ATTENDED_MS } from '../../../services/store/lease.ts';
+import { ShardStore } from '../../../services/store/shard-store.ts';
 import { privateRedis } from '../../private-redis.ts';
 
 const SHARD = { headend: 'hub', shard: 0 };

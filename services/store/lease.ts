@@ -1,0 +1,85 @@
+/** The lease of a shard: who owns it, under which epoch, for how long. */
+
+import { type ShardId, shardKeys } from './keys.ts';
+import { type RedisClient, redisNow } from './redis.ts';
+import { accepted, runScript } from './scripts.ts';
+
+/** How long a lease holds unless renewed, ms. */
+export const LEASE_MS = 2_500;
+/**
+ * How long an owner whose headend is connected may go on without Redis, ms; and when others may adopt its shard, ms. Redis
+ * may be away for all, or for that owner alone: he cannot tell.
+ */
+export const LEASELESS_MS = 540_000;
+export const ADOPT_ATTENDED_MS = 600_000;
+/** A shard's lease as anyone may read it. */
+export type Lease = {
+  readonly epoch: bigint;
+  readonly node: string;
+  readonly valid: boolean;
+  /** How long it still holds, ms. */
+  readonly remainingMs: number;
+  /** How long ago it ran out, ms. */
+  readonly expiredMs: number;
+  /** Its headend was connected when it was last renewed. */
+  readonly attended: boolean;
+  /** Its holder gave it back. */
+  readonly released: boolean;
+};
+
+/** What Redis says of a lease just taken. */
+export type TakenLease = {
+  readonly epoch: number;
+  readonly formerStopped: boolean;
+  readonly formerRemainingMs: number;
+  /** Until when the former owner's lease held, Unix ms; 0 if nobody knows. */
+  readonly formerUntilUnix: number;
+  readonly takenUnix: number;
+};
+
+/**
+ * Takes a shard's lease with a new epoch. Throws FencedError if another owner holds it than the one allowed.
+ * @param holder epoch under which the lease may be held; undefined: any
+ */
+export async function takeLease(
+  { redis, node }: { readonly redis: RedisClient; readonly node: string },
+  id: ShardId,
+  holder: number | undefined,
+): Promise<TakenLease> {
+  const { lease, checkpoint } = shardKeys(id);
+  const args = [node, LEASE_MS, holder ?? ''];
+  const reply = accepted('take-lease', await runScript(redis, 'take-lease', [lease, checkpoint], args));
+  const [epoch, final, formerRemainingMs, takenUnix, formerUntilUnix] = reply as [
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
+  return { epoch, formerStopped: final === 1, formerRemainingMs, formerUntilUnix, takenUnix };
+}
+
+/** Reads a shard's lease. */
+export async function readLease(redis: RedisClient, id: ShardId): Promise<Lease | undefined> {
+  return (await readLeases(redis, [id]))[0];
+}
+
+/** Reads the leases of several shards. */
+export async function readLeases(redis: RedisClient, ids: readonly ShardId[]): Promise<(Lease | undefined)[]> {
+  if (ids.length === 0) return [];
+  const [now, ...leases] = await Promise.all([redisNow(redis), ...ids.map((id) => redis.hgetall(shardKeys(id).lease))]);
+  return leases.map((lease) => decodeLease(lease, now));
+}
+
+function decodeLease({ epoch, node, until, attended }: Record<string, string>, now: number): Lease | undefined {
+  if (epoch === undefined || node === undefined) return undefined;
+  return {
+    epoch: BigInt(epoch),
+    node,
+    valid: Number(until) > now,
+    remainingMs: Math.max(0, Number(until) - now),
+    expiredMs: Math.max(0, now - Number(until)),
+    attended: attended === '1',
+    released: until === '0',
+  };
+}
