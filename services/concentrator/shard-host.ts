@@ -21,12 +21,13 @@ import type { SuspicionTraces } from '../telemetry/traces.ts';
 import { CheckpointKeeper } from './checkpoint-keeper.ts';
 import type { HoldSettings } from './held-verdicts.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
-import { ShardRecords } from './records.ts';
+import type { ShardRecords } from './records.ts';
 import { writeAgain } from './repair.ts';
 import { loadSas, tellAbandoned } from './shard-loader.ts';
 import type { ShardEvent, ShardTaskHandle, StartShardTask } from './shard-thread.ts';
 import type { Sites } from './sites.ts';
 import type { StormGuard } from './storm-guard.ts';
+import { ThreadKeeper } from './thread-keeper.ts';
 import type { SaBytes } from './upsert-bytes.ts';
 import { VerdictDesk } from './verdict-desk.ts';
 
@@ -34,7 +35,6 @@ import { VerdictDesk } from './verdict-desk.ts';
 const HOUSEKEEPING_MS = 800;
 /** How often somebody's question for evidence is looked for without being told, in rounds of housekeeping. */
 const LOOK_ROUNDS = 5;
-const RESTART_MS = 500;
 /** SAs left out in one step. */
 const REMOVED = 500;
 /** Longest wait for verdicts on their way into the log when the shard is given up, ms. */
@@ -76,7 +76,6 @@ export type HostContext = {
 export class ShardHost {
   readonly id: ShardId;
   readonly shards: number;
-  records = new ShardRecords();
   /** The shard's verdicts: held back, waiting for Redis, or on their way to the headend. */
   readonly verdicts: VerdictDesk;
   readonly #context: HostContext;
@@ -84,18 +83,13 @@ export class ShardHost {
   readonly #log: Logger;
   readonly #lease: LeaseKeeper;
   readonly #checkpoint: CheckpointKeeper;
-  #task!: ShardTaskHandle;
-  /** The same, once it knows all SAs. */
-  #filled: ShardTaskHandle | undefined;
-  readonly #dead = new WeakSet<ShardTaskHandle>();
+  readonly #thread: ThreadKeeper;
   #probePort = 0;
   #stream: ShardStream | undefined;
   #path: ShardPath | undefined;
   #cancelTimer: () => void = () => {};
   #housekeeping: Promise<void> | undefined;
   #round = 0;
-  /** The thread died, and its successor does not know all SAs yet. */
-  #restarting: PromiseWithResolvers<void> | undefined;
   /** SPI pairs of SAs that the thread does not watch any more. */
   readonly #abandoned = new Set<string>();
   /** Redis lost what this owner wrote, and has not been given all of it again. */
@@ -113,15 +107,32 @@ export class ShardHost {
         this.#log.error({ reason: error.message }, 'Redis lost what was written: it is written again');
         this.#damaged = true;
       },
-      doubt: (missedMs) => this.#task.send({ type: 'doubt', missedMs }),
+      doubt: (missedMs) => this.#thread.task.send({ type: 'doubt', missedMs }),
     });
     this.#checkpoint = new CheckpointKeeper(store, context.clock, this.#lease);
+    this.#thread = new ThreadKeeper(
+      { ...context, log: this.#log, startTask: (onEvent) => context.startTask(context.probe, onEvent) },
+      {
+        wanted: () => !this.#stopped,
+        // What a thread that died told last, if Redis could not be told yet.
+        prepare: () => this.#checkpoint.write(),
+        fill: (task, records) => this.#fill(task, records),
+        filled: (task) => {
+          this.#checkpoint.watch(task);
+          const { epoch, probePort } = this;
+          this.#log.info({ epoch, sas: this.records.set.count, probePort }, 'shard watched');
+        },
+        hear: (event) => this.#hear(event),
+        died: () => this.#threadDied(),
+        fenced: (reason) => this.#lose(reason),
+      },
+    );
     this.verdicts = new VerdictDesk(
       { ...context, id, store, redis: context.store.redis, log: this.#log },
       {
         records: () => this.records,
-        hold: (handles) => this.#task.send({ type: 'hold', handles }),
-        endHold: (handles, drop) => this.#task.send({ type: 'endHold', handles, drop }),
+        hold: (handles) => this.#thread.task.send({ type: 'hold', handles }),
+        endHold: (handles, drop) => this.#thread.task.send({ type: 'endHold', handles, drop }),
         deliver: (verdicts) => this.#stream?.verdicts(verdicts),
         logged: () => context.wakeFailover(id, shards),
         fenced: () => this.#lose('lease taken by another node'),
@@ -143,13 +154,18 @@ export class ShardHost {
       });
     });
     try {
-      await host.#load();
+      await host.#thread.start();
     } catch (error) {
       await host.stop('not loaded');
       throw error;
     }
     loaded = true;
     return host;
+  }
+
+  /** The shard's SAs, by the handles of the thread that watches them. */
+  get records(): ShardRecords {
+    return this.#thread.records;
   }
 
   get epoch(): number {
@@ -177,23 +193,23 @@ export class ShardHost {
    */
   async attach(stream: ShardStream): Promise<void> {
     do {
-      await this.#restarting?.promise;
+      await this.#thread.replaced;
       if (!this.#stopped) await this.#unlessFenced(this.#lease.claim());
       if (this.#stopped) throw new Error('the shard has just moved');
       // The thread may have died meanwhile: what it held is not known again yet.
-    } while (this.#restarting);
+    } while (this.#thread.replaced);
     this.#stream?.end('a newer stream for this shard took over');
     this.#stream = stream;
     this.verdicts.newStream();
-    this.#task.send({ type: 'lease', ...this.#lease.ownership });
-    this.#task.send({ type: 'headend', present: true });
+    this.#thread.task.send({ type: 'lease', ...this.#lease.ownership });
+    this.#thread.task.send({ type: 'headend', present: true });
   }
 
   /** The stream ended. Nobody vouches for the path any more, and a voucher soon runs out. */
   detach(stream: ShardStream): void {
     if (this.#stream !== stream) return;
     this.#stream = undefined;
-    this.#task.send({ type: 'headend', present: false });
+    this.#thread.task.send({ type: 'headend', present: false });
   }
 
   /** Tells the headend who lives. */
@@ -223,7 +239,7 @@ export class ShardHost {
       return { handle, site, dead: false, ...bytes[n]! };
     });
     const page = packPage(rows);
-    this.#task.send({ type: 'upsert', page }, buffersOf(page));
+    this.#thread.task.send({ type: 'upsert', page }, buffersOf(page));
     // An SA that came up shows that its endpoint lives; only a hint, so nothing waits for it.
     const endpoints = sas.map(({ endpoints: all, activeEndpoint }) => all[activeEndpoint]!);
     markAlive(this.#context.store.redis, endpoints).catch(() => {});
@@ -234,7 +250,7 @@ export class ShardHost {
   async #seal(spis: readonly SpiWords[], bytes: readonly SaBytes[]): Promise<(Uint8Array | undefined)[]> {
     const rows = bytes.flatMap(({ keys }, n) => (keys ? [{ spi: spis[n]!, keys }] : []));
     if (rows.length === 0) return bytes.map(() => undefined);
-    const sealed = unpackKeys(await this.#withThread(this.#task.seal(packKeys(rows)))).values();
+    const sealed = unpackKeys(await this.#withThread(this.#thread.task.seal(packKeys(rows)))).values();
     return bytes.map(({ keys }) => keys && sealed.next().value!.keys);
   }
 
@@ -244,7 +260,7 @@ export class ShardHost {
     const handles = ids.map((id) => this.records.find(id));
     const known = handles.filter((handle) => handle >= 0);
     await this.#withThread(this.#store.writeSas([], ids.map(spiHex)));
-    const mids = await this.#withThread(this.#task.ask('remove', known));
+    const mids = await this.#withThread(this.#thread.task.ask('remove', known));
     known.forEach((handle) => {
       this.verdicts.removed(handle, this.records.spi(handle));
       this.records.remove(handle);
@@ -258,40 +274,44 @@ export class ShardHost {
     const sentHandles = new Uint32Array(sent);
     // A thread that is stalled just now must not take it for news when it goes on.
     const atMs = this.#context.clock.now() - ageMs;
-    this.#task.send({ type: 'evidence', heard: heardHandles, sent: sentHandles, atMs }, [
+    this.#thread.task.send({ type: 'evidence', heard: heardHandles, sent: sentHandles, atMs }, [
       heardHandles.buffer,
       sentHandles.buffer,
     ]);
   }
 
   delegatedResults(handles: readonly number[], probeIds: readonly number[]): void {
-    this.#task.send({ type: 'delegated', handles: new Uint32Array(handles), probeIds: new Uint32Array(probeIds) });
+    this.#thread.task.send({
+      type: 'delegated',
+      handles: new Uint32Array(handles),
+      probeIds: new Uint32Array(probeIds),
+    });
   }
 
   /** The headend says how probes leave; kept for an owner that has no headend to ask. */
   setPath(path: ShardPath): void {
     this.#path = path;
-    this.#task.send({ type: 'path', path });
+    this.#thread.task.send({ type: 'path', path });
     this.#unlessFenced(this.#store.writePath(path)).catch((error: Error) =>
       this.#log.warn({ reason: error.message }, 'path not noted'),
     );
   }
 
   vouch(canary: number): void {
-    this.#task.send({ type: 'voucher', canary });
+    this.#thread.task.send({ type: 'voucher', canary });
   }
 
   counters(): Promise<ShardCounters> {
-    return this.#task.ask('counters');
+    return this.#thread.task.ask('counters');
   }
 
   /** Next message id of each, {@link NO_MID} where none is known. */
   nextMids(handles: readonly number[]): Promise<Uint32Array> {
-    return this.#task.ask('nextMids', handles);
+    return this.#thread.task.ask('nextMids', handles);
   }
 
   statuses(handles: readonly number[]): Promise<readonly PeerStatus[]> {
-    return this.#task.ask('query', handles);
+    return this.#thread.task.ask('query', handles);
   }
 
   /** Somebody called: delivers what waits for delivery and answers who asks for evidence. Never rejects. */
@@ -317,7 +337,7 @@ export class ShardHost {
     this.#stopped = true;
     this.#cancelTimer();
     await this.#housekeeping;
-    await this.#checkpoint.collectLast(this.#task);
+    await this.#checkpoint.collectLast(this.#thread.task);
     await this.verdicts.finish(VERDICTS_MS);
     this.#end(reason);
     try {
@@ -330,7 +350,7 @@ export class ShardHost {
 
   #end(reason: string): void {
     this.#stopped = true;
-    this.#restarting?.resolve();
+    this.#thread.noMore();
     this.#cancelTimer();
     this.verdicts.stop();
     this.#context.storm.forget(this.id);
@@ -342,27 +362,8 @@ export class ShardHost {
     if (this.#stopped) return;
     this.#log.warn({ reason }, 'shard lost');
     this.#end(reason);
-    void this.#task.stop();
+    void this.#thread.task.stop();
     this.#context.onLost(this);
-  }
-
-  /** Fills a new thread from Redis. Rejects if that fails, or the thread ends meanwhile. */
-  async #load(): Promise<void> {
-    // What a thread that died told last, if Redis could not be told yet.
-    await this.#checkpoint.write();
-    if (this.#stopped) throw new Error('the shard was given up');
-    const records = new ShardRecords();
-    this.records = records;
-    const task = this.#startTask();
-    this.#task = task;
-    const ended = task.done.then(() => {
-      throw new Error('the thread was stopped');
-    });
-    await Promise.race([this.#fill(task, records), ended]);
-    if (this.#dead.has(task)) throw new Error('the thread died');
-    this.#filled = task;
-    this.#checkpoint.watch(task);
-    this.#log.info({ epoch: this.epoch, sas: records.set.count, probePort: this.#probePort }, 'shard watched');
   }
 
   async #fill(task: ShardTaskHandle, records: ShardRecords): Promise<void> {
@@ -373,18 +374,6 @@ export class ShardHost {
     if (!checkpoint.final) this.#lease.waitFor(this.#context.formerUntilMs);
     task.send({ type: 'lease', ...this.#lease.ownership });
     await loadSas({ ...this.#context, log: this.#log, store: this.#store, records, task }, checkpoint);
-  }
-
-  #startTask(): ShardTaskHandle {
-    const task = this.#context.startTask(this.#context.probe, (event) => {
-      if (task === this.#task) this.#hear(event);
-    });
-    // Whoever fills a thread sees to its end himself.
-    task.done.catch((error: Error) => {
-      this.#dead.add(task);
-      if (!this.#stopped && task === this.#filled) this.#restart(error);
-    });
-    return task;
   }
 
   #hear(event: ShardEvent): void {
@@ -407,39 +396,19 @@ export class ShardHost {
     }
   }
 
-  /** The thread died: everything there is known from Redis and runs again on a new one. */
-  #restart(error: Error): void {
-    this.#log.error({ reason: error.message }, 'shard thread died; starting again');
+  #threadDied(): void {
     this.#context.storm.forget(this.id);
     this.#checkpoint.died();
     // Handles will be new, and peers that seemed dead suspected anew.
     this.verdicts.held.dropAll();
     // An SA told now would be new to the next thread, its message id with it.
-    this.#restarting ??= Promise.withResolvers();
     this.#stream?.end('shard restarted');
     this.#stream = undefined;
-    this.#context.clock.after(RESTART_MS, async () => {
-      if (this.#stopped) return;
-      // A task that was started but not filled must not go on beside the next one.
-      void this.#task.stop();
-      try {
-        await this.#load();
-        this.#restarting?.resolve();
-        this.#restarting = undefined;
-      } catch (again) {
-        if (this.#stopped) return;
-        if (again instanceof FencedError) this.#lose(again.message);
-        else this.#restart(again as Error);
-      }
-    });
   }
 
-  /** Waits for a step of a change. Rejects if the thread died meanwhile: what was known of its handles holds no more. */
-  async #withThread<T>(step: Promise<T>): Promise<T> {
-    const task = this.#task;
-    const result = await this.#unlessFenced(step);
-    if (task !== this.#task || this.#restarting) throw new Error('the thread of the shard died');
-    return result;
+  /** Waits for a step of a change, which is nothing worth if the thread died meanwhile. */
+  #withThread<T>(step: Promise<T>): Promise<T> {
+    return this.#thread.outlive(this.#unlessFenced(step));
   }
 
   /** Waits for what Redis may refuse. Whoever hears that the shard is another's stops at once, and not when he next renews. */
@@ -468,7 +437,7 @@ export class ShardHost {
 
   async #renew(): Promise<void> {
     await this.#lease.renew(this.attended);
-    this.#task.send({ type: 'lease', ...this.#lease.ownership });
+    this.#thread.task.send({ type: 'lease', ...this.#lease.ownership });
     if (this.#damaged) await this.#repair();
     if (this.#abandoned.size > 0) await this.#leaveOut();
     if (++this.#round % LOOK_ROUNDS === 0) await this.look();
@@ -485,7 +454,7 @@ export class ShardHost {
       store: this.#store,
       shards: this.shards,
       records: this.records,
-      task: this.#task,
+      task: this.#thread.task,
       path: this.#path,
       verdicts: this.verdicts,
     });
