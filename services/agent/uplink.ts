@@ -75,6 +75,8 @@ export class ShardUplink {
   #inSync = false;
   #batchId = 0n;
   #probe: ProbeSource = { address: '', port: 0 };
+  /** Epoch of the last welcome, which tells the next node of an owner whom Redis forgot. */
+  #lastEpoch = 0n;
   /** Address of the node that the shard is with. */
   #address: string | undefined;
   #held: HeldSa[] = [];
@@ -189,7 +191,7 @@ export class ShardUplink {
       stream.cancel();
       this.#lost(stream, `no welcome within ${WELCOME_MS} ms`);
     });
-    this.#send({ case: 'hello', value: this.#hello });
+    this.#send({ case: 'hello', value: { ...this.#hello, lastEpoch: this.#lastEpoch } });
   }
 
   #lost(stream: UplinkStream, reason: string): void {
@@ -219,6 +221,7 @@ export class ShardUplink {
   #take({ message }: ConnectShardResponse): void {
     switch (message.case) {
       case 'welcome':
+        this.#lastEpoch = message.value.epoch;
         this.#probe = { address: message.value.probeAddress, port: message.value.probePort };
         this.#log.info(
           { node: message.value.node, epoch: String(message.value.epoch), held: message.value.count },

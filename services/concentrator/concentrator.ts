@@ -100,7 +100,7 @@ export class Concentrator {
           `hello.shards: ${shards}, but headend "${headend}" is registered with ${registered}`,
         );
       const host = await this.shards.open({ headend, shard }, shards);
-      await host.attach(stream);
+      await host.attach(stream, Number(hello.lastEpoch));
       return host;
     } catch (error) {
       if (error instanceof ApiError) throw error;

@@ -6,7 +6,7 @@
 import { VOUCHER_MS } from '../../workers/canary.ts';
 import type { Ownership } from '../../workers/protocol.ts';
 import type { Clock } from '../clock.ts';
-import { LEASE_MS, LEASELESS_MS } from '../store/lease.ts';
+import { LEASE_MS, LEASELESS_MS, LOST_MS } from '../store/lease.ts';
 import { ForgottenError, LostWritesError } from '../store/scripts.ts';
 import type { ShardStore } from '../store/shard-store.ts';
 
@@ -30,6 +30,9 @@ export class LeaseKeeper {
   /** When this process was last seen running, ms on the clock; and whether it has stood still since the last renewal. */
   #awakeAt: number | undefined;
   #slept = false;
+  /** Epoch that the headend was told last; and since when it is not connected, ms on the clock. */
+  #toldEpoch: number;
+  #leftAt: number | undefined;
   /** Redis's time, Unix ms, and when at the latest it was that, ms on the clock. */
   #redisClock: { readonly unix: number; readonly at: number };
   /** Nobody else can believe any more that the shard is his: ms on the clock. */
@@ -41,6 +44,7 @@ export class LeaseKeeper {
     this.#clock = clock;
     this.#events = events;
     this.#renewedAt = takenAt;
+    this.#toldEpoch = store.epoch;
     this.#redisClock = { unix: store.takenUnix, at: clock.now() };
   }
 
@@ -83,7 +87,8 @@ export class LeaseKeeper {
       // Who stands still while he waits for the answer does not know how old it is.
       const slept = this.#slept;
       this.#readClock(await this.#store.renew(attended));
-      if (slept) await this.#takeAnew();
+      if (slept) await this.#takeAnew(this.overdueMs);
+      else if (!attended && this.#lapsed) await this.#takeAnew(this.#lostByRedisMs);
       else this.#keep(sentAt);
     } catch (error) {
       if (error instanceof LostWritesError) this.#events.lost(error);
@@ -92,8 +97,11 @@ export class LeaseKeeper {
     }
   }
 
-  /** The headend has come: it says whose the shard is, even if Redis does not know. Rejects as the store does. */
-  async claim(): Promise<void> {
+  /**
+   * The headend has come: it says whose the shard is, even if Redis does not know. Rejects as the store does.
+   * @param lastEpoch under which it had the shard last, here or elsewhere; 0 if it does not know
+   */
+  async claim(lastEpoch: number): Promise<void> {
     this.awake();
     try {
       await this.#store.renew(true);
@@ -104,7 +112,27 @@ export class LeaseKeeper {
         await this.#store.renew(true);
       } else throw error;
     }
-    if (this.#slept) await this.#takeAnew();
+    const now = this.#clock.now();
+    if (this.#slept) await this.#takeAnew(this.overdueMs);
+    else if (lastEpoch > this.#toldEpoch) await this.#takeAnew(now - Math.min(this.#renewedAt, this.#leftAt ?? now));
+    else if (this.#lapsed) await this.#takeAnew(this.#lostByRedisMs);
+    this.#toldEpoch = this.#store.epoch;
+    this.#leftAt = undefined;
+  }
+
+  /** The headend is gone, perhaps to another node. */
+  left(): void {
+    this.#leftAt ??= this.#clock.now();
+  }
+
+  /** Nobody had to ask this owner before he took the shard. */
+  get #lapsed(): boolean {
+    return this.overdueMs >= LEASE_MS;
+  }
+
+  /** For how long another can have had the shard, without its headend, whom Redis does not know of any more, ms. */
+  get #lostByRedisMs(): number {
+    return Math.min(this.overdueMs, LOST_MS + LEASE_MS);
   }
 
   /** Takes the shard that Redis has forgotten, unless another has; what others did with it meanwhile is not known. */
@@ -115,11 +143,11 @@ export class LeaseKeeper {
   }
 
   /**
-   * The lease ran out while this process stood still. If another had the shard meanwhile and Redis lost that again, it is
-   * fenced off now, and has stopped when this one begins.
+   * The lease ran out, or the headend says that another had it. If another had it and Redis lost that again, it is fenced
+   * off now, and has stopped when this one begins.
    */
-  async #takeAnew(): Promise<void> {
-    const missedMs = await this.#take();
+  async #takeAnew(missedMs: number): Promise<void> {
+    await this.#take();
     this.#ownFromMs = this.#clock.now() + Math.max(LEASE_MS, VOUCHER_MS);
     this.#events.doubt(missedMs);
   }

@@ -190,11 +190,12 @@ export class ShardHost {
   /**
    * Joins the headend's stream, ending an older one. Rejects if Redis cannot be told: others must know that the shard has
    * its headend before it is probed on that headend's word.
+   * @param lastEpoch under which the headend had the shard last, here or elsewhere; 0 if it does not know
    */
-  async attach(stream: ShardStream): Promise<void> {
+  async attach(stream: ShardStream, lastEpoch: number): Promise<void> {
     do {
       await this.#thread.replaced;
-      if (!this.#stopped) await this.#unlessFenced(this.#lease.claim());
+      if (!this.#stopped) await this.#unlessFenced(this.#lease.claim(lastEpoch));
       if (this.#stopped) throw new Error('the shard has just moved');
       // The thread may have died meanwhile: what it held is not known again yet.
     } while (this.#thread.replaced);
@@ -209,6 +210,7 @@ export class ShardHost {
   detach(stream: ShardStream): void {
     if (this.#stream !== stream) return;
     this.#stream = undefined;
+    this.#lease.left();
     this.#thread.task.send({ type: 'headend', present: false });
   }
 
@@ -404,6 +406,7 @@ export class ShardHost {
     // An SA told now would be new to the next thread, its message id with it.
     this.#stream?.end('shard restarted');
     this.#stream = undefined;
+    this.#lease.left();
   }
 
   /** Waits for a step of a change, which is nothing worth if the thread died meanwhile. */

@@ -151,7 +151,7 @@ test('while a thread is restarted its shard takes nothing new: the thread would 
   const { host } = await openShard(context, threads);
   t.after(() => host.stop('the test is over'));
   const ended: string[] = [];
-  await host.attach(streamTo(ended));
+  await host.attach(streamTo(ended), 0);
   const first = [sa(1n), sa(2n)];
   assert.deepEqual(await host.upsert(first, bytes(first)), [0, 1]);
 
@@ -164,7 +164,7 @@ test('while a thread is restarted its shard takes nothing new: the thread would 
   await assert.rejects(host.upsert([sa(4n)], bytes([sa(4n)])), /thread of the shard died/);
   await assert.rejects(host.remove([first[0]!.id!]), /thread of the shard died/);
   let attached = false;
-  const attaching = host.attach(streamTo(ended)).then(() => {
+  const attaching = host.attach(streamTo(ended), 0).then(() => {
     attached = true;
   });
   await eventually('another thread is started', 2_000, () => threads.length === 2);
@@ -183,7 +183,7 @@ test('while a thread is restarted its shard takes nothing new: the thread would 
 test('whoever hears that the shard is another’s, when its headend comes or registers, gives it up at once', async (t) => {
   const { context, threads } = await surroundings(t);
   const tries: ((host: ShardHost) => Promise<unknown>)[] = [
-    (host) => host.attach(streamTo([])),
+    (host) => host.attach(streamTo([]), 0),
     (host) => host.upsert([sa(1n)], bytes([sa(1n)])),
     (host) => host.remove([sa(1n).id!]),
   ];
@@ -247,7 +247,7 @@ test('a thread that dies while it is filled was none: the shard is not opened, o
   threads[2]!.begin();
   await eventually('a fourth is started', 2_000, () => threads.length === 4);
   threads[3]!.begin();
-  await host.attach(streamTo([]));
+  await host.attach(streamTo([]), 0);
   assert.deepEqual(threads[3]!.spis.sort(), [1n, 2n]);
   assert.equal(host.records.set.count, 2);
   await sleep(2 * RESTART_MS);
@@ -267,13 +267,13 @@ test('a headend that comes while the thread dies waits until its SAs are known a
   });
   const { host } = await openShard({ ...context, store: { ...context.store, redis } }, threads);
   t.after(() => host.stop('the test is over'));
-  await host.attach(streamTo([]));
+  await host.attach(streamTo([]), 0);
   await host.upsert([sa(1n)], bytes([sa(1n)]));
 
   const released = Promise.withResolvers<void>();
   gate = released.promise;
   let attached = false;
-  const attaching = host.attach(streamTo([])).then(() => {
+  const attaching = host.attach(streamTo([]), 0).then(() => {
     attached = true;
   });
   threads[0]!.die();
@@ -295,7 +295,7 @@ test('what Redis lost is written again before it takes anything new: an SA witho
   await host.upsert(sas, bytes(sas));
 
   await redis.flushall();
-  await host.attach(streamTo([]));
+  await host.attach(streamTo([]), 0);
   const batch = [sa(3n)];
   await assert.rejects(host.upsert(batch, bytes(batch)), /given it again/);
   await assert.rejects(host.remove([sas[0]!.id!]), /given it again/);
@@ -319,7 +319,7 @@ test('SAs that a thread cannot watch are in Redis no longer than until the next 
   const sas = [sa(1n), sa(2n), sa(3n)];
   await host.upsert(sas, bytes(sas));
   const ended: string[] = [];
-  await host.attach(streamTo(ended));
+  await host.attach(streamTo(ended), 0);
   thread.tell({ type: 'abandoned', unreadable: [], lost: [1] });
   await eventually('the headend is told', 5_000, () => ended.length === 1);
   assert.deepEqual(await known(), [spi(1n), spi(3n)]);

@@ -177,6 +177,14 @@ export declare type Hello = Message<"dpd.v1.Hello"> & {
    * @generated from field: uint32 shards = 3;
    */
   shards: number;
+
+  /**
+   * Epoch of the last welcome that the headend had for this shard, from any node; 0: none since it started. A node that
+   * never knew of that epoch learns that Redis has lost it.
+   *
+   * @generated from field: uint64 last_epoch = 4;
+   */
+  lastEpoch: bigint;
 };
 
 /**
