@@ -1,10 +1,17 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { create } from '@bufbuild/protobuf';
+import {
+  ConnectShardRequestSchema,
+  type ConnectShardResponse,
+  HeadendService,
+} from '../../proto/gen/dpd/v1/headend_pb.js';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import type { Agent } from '../../services/agent/agent.ts';
 import { SimulatedDataPlane } from '../../services/agent/simulated.ts';
@@ -168,4 +175,26 @@ test('a newer owner fences the former one off: it lets go, and its headend bring
   assert.equal(rig.verdicts.length, 0);
   const { shards } = await rig.client.unary(OperatorService.method.getClusterState, {});
   assert.equal(shards.length, 0, 'another cluster sees these shards');
+});
+
+test('a headend that had its shard elsewhere, as Redis does not know, makes the owner take it anew', async (t) => {
+  const rig = await Rig.start({ spokes: 0 });
+  t.after(() => rig.stop());
+  const epochAfter = async (lastEpoch: bigint): Promise<bigint> => {
+    const stream = rig.client.duplex(HeadendService.method.connectShard);
+    stream.on('error', () => {});
+    const value = { headend: HEADEND, shard: 0, shards: SHARDS, lastEpoch };
+    stream.write(create(ConnectShardRequestSchema, { message: { case: 'hello', value } }));
+    const [{ message }] = (await once(stream, 'data', { signal: AbortSignal.timeout(5_000) })) as [
+      ConnectShardResponse,
+    ];
+    assert(message.case === 'welcome');
+    stream.cancel();
+    return message.value.epoch;
+  };
+  const first = await epochAfter(0n);
+  assert.equal(await epochAfter(first), first, 'it was nowhere else');
+  const second = await epochAfter(first + 1n);
+  assert(second > first);
+  assert.equal(await epochAfter(second), second);
 });
