@@ -137,7 +137,8 @@ export class LeaseKeeper {
 
   /** Takes the shard that Redis has forgotten, unless another has; what others did with it meanwhile is not known. */
   async #retake(error: Error): Promise<void> {
-    const missedMs = await this.#take();
+    const missedMs = this.overdueMs;
+    await this.#take();
     this.#events.lost(error);
     if (missedMs >= LEASE_MS) this.#events.doubt(missedMs);
   }
@@ -152,14 +153,11 @@ export class LeaseKeeper {
     this.#events.doubt(missedMs);
   }
 
-  /** Returns for how long the lease had not been renewed, ms. */
-  async #take(): Promise<number> {
+  async #take(): Promise<void> {
     const sentAt = this.#clock.now();
-    const missedMs = sentAt - this.#renewedAt;
     this.#readClock(await this.#store.retake());
     this.#keep(sentAt);
     this.#slept = false;
-    return missedMs;
   }
 
   /** Redis has taken what was sent then. */
@@ -179,9 +177,8 @@ export class LeaseKeeper {
   #mayRetake(attended: boolean): boolean {
     const now = this.#clock.now();
     this.#forgottenAt ??= now;
-    const missedMs = now - this.#renewedAt;
-    if (missedMs < LEASE_MS) return true;
-    const waitMs = attended ? RETAKE_MS.attended : RETAKE_MS.alone + Math.min(missedMs, RETAKE_MS.longest);
+    if (!this.#lapsed) return true;
+    const waitMs = attended ? RETAKE_MS.attended : RETAKE_MS.alone + Math.min(this.overdueMs, RETAKE_MS.longest);
     return now - this.#forgottenAt >= waitMs;
   }
 }

@@ -107,7 +107,7 @@ export class ShardHost {
         this.#log.error({ reason: error.message }, 'Redis lost what was written: it is written again');
         this.#damaged = true;
       },
-      doubt: (missedMs) => this.#thread.task.send({ type: 'doubt', missedMs }),
+      doubt: (missedMs) => this.#task.send({ type: 'doubt', missedMs }),
     });
     this.#checkpoint = new CheckpointKeeper(store, context.clock, this.#lease);
     this.#thread = new ThreadKeeper(
@@ -131,8 +131,8 @@ export class ShardHost {
       { ...context, id, store, redis: context.store.redis, log: this.#log },
       {
         records: () => this.records,
-        hold: (handles) => this.#thread.task.send({ type: 'hold', handles }),
-        endHold: (handles, drop) => this.#thread.task.send({ type: 'endHold', handles, drop }),
+        hold: (handles) => this.#task.send({ type: 'hold', handles }),
+        endHold: (handles, drop) => this.#task.send({ type: 'endHold', handles, drop }),
         deliver: (verdicts) => this.#stream?.verdicts(verdicts),
         logged: () => context.wakeFailover(id, shards),
         fenced: () => this.#lose('lease taken by another node'),
@@ -166,6 +166,10 @@ export class ShardHost {
   /** The shard's SAs, by the handles of the thread that watches them. */
   get records(): ShardRecords {
     return this.#thread.records;
+  }
+
+  get #task(): ShardTaskHandle {
+    return this.#thread.task;
   }
 
   get epoch(): number {
@@ -202,8 +206,8 @@ export class ShardHost {
     this.#stream?.end('a newer stream for this shard took over');
     this.#stream = stream;
     this.verdicts.newStream();
-    this.#thread.task.send({ type: 'lease', ...this.#lease.ownership });
-    this.#thread.task.send({ type: 'headend', present: true });
+    this.#task.send({ type: 'lease', ...this.#lease.ownership });
+    this.#task.send({ type: 'headend', present: true });
   }
 
   /** The stream ended. Nobody vouches for the path any more, and a voucher soon runs out. */
@@ -211,7 +215,7 @@ export class ShardHost {
     if (this.#stream !== stream) return;
     this.#stream = undefined;
     this.#lease.left();
-    this.#thread.task.send({ type: 'headend', present: false });
+    this.#task.send({ type: 'headend', present: false });
   }
 
   /** Tells the headend who lives. */
@@ -241,7 +245,7 @@ export class ShardHost {
       return { handle, site, dead: false, ...bytes[n]! };
     });
     const page = packPage(rows);
-    this.#thread.task.send({ type: 'upsert', page }, buffersOf(page));
+    this.#task.send({ type: 'upsert', page }, buffersOf(page));
     // An SA that came up shows that its endpoint lives; only a hint, so nothing waits for it.
     const endpoints = sas.map(({ endpoints: all, activeEndpoint }) => all[activeEndpoint]!);
     markAlive(this.#context.store.redis, endpoints).catch(() => {});
@@ -252,7 +256,7 @@ export class ShardHost {
   async #seal(spis: readonly SpiWords[], bytes: readonly SaBytes[]): Promise<(Uint8Array | undefined)[]> {
     const rows = bytes.flatMap(({ keys }, n) => (keys ? [{ spi: spis[n]!, keys }] : []));
     if (rows.length === 0) return bytes.map(() => undefined);
-    const sealed = unpackKeys(await this.#withThread(this.#thread.task.seal(packKeys(rows)))).values();
+    const sealed = unpackKeys(await this.#withThread(this.#task.seal(packKeys(rows)))).values();
     return bytes.map(({ keys }) => keys && sealed.next().value!.keys);
   }
 
@@ -262,7 +266,7 @@ export class ShardHost {
     const handles = ids.map((id) => this.records.find(id));
     const known = handles.filter((handle) => handle >= 0);
     await this.#withThread(this.#store.writeSas([], ids.map(spiHex)));
-    const mids = await this.#withThread(this.#thread.task.ask('remove', known));
+    const mids = await this.#withThread(this.#task.ask('remove', known));
     known.forEach((handle) => {
       this.verdicts.removed(handle, this.records.spi(handle));
       this.records.remove(handle);
@@ -276,44 +280,40 @@ export class ShardHost {
     const sentHandles = new Uint32Array(sent);
     // A thread that is stalled just now must not take it for news when it goes on.
     const atMs = this.#context.clock.now() - ageMs;
-    this.#thread.task.send({ type: 'evidence', heard: heardHandles, sent: sentHandles, atMs }, [
+    this.#task.send({ type: 'evidence', heard: heardHandles, sent: sentHandles, atMs }, [
       heardHandles.buffer,
       sentHandles.buffer,
     ]);
   }
 
   delegatedResults(handles: readonly number[], probeIds: readonly number[]): void {
-    this.#thread.task.send({
-      type: 'delegated',
-      handles: new Uint32Array(handles),
-      probeIds: new Uint32Array(probeIds),
-    });
+    this.#task.send({ type: 'delegated', handles: new Uint32Array(handles), probeIds: new Uint32Array(probeIds) });
   }
 
   /** The headend says how probes leave; kept for an owner that has no headend to ask. */
   setPath(path: ShardPath): void {
     this.#path = path;
-    this.#thread.task.send({ type: 'path', path });
+    this.#task.send({ type: 'path', path });
     this.#unlessFenced(this.#store.writePath(path)).catch((error: Error) =>
       this.#log.warn({ reason: error.message }, 'path not noted'),
     );
   }
 
   vouch(canary: number): void {
-    this.#thread.task.send({ type: 'voucher', canary });
+    this.#task.send({ type: 'voucher', canary });
   }
 
   counters(): Promise<ShardCounters> {
-    return this.#thread.task.ask('counters');
+    return this.#task.ask('counters');
   }
 
   /** Next message id of each, {@link NO_MID} where none is known. */
   nextMids(handles: readonly number[]): Promise<Uint32Array> {
-    return this.#thread.task.ask('nextMids', handles);
+    return this.#task.ask('nextMids', handles);
   }
 
   statuses(handles: readonly number[]): Promise<readonly PeerStatus[]> {
-    return this.#thread.task.ask('query', handles);
+    return this.#task.ask('query', handles);
   }
 
   /** Somebody called: delivers what waits for delivery and answers who asks for evidence. Never rejects. */
@@ -339,7 +339,7 @@ export class ShardHost {
     this.#stopped = true;
     this.#cancelTimer();
     await this.#housekeeping;
-    await this.#checkpoint.collectLast(this.#thread.task);
+    await this.#checkpoint.collectLast(this.#task);
     await this.verdicts.finish(VERDICTS_MS);
     this.#end(reason);
     try {
@@ -364,7 +364,7 @@ export class ShardHost {
     if (this.#stopped) return;
     this.#log.warn({ reason }, 'shard lost');
     this.#end(reason);
-    void this.#thread.task.stop();
+    void this.#task.stop();
     this.#context.onLost(this);
   }
 
@@ -440,7 +440,7 @@ export class ShardHost {
 
   async #renew(): Promise<void> {
     await this.#lease.renew(this.attended);
-    this.#thread.task.send({ type: 'lease', ...this.#lease.ownership });
+    this.#task.send({ type: 'lease', ...this.#lease.ownership });
     if (this.#damaged) await this.#repair();
     if (this.#abandoned.size > 0) await this.#leaveOut();
     if (++this.#round % LOOK_ROUNDS === 0) await this.look();
@@ -457,7 +457,7 @@ export class ShardHost {
       store: this.#store,
       shards: this.shards,
       records: this.records,
-      task: this.#thread.task,
+      task: this.#task,
       path: this.#path,
       verdicts: this.verdicts,
     });

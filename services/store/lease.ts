@@ -14,6 +14,7 @@ export const LEASELESS_MS = 540_000;
 export const ADOPT_ATTENDED_MS = 600_000;
 /** How much Redis may lose when it fails over, ms. */
 export const LOST_MS = 10_000;
+
 /** A shard's lease as anyone may read it. */
 export type Lease = {
   readonly epoch: bigint;
