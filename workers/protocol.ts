@@ -3,6 +3,7 @@
  * other *Ms a duration or an age, *Unix wall, ms.
  */
 
+import type { Ownership } from './liveness/interlock.ts';
 import type { ProbePlace } from './probe-socket.ts';
 import type { KeysPage } from './sa-keys.ts';
 import type { SaPage } from './sa-page.ts';
@@ -46,16 +47,6 @@ export type ShardPath = {
   readonly ready: boolean;
   /** Nothing steers: while the shard is surely this node's, no voucher is needed. */
   readonly open: boolean;
-};
-
-/** How long the shard is this node's, on the clock that all threads share. */
-export type Ownership = {
-  /** Before, a former owner may still believe that it is his: nothing gated is probed. */
-  readonly fromMs: number;
-  /** Until then the lease holds, which is all that an open path needs. */
-  readonly untilMs: number;
-  /** Until then a headend's voucher is enough, should Redis be away. */
-  readonly vouchedUntilMs: number;
 };
 
 export type ToShard =

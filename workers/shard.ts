@@ -9,6 +9,7 @@ import { Liveness, Reply } from './ike/liveness.ts';
 import { type FillRandom, SessionFlag, SessionTable } from './ike/sessions.ts';
 import { Intake, type ShardSa } from './intake.ts';
 import { KeyKeeper, type KeyVault } from './key-keeper.ts';
+import type { Ownership } from './liveness/interlock.ts';
 import { Machine } from './liveness/machine.ts';
 import { Flag, roomFor, State, widen } from './liveness/peers.ts';
 import { leastSpacingMs, unwatched } from './liveness/policy.ts';
@@ -19,7 +20,6 @@ import {
   type CheckpointPart,
   type FromShard,
   NO_MID,
-  type Ownership,
   type PeerStatus,
   type ShardCounters,
   type ShardPath,
@@ -265,7 +265,7 @@ export class Shard {
       ...this.#count,
       peers: population.reduce((sum, count) => sum + count, 0),
       states: [...population],
-      pathVouched: this.#machine.vouched,
+      pathVouched: this.#machine.interlock.vouched(this.#io.now()),
       probesSuppressed: suppressed,
       probesBlocked: blocked,
       verdicts,
@@ -371,14 +371,14 @@ export class Shard {
   }
 
   #own(): void {
-    if (this.#ownership) this.#machine.own(this.#ownership, this.#path?.open ?? false);
+    if (this.#ownership) this.#machine.interlock.own(this.#ownership, this.#path?.open ?? false);
   }
 
   #setPath(path: ShardPath): void {
     const guardChanged = path.guarded !== (this.#path?.guarded ?? false);
     this.#path = path;
     this.#own();
-    if (!path.ready) this.#machine.distrust();
+    if (!path.ready) this.#machine.interlock.distrust();
     if (!guardChanged) return;
     for (let handle = 0; handle < this.#parked.length; handle++)
       if (this.#machine.has(handle)) this.#machine.setReady(handle, !path.guarded || this.#parked[handle] === 1);
@@ -396,7 +396,7 @@ export class Shard {
     const sentAt = this.#canaries.seen(canary);
     if (sentAt === undefined || !this.#path?.ready) return;
     this.#count.vouchers++;
-    this.#machine.vouch(sentAt, sentAt + VOUCHER_MS);
+    this.#machine.interlock.vouch(sentAt, sentAt + VOUCHER_MS);
   }
 
   #sendCanary(now: number): void {

@@ -4,7 +4,7 @@
  */
 
 import { VOUCHER_MS } from '../../workers/canary.ts';
-import type { Ownership } from '../../workers/protocol.ts';
+import type { Ownership } from '../../workers/liveness/interlock.ts';
 import type { Clock } from '../clock.ts';
 import { LEASE_MS, LEASELESS_MS, LOST_MS } from '../store/lease.ts';
 import { ForgottenError, LostWritesError } from '../store/scripts.ts';

@@ -5,6 +5,7 @@
  * A timer is lazy: evidence is one store, and the timer, when it fires, looks at what was stored meanwhile.
  */
 
+import { Interlock } from './interlock.ts';
 import { Outcomes } from './outcomes.ts';
 import { Flag, PeerTable, roomFor, State } from './peers.ts';
 import { firstMoment, recurringMoment } from './phase.ts';
@@ -59,6 +60,8 @@ const HELD_RECHECK_MS = 30_000;
 export class Machine {
   readonly peers: PeerTable;
   readonly policies = new PolicyTable();
+  /** What gated probes wait for. */
+  readonly interlock = new Interlock();
   readonly counters: MachineCounters = { suppressed: 0, blocked: 0, verdicts: 0, blinded: 0, outcomes: new Outcomes() };
   readonly #wheel: TimingWheel;
   readonly #effects: Effects;
@@ -66,17 +69,6 @@ export class Machine {
   #now: number;
   /** Nobody looked at timers or read answers for so long before now, ms. */
   #unseenMs = 0;
-  /** When the newest canary known to have left properly was sent, ms. */
-  #vouchedAt = Number.NEGATIVE_INFINITY;
-  /** Until when that canary speaks for the path, ms. */
-  #vouchedUntil = Number.NEGATIVE_INFINITY;
-  /** A machine that nobody else could have is ours for ever. */
-  #own = {
-    fromMs: Number.NEGATIVE_INFINITY,
-    untilMs: Number.POSITIVE_INFINITY,
-    vouchedUntilMs: Number.POSITIVE_INFINITY,
-  };
-  #pathOpen = false;
 
   constructor(nowMs: number, capacity: number, effects: Effects) {
     this.#now = nowMs;
@@ -215,7 +207,7 @@ export class Machine {
    */
   progressed(handle: number, nowMs: number): boolean {
     const { peers } = this;
-    const open = this.mayProbe(handle, nowMs);
+    const open = this.interlock.mayProbe(peers.flags[handle]!, nowMs);
     if (peers.state[handle]! !== State.PROBING) return open;
     if (!open) {
       this.#block(handle);
@@ -232,36 +224,6 @@ export class Machine {
   /** A probe was handed over but did not leave: its silence proves nothing. */
   sendFailed(handle: number): void {
     if (this.peers.state[handle]! === State.PROBING) this.#block(handle);
-  }
-
-  /** The canary sent at `sentAtMs` left as it should; it speaks for the path until `untilMs`. */
-  vouch(sentAtMs: number, untilMs: number): void {
-    if (sentAtMs <= this.#vouchedAt) return;
-    this.#vouchedAt = sentAtMs;
-    this.#vouchedUntil = untilMs;
-  }
-
-  /** How long the shard is ours; see Ownership. `pathOpen`: the lease is all that gated peers need. */
-  own(ownership: { fromMs: number; untilMs: number; vouchedUntilMs: number }, pathOpen: boolean): void {
-    this.#own = ownership;
-    this.#pathOpen = pathOpen;
-  }
-
-  /** The path is known to be broken: no probe until it is vouched for again. */
-  distrust(): void {
-    this.#vouchedUntil = Number.NEGATIVE_INFINITY;
-  }
-
-  /** Whether the path is vouched for at this moment. */
-  get vouched(): boolean {
-    return this.#vouched(this.#now);
-  }
-
-  /** Whether the interlock lets this peer be probed at `nowMs`. */
-  mayProbe(handle: number, nowMs: number): boolean {
-    const flags = this.peers.flags[handle]!;
-    if ((flags & Flag.GATED) !== 0 && nowMs < this.#own.fromMs) return false;
-    return !this.#gated(handle, nowMs) || ((flags & Flag.READY) !== 0 && this.#vouched(nowMs));
   }
 
   /** Nothing is due before this moment, ms. */
@@ -410,25 +372,22 @@ export class Machine {
       this.#block(handle);
       return;
     }
-    // The last probe must be known to have left properly: a canary sent after it did.
-    if (this.#gated(handle, this.#now) && this.#vouchedAt < peers.probeAt[handle]!) {
-      this.#wheel.schedule(handle, this.#now + VOUCHER_RECHECK_MS);
-      return;
+    const { flags, probeAt } = peers;
+    const firstAt = peers.cycleAt[handle]! - peers.blindMs[handle]!;
+    if (this.interlock.needsVoucher(flags[handle]!, this.#now)) {
+      // The last probe must be known to have left properly: a canary sent after it did.
+      if (this.interlock.vouchedAt < probeAt[handle]!) {
+        this.#wheel.schedule(handle, this.#now + VOUCHER_RECHECK_MS);
+        return;
+      }
+      // And so must all others: those that may not have left prove nothing, and the suspicion begins anew.
+      if (this.#effects.pathFailed?.(firstAt, probeAt[handle]!) === true) {
+        this.#block(handle);
+        return;
+      }
     }
     // Answers that nobody got to read are no silence.
-    const { cycleAt, blindMs, flags } = peers;
-    if (
-      (flags[handle]! & Flag.GATED) !== 0 &&
-      this.#effects.deafSince?.(cycleAt[handle]! - blindMs[handle]!) === true
-    ) {
-      this.#block(handle);
-      return;
-    }
-    // And so must all others: those that may not have left prove nothing, and the suspicion begins anew.
-    if (
-      this.#gated(handle, this.#now) &&
-      this.#effects.pathFailed?.(peers.cycleAt[handle]! - peers.blindMs[handle]!, peers.probeAt[handle]!) === true
-    ) {
+    if ((flags[handle]! & Flag.GATED) !== 0 && this.#effects.deafSince?.(firstAt) === true) {
       this.#block(handle);
       return;
     }
@@ -437,17 +396,9 @@ export class Machine {
     this.#effects.verdict(handle, earliest);
   }
 
+  /** Whether the interlock lets this peer be probed now. */
   #open(handle: number): boolean {
-    return this.mayProbe(handle, this.#now);
-  }
-
-  /** Whether this peer's probes need a vouched path: not on an open one, while the shard is surely ours. */
-  #gated(handle: number, nowMs: number): boolean {
-    return (this.peers.flags[handle]! & Flag.GATED) !== 0 && !(this.#pathOpen && nowMs < this.#own.untilMs);
-  }
-
-  #vouched(nowMs: number): boolean {
-    return nowMs < Math.min(this.#vouchedUntil, this.#own.vouchedUntilMs);
+    return this.interlock.mayProbe(this.peers.flags[handle]!, this.#now);
   }
 
   /** Time in which nobody could see the peer's answers does not count against it. */

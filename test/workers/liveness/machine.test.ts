@@ -142,37 +142,37 @@ describe('interlock', () => {
     run(50_000);
     assert.deepEqual([probes, verdicts], [[], []]);
     assert.equal(machine.peers.state[0], State.BLOCKED);
-    run(52_000, () => machine.vouch(now(), now() + 2_000));
+    run(52_000, () => machine.interlock.vouch(now(), now() + 2_000));
     assert(probes.length > 0);
   });
 
   test('an SA that is not ready is not probed whatever the voucher', () => {
     const { machine, run, probes, now } = rig({}, { gated: true, ready: false });
-    run(50_000, () => machine.vouch(now(), now() + 2_000));
+    run(50_000, () => machine.interlock.vouch(now(), now() + 2_000));
     assert.deepEqual(probes, []);
     machine.setReady(0, true);
-    run(51_000, () => machine.vouch(now(), now() + 2_000));
+    run(51_000, () => machine.interlock.vouch(now(), now() + 2_000));
     assert(probes.length > 0);
   });
 
   test('path lost in the middle of a suspicion: no verdict, and the suspicion starts anew', () => {
     const { machine, run, probes, verdicts, now } = rig({}, { gated: true });
-    run(12_100, () => machine.vouch(now(), now() + 500));
+    run(12_100, () => machine.interlock.vouch(now(), now() + 500));
     assert.equal(probes.length, 3);
     run(40_000);
     assert.equal(verdicts.length, 0);
     assert.equal(machine.peers.state[0], State.BLOCKED);
-    run(50_000, () => machine.vouch(now(), now() + 500));
+    run(50_000, () => machine.interlock.vouch(now(), now() + 500));
     assert.equal(probes.length, 6);
     assert(verdicts[0]!.at >= 43_000);
   });
 
   test('a verdict waits for a canary sent after the last probe', () => {
     const { machine, run, verdicts, now } = rig({}, { gated: true });
-    run(11_995, () => machine.vouch(now(), now() + 5_000));
+    run(11_995, () => machine.interlock.vouch(now(), now() + 5_000));
     run(13_500);
     assert.deepEqual(verdicts, []);
-    machine.vouch(13_400, 18_000);
+    machine.interlock.vouch(13_400, 18_000);
     run(13_600);
     assert.equal(verdicts.length, 1);
   });
@@ -190,7 +190,7 @@ describe('interlock', () => {
     });
     machine.add(0, POLICY, 0, { gated: true });
     for (; now < 30_000; now += STEP_MS) {
-      machine.vouch(now, now + 1_000);
+      machine.interlock.vouch(now, now + 1_000);
       machine.advance(now);
       if (now === 13_100) assert.deepEqual(verdicts, []);
       if (now === 20_000) failed = false;
@@ -224,7 +224,7 @@ test('a stalled thread gives the time back: answers that wait in the socket are 
 test('answers that were dropped unread are no silence: the suspicion begins anew', () => {
   const { machine, run, probes, verdicts, deafen } = rig({}, { gated: true });
   const forever = Number.POSITIVE_INFINITY;
-  machine.own({ fromMs: -forever, untilMs: forever, vouchedUntilMs: forever }, true);
+  machine.interlock.own({ fromMs: -forever, untilMs: forever, vouchedUntilMs: forever }, true);
   // Before the suspicion it does not matter.
   run(9_000);
   deafen();
@@ -252,7 +252,7 @@ describe('a peer that helps to find its message id', () => {
 
   test('is not asked without a voucher, nor judged without one for the last question', () => {
     const { machine, run, probes, verdicts, now } = rig({ retries: 1 }, { gated: true });
-    run(10_500, () => machine.vouch(now(), now() + 100));
+    run(10_500, () => machine.interlock.vouch(now(), now() + 100));
     run(10_550);
     assert.equal(machine.progressed(0, now()), true);
     // The last canary was sent before that question.
@@ -260,7 +260,7 @@ describe('a peer that helps to find its message id', () => {
     assert.deepEqual([probes, verdicts], [[10_000], []]);
     run(12_000);
     assert.equal(machine.progressed(0, now()), false);
-    run(20_000, () => machine.vouch(now(), now() + 100));
+    run(20_000, () => machine.interlock.vouch(now(), now() + 100));
     assert.equal(verdicts.length, 1);
     assert(probes[1]! >= 12_000 && verdicts[0]!.at >= probes[1]! + 1_000, `${verdicts[0]!.at} after ${probes}`);
   });
@@ -374,7 +374,7 @@ test('property: whatever happens, no verdict before last evidence + interval + r
             else if (kind === 'old') hear(Math.max(0, now - size));
             else if (kind === 'sent') machine.sent(0, now);
             else if (kind === 'stall') now += size;
-            else if (kind === 'vouch') machine.vouch(now, now + size);
+            else if (kind === 'vouch') machine.interlock.vouch(now, now + size);
             else {
               evidence = now;
               machine.answered(0, now);
