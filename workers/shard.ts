@@ -3,18 +3,17 @@
  * main thread, random bytes), so that a thread and a simulator run the same code.
  */
 
-import { CANARY_INTERVAL_MS, CANARY_LENGTH, CanaryLog, VOUCHER_MS } from './canary.ts';
 import { CheckpointWriter } from './checkpoint.ts';
 import { Liveness, Reply } from './ike/liveness.ts';
 import { type FillRandom, SessionFlag, SessionTable } from './ike/sessions.ts';
 import { Intake, type ShardSa } from './intake.ts';
 import { KeyKeeper, type KeyVault } from './key-keeper.ts';
-import type { Ownership } from './liveness/interlock.ts';
 import { Machine } from './liveness/machine.ts';
 import { Flag, roomFor, State, widen } from './liveness/peers.ts';
 import { leastSpacingMs, unwatched } from './liveness/policy.ts';
 import { Outbox } from './outbox.ts';
 import type { Pacer } from './pacer.ts';
+import { ProbePath } from './probe-path.ts';
 import {
   type Abandoned,
   type CheckpointPart,
@@ -47,8 +46,6 @@ export type ShardIo = {
   readonly vault?: KeyVault;
 };
 
-/** A canary follows the last probe of a suspicion, but not more often than this, ms. */
-const CANARY_SPACING_MS = 20;
 /**
  * A shard that does not get to read more than this share of what arrives during a suspicion is deaf: with two retries one
  * living peer in ten thousand would still seem dead at it.
@@ -63,12 +60,8 @@ export class Shard {
   readonly #keys: KeyKeeper;
   readonly #intake: Intake;
   readonly #checkpoint: CheckpointWriter;
-  readonly #canaries: CanaryLog;
+  readonly #path: ProbePath;
   readonly #buffers = new SendBuffers();
-  #path: ShardPath | undefined;
-  #canaryAt = Number.NEGATIVE_INFINITY;
-  #canaryWanted = false;
-  #ownership: Ownership | undefined;
   #parked = new Uint8Array(0);
   #headend = false;
   /** Datagrams read since {@link dropped} was called last. */
@@ -89,8 +82,6 @@ export class Shard {
     repliesForged: 0,
     repliesReplayed: 0,
     repliesUnread: 0,
-    canariesSent: 0,
-    vouchers: 0,
   };
 
   constructor(io: ShardIo) {
@@ -99,7 +90,7 @@ export class Shard {
     this.#machine = new Machine(io.now(), 1024, {
       probe: (handle, attempt, last) => this.#probe(handle, attempt, last),
       ...(io.pacer && { mayGoOn: () => io.pacer!.open }),
-      pathFailed: (fromMs, toMs) => this.#canaries.missed(fromMs, toMs),
+      pathFailed: (fromMs, toMs) => this.#path.failed(fromMs, toMs),
       deafSince: (fromMs) => this.#unread.since(fromMs) > DEAF_SHARE,
       verdict: (handle, earliestMs) => this.#verdict(handle, earliestMs),
       recovered: (handle, firstMs, attempts, was) =>
@@ -116,7 +107,9 @@ export class Shard {
     this.#checkpoint = new CheckpointWriter(io.now());
     const first = Buffer.alloc(4);
     io.fillRandom(first, 0, first.length);
-    this.#canaries = new CanaryLog(first.readUInt32BE());
+    this.#path = new ProbePath(this.#machine.interlock, first.readUInt32BE(), (message, address, port) =>
+      io.send(message, address, port, -1),
+    );
   }
 
   /** Runs what is due, then tells the main thread what came of it. Call every few ms. */
@@ -124,7 +117,7 @@ export class Shard {
     const now = this.#io.now();
     this.#io.pacer?.fill(now);
     this.#machine.advance(now);
-    if (now - this.#canaryAt >= (this.#canaryWanted ? CANARY_SPACING_MS : CANARY_INTERVAL_MS)) this.#sendCanary(now);
+    this.#path.tick(now);
     if (this.#keys.hasSealed) this.#keys.openSome();
     this.#outbox.flush(now, this.#machine.counters.outcomes);
     const unreadable = this.#keys.takeUnreadable();
@@ -134,8 +127,7 @@ export class Shard {
   /** Nothing will be due before this moment, ms: a simulator need not call {@link tick} until then. */
   get idleUntilMs(): number {
     if (this.#keys.hasSealed) return this.#io.now();
-    const canaryAt = this.#canaryAt + (this.#canaryWanted ? CANARY_SPACING_MS : CANARY_INTERVAL_MS);
-    return this.#path?.ready ? Math.min(this.#machine.idleUntilMs, canaryAt) : this.#machine.idleUntilMs;
+    return Math.min(this.#machine.idleUntilMs, this.#path.idleUntilMs);
   }
 
   /** A datagram arrived at the probe socket. */
@@ -203,11 +195,10 @@ export class Shard {
         this.#setHeadend(message.present);
         break;
       case 'voucher':
-        this.#vouch(message.canary);
+        this.#path.vouch(message.canary);
         break;
       case 'lease':
-        this.#ownership = message;
-        this.#own();
+        this.#path.own(message);
         break;
       case 'doubt':
         this.#doubt(message.missedMs);
@@ -263,6 +254,7 @@ export class Shard {
     const { suppressed, blocked, verdicts, blinded } = this.#machine.counters;
     return {
       ...this.#count,
+      ...this.#path.count,
       peers: population.reduce((sum, count) => sum + count, 0),
       states: [...population],
       pathVouched: this.#machine.interlock.vouched(this.#io.now()),
@@ -281,7 +273,7 @@ export class Shard {
       this.#parked = widen(new Uint8Array(roomFor(handle + 1, this.#parked.length)), this.#parked);
     }
     this.#parked[handle] = parked ? 1 : 0;
-    const ready = parked || !this.#path?.guarded;
+    const ready = parked || !this.#path.guarded;
     this.#checkpoint.touch(handle);
     if (this.#sessions.is(handle, SessionFlag.USED)) {
       this.#sessions.relocate(handle, sa.address, sa.port);
@@ -370,16 +362,10 @@ export class Shard {
     this.#io.post({ type: 'abandoned', ...abandoned });
   }
 
-  #own(): void {
-    if (this.#ownership) this.#machine.interlock.own(this.#ownership, this.#path?.open ?? false);
-  }
-
   #setPath(path: ShardPath): void {
-    const guardChanged = path.guarded !== (this.#path?.guarded ?? false);
-    this.#path = path;
-    this.#own();
-    if (!path.ready) this.#machine.interlock.distrust();
-    if (!guardChanged) return;
+    const { guarded } = this.#path;
+    this.#path.set(path);
+    if (path.guarded === guarded) return;
     for (let handle = 0; handle < this.#parked.length; handle++)
       if (this.#machine.has(handle)) this.#machine.setReady(handle, !path.guarded || this.#parked[handle] === 1);
   }
@@ -390,22 +376,6 @@ export class Shard {
     if (present) return;
     for (let handle = 0; handle < this.#parked.length; handle++)
       if (this.#machine.has(handle) && !this.#sessions.is(handle, SessionFlag.KEYED)) this.#machine.sendFailed(handle);
-  }
-
-  #vouch(canary: number): void {
-    const sentAt = this.#canaries.seen(canary);
-    if (sentAt === undefined || !this.#path?.ready) return;
-    this.#count.vouchers++;
-    this.#machine.interlock.vouch(sentAt, sentAt + VOUCHER_MS);
-  }
-
-  #sendCanary(now: number): void {
-    this.#canaryWanted = false;
-    this.#canaryAt = now;
-    if (!this.#path?.ready || this.#path.canaryPort === 0) return;
-    const message = this.#buffers.next(CANARY_LENGTH);
-    this.#canaries.write(now, this.#path.guarded, message);
-    if (this.#io.send(message, this.#path.canaryAddress, this.#path.canaryPort, -1)) this.#count.canariesSent++;
   }
 
   #probe(handle: number, attempt: number, last: boolean): boolean {
@@ -421,13 +391,13 @@ export class Shard {
     for (let offset = 0; offset < burst; offset++) if (!this.#send(handle, offset)) return false;
     if (again || attempt > 1) this.#count.retransmissions += burst;
     this.#checkpoint.touch(handle);
-    if (last) this.#canaryWanted = true;
+    if (last) this.#path.wantCanary();
     return true;
   }
 
   #send(handle: number, offset: number): boolean {
     const message = this.#buffers.next(this.#liveness.length(handle));
-    this.#liveness.write(handle, offset, this.#path?.guarded ?? false, message);
+    this.#liveness.write(handle, offset, this.#path.guarded, message);
     const { address, port, sent } = this.#sessions;
     if (!this.#io.send(message, address[handle]!, port[handle]!, handle)) {
       this.#count.sendErrors++;
