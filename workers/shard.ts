@@ -294,8 +294,8 @@ export class Shard {
   };
 
   #remove(handle: number): number {
-    const mid = this.#nextMid(handle);
-    if (!this.#sessions.is(handle, SessionFlag.USED)) return mid;
+    if (!this.#sessions.is(handle, SessionFlag.USED)) return NO_MID;
+    const mid = this.#knownMid(handle);
     this.#machine.remove(handle);
     this.#sessions.remove(handle);
     this.#keys.forget(handle);
@@ -305,6 +305,12 @@ export class Shard {
 
   #nextMid(handle: number): number {
     return this.#sessions.is(handle, SessionFlag.USED | SessionFlag.KEYED) ? this.#freshMid(handle) : NO_MID;
+  }
+
+  /** The id that the headend may go on with; after a takeover it is known only when the peer has been asked. */
+  #knownMid(handle: number): number {
+    const unasked = !this.#sessions.is(handle, SessionFlag.OUTSTANDING);
+    return unasked && this.#sessions.doubt[handle]! > 0 ? NO_MID : this.#nextMid(handle);
   }
 
   /** First id that no request of ours has carried. */

@@ -260,7 +260,7 @@ export class ShardHost {
     return bytes.map(({ keys }) => keys && sealed.next().value!.keys);
   }
 
-  /** Forgets SAs. Returns the next message id of each, {@link NO_MID} where none is known. */
+  /** Forgets SAs. Returns the next message id of each, {@link NO_MID} where it is not known for certain. */
   async remove(ids: readonly SpiPair[]): Promise<number[]> {
     this.#refuseWhileDamaged();
     const handles = ids.map((id) => this.records.find(id));

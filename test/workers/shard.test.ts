@@ -9,7 +9,7 @@ import { readCanary, VOUCHER_MS } from '../../workers/canary.ts';
 import { ROW_LENGTH } from '../../workers/checkpoint.ts';
 import { keyMaterial, SessionTable } from '../../workers/ike/sessions.ts';
 import type { KeyVault } from '../../workers/key-keeper.ts';
-import type { FormerOwners, FromShard } from '../../workers/protocol.ts';
+import { type FormerOwners, type FromShard, NO_MID } from '../../workers/protocol.ts';
 import { SendBuffers } from '../../workers/send-buffers.ts';
 import { Shard, type ShardIo } from '../../workers/shard.ts';
 import { verdictCount } from '../../workers/verdict-rows.ts';
@@ -86,6 +86,31 @@ function spokeAt(nextMid: number) {
   };
   return { spoke, answer };
 }
+
+test('an SA taken over in doubt is given back with its next id only when the peer has confirmed it', () => {
+  const removeAfter = (asked: boolean) => {
+    let now = 0;
+    const sent: Buffer[] = [];
+    const told: FromShard[] = [];
+    const shard = shardWith(() => now, {
+      send: (message) => sent.push(Buffer.from(message)) > 0,
+      post: (message) => told.push(message),
+    });
+    takeOver(shard, [{ epoch: 1, bytes: rowOf(5, 3) }], 0);
+    const { answer } = spokeAt(6);
+    for (; asked && now < 11_000; now += 5) {
+      shard.tick();
+      for (const probe of sent.splice(0)) {
+        const reply = answer(probe);
+        if (reply) shard.receive(reply);
+      }
+    }
+    shard.handle({ type: 'remove', request: 2, handles: [0] });
+    return told.flatMap((message) => (message.type === 'answer' && message.request === 2 ? [message.body] : []));
+  };
+  assert.deepEqual(removeAfter(false), [[NO_MID]]);
+  assert.deepEqual(removeAfter(true), [[9]]);
+});
 
 test('after a takeover the next candidate is offered again, but only while the path is vouched for', () => {
   let now = 0;

@@ -359,7 +359,8 @@ export declare type BatchDone = Message<"dpd.v1.BatchDone"> & {
   handles: number[];
 
   /**
-   * For a removal: next message id of each SA, in order; 0xFFFFFFFF where the node held none or no keys.
+   * For a removal: next message id of each SA, in order; 0xFFFFFFFF where the node held none or no keys, or has taken the SA
+   * over and not asked it yet, so that it cannot tell.
    *
    * @generated from field: repeated fixed32 next_message_ids = 3;
    */
