@@ -7,16 +7,15 @@ import { PeerState } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { encodeMidInitiator } from '../../services/agent/strongswan/ha-message.ts';
 import { renderRules } from '../../services/agent/strongswan/steering.ts';
 import { spiHex } from '../../services/spi.ts';
-import { Lab, labUnavailable } from './lab.ts';
+import { LAB_SKIP, Lab } from './lab.ts';
 import { eventually, Offload } from './offload.ts';
 
-const skip = labUnavailable() ?? false;
 const PROPOSAL = 'aes256gcm16-prfsha256-x25519';
 const EXTRAS = 3;
 const SAS = EXTRAS + 1;
 const PORTS = [14_500, 14_501];
 
-describe('the way out', { skip, timeout: 180_000 }, () => {
+describe('the way out', { skip: LAB_SKIP, timeout: 180_000 }, () => {
   test('rules never installed, or flushed: no probe, no verdict, visible; probing resumes with the rules', async (t) => {
     const lab = await Lab.up({ proposal: PROPOSAL, extras: EXTRAS });
     const offload = new Offload(lab, 'hub', ['--manage-rules', 'false']);
@@ -84,7 +83,7 @@ describe('the way out', { skip, timeout: 180_000 }, () => {
   });
 });
 
-describe('the way back', { skip, timeout: 240_000 }, () => {
+describe('the way back', { skip: LAB_SKIP, timeout: 240_000 }, () => {
   test('late replies find a parked SA, a standing rule, or an SA given back at its true id', async (t) => {
     const lab = await Lab.up({ proposal: PROPOSAL, extras: EXTRAS });
     const offload = new Offload(lab);
@@ -191,7 +190,7 @@ describe('the way back', { skip, timeout: 240_000 }, () => {
   });
 });
 
-describe('an agent that comes back', { skip, timeout: 120_000 }, () => {
+describe('an agent that comes back', { skip: LAB_SKIP, timeout: 120_000 }, () => {
   test('an SA set up while it was away is rekeyed to learn its keys, with charon hearing its own replies', async (t) => {
     const lab = await Lab.up({ proposal: PROPOSAL, extras: 2, late: 1 });
     const offload = new Offload(lab);

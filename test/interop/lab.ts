@@ -15,28 +15,23 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { ViciClient } from '../../services/agent/strongswan/vici.ts';
 import { type ListedSa, listSas } from '../../services/agent/strongswan/vici-sas.ts';
+import { skipUnless } from '../requirements.ts';
 
 const run = promisify(execFile);
 const COMMAND_MS = 20_000;
 const HOSTS = ['hub', 'spoke-a', 'spoke-b'] as const;
 export type Host = (typeof HOSTS)[number];
 
-/** Why the lab cannot run here, or undefined if it can. In CI it must. */
-export function labUnavailable(): string | undefined {
-  const why =
-    process.getuid?.() !== 0
-      ? 'needs root for network namespaces'
-      : [
-            '/usr/lib/ipsec/charon',
-            '/usr/sbin/swanctl',
-            '/usr/sbin/nft',
-            '/usr/lib/ipsec/plugins/libstrongswan-ha.so',
-          ].find((path) => !existsSync(path))
-        ? 'needs strongswan-charon strongswan-swanctl libcharon-extra-plugins nftables'
-        : undefined;
-  if (why && process.env['CI']) throw new Error(`interop tests must run in CI: ${why}`);
-  return why;
-}
+/** Why the lab cannot run here, as node:test's `skip`. */
+export const LAB_SKIP = skipUnless(
+  {
+    'strongswan-charon': ['/usr/lib/ipsec/charon'],
+    'strongswan-swanctl': ['/usr/sbin/swanctl'],
+    'libcharon-extra-plugins': ['/usr/lib/ipsec/plugins/libstrongswan-ha.so'],
+    nftables: ['/usr/sbin/nft'],
+  },
+  { root: true },
+);
 
 export type LabOptions = {
   /** IKE proposal in strongSwan's notation. */

@@ -2,10 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Action } from '../../proto/gen/dpd/v1/types_pb.js';
-import { Lab, labUnavailable } from './lab.ts';
+import { LAB_SKIP, Lab } from './lab.ts';
 import { DETECTION_MS, eventually, Offload } from './offload.ts';
 
-const skip = labUnavailable() ?? false;
 const EXTRAS = 15;
 const SAS = EXTRAS + 1;
 
@@ -20,7 +19,7 @@ const CASES = [
 ] as const;
 
 for (const { name, proposal, where, flags } of CASES)
-  describe(name, { skip, timeout: 180_000 }, () => {
+  describe(name, { skip: LAB_SKIP, timeout: 180_000 }, () => {
     test('probes are the hub’s own, quiet and rekeying spokes live, a dead one fails over', async (t) => {
       const lab = await Lab.up({ proposal, extras: EXTRAS });
       if (where === 'node') await lab.addNodes(['node']);

@@ -7,7 +7,7 @@ import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { ApiClient } from '../../services/grpc/client.ts';
 import { plaintext } from '../../services/grpc/credentials.ts';
 import { startEmbeddedRedis } from '../../services/store/embedded-redis.ts';
-import { Lab, labUnavailable } from './lab.ts';
+import { LAB_SKIP, Lab } from './lab.ts';
 import { AGENT_MAIN, DETECTION_MS, eventually, HEADEND, NODE_MAIN, Offload, SHARDS } from './offload.ts';
 
 const EXTRAS = 7;
@@ -18,7 +18,7 @@ const NODES = [
 ] as const;
 
 test('two concentrators share a hub: one dies, the hub steers its shards to the other, every spoke lives', {
-  skip: labUnavailable() ?? false,
+  skip: LAB_SKIP,
   timeout: 180_000,
 }, async (t) => {
   const lab = await Lab.up({ proposal: 'aes256gcm16-prfsha256-x25519', extras: EXTRAS });
