@@ -99,7 +99,7 @@ export class Concentrator {
           status.FAILED_PRECONDITION,
           `hello.shards: ${shards}, but headend "${headend}" is registered with ${registered}`,
         );
-      const host = await this.shards.open({ headend, shard }, shards);
+      const host = await this.shards.open({ headend, shard }, shards, true);
       await host.attach(stream, Number(hello.lastEpoch));
       return host;
     } catch (error) {

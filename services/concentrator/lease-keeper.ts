@@ -3,7 +3,6 @@
  * by it.
  */
 
-import { VOUCHER_MS } from '../../workers/canary.ts';
 import type { Ownership } from '../../workers/liveness/interlock.ts';
 import type { Clock } from '../clock.ts';
 import { LEASE_MS, LEASELESS_MS, LOST_MS } from '../store/lease.ts';
@@ -12,6 +11,8 @@ import type { ShardStore } from '../store/shard-store.ts';
 
 /** Waits before a shard that Redis has forgotten is taken again, ms. */
 const RETAKE_MS = { attended: 3_000, alone: 10_000, longest: 60_000 };
+/** For how long an owner at most has the shard whom Redis then loses, ms: it has no more time than a lease after that. */
+const MOST_LOST_MS = LOST_MS + LEASE_MS;
 
 export type LeaseEvents = {
   /** Redis lost what this owner wrote: it must be written again. */
@@ -30,13 +31,18 @@ export class LeaseKeeper {
   /** When this process was last seen running, ms on the clock; and whether it has stood still since the last renewal. */
   #awakeAt: number | undefined;
   #slept = false;
-  /** Epoch that the headend was told last; and since when it is not connected, ms on the clock. */
+  /** Latest epoch that the headend can have been told; and since when it may have been elsewhere, ms on the clock. */
   #toldEpoch: number;
   #leftAt: number | undefined;
+  /**
+   * Redis cannot lose any more that the shard is this owner's, with its headend. Until then others may have the shard as soon
+   * as its lease is over: an owner that cannot renew it has no more time than that.
+   */
+  #surelyAttended = false;
   /** Redis's time, Unix ms, and when at the latest it was that, ms on the clock. */
   #redisClock: { readonly unix: number; readonly at: number };
   /** Nobody else can believe any more that the shard is his: ms on the clock. */
-  #ownFromMs = Number.NEGATIVE_INFINITY;
+  #ownFromMs: number;
 
   /** @param takenAt when taking the lease was begun, ms on the clock */
   constructor(store: ShardStore, clock: Clock, takenAt: number, events: LeaseEvents) {
@@ -44,14 +50,10 @@ export class LeaseKeeper {
     this.#clock = clock;
     this.#events = events;
     this.#renewedAt = takenAt;
-    this.#toldEpoch = store.epoch;
+    this.#toldEpoch = store.formerEpoch;
+    this.#leftAt = Number.NEGATIVE_INFINITY;
+    this.#ownFromMs = clock.now() + store.formerRemainingMs;
     this.#redisClock = { unix: store.takenUnix, at: clock.now() };
-  }
-
-  /** A former owner that did not stop believes until then that the shard is its own, ms on the clock. */
-  waitFor(formerUntilMs: number): void {
-    const surelyOurs = this.#clock.now() + this.#store.formerRemainingMs;
-    this.#ownFromMs = Math.max(this.#ownFromMs, formerUntilMs, surelyOurs);
   }
 
   /** For how long the shard is ours, as far as is known. */
@@ -59,7 +61,7 @@ export class LeaseKeeper {
     return {
       fromMs: this.#ownFromMs,
       untilMs: this.#renewedAt + LEASE_MS,
-      vouchedUntilMs: this.#renewedAt + LEASELESS_MS,
+      vouchedUntilMs: this.#renewedAt + (this.#surelyAttended ? LEASELESS_MS : LEASE_MS),
     };
   }
 
@@ -86,13 +88,13 @@ export class LeaseKeeper {
       const sentAt = this.#clock.now();
       // Who stands still while he waits for the answer does not know how old it is.
       const slept = this.#slept;
-      this.#readClock(await this.#store.renew(attended));
-      if (slept) await this.#takeAnew(this.overdueMs);
-      else if (!attended && this.#lapsed) await this.#takeAnew(this.#lostByRedisMs);
+      await this.#prolong(attended);
+      if (slept) await this.#takeAnew(attended, this.overdueMs);
+      else if (!attended && this.#lapsed) await this.#takeAnew(attended, this.#lostByRedisMs);
       else this.#keep(sentAt);
     } catch (error) {
-      if (error instanceof LostWritesError) this.#events.lost(error);
-      else if (error instanceof ForgottenError && this.#mayRetake(attended)) await this.#retake(error);
+      if (error instanceof LostWritesError) this.#lost(error);
+      else if (error instanceof ForgottenError && this.#mayRetake(attended)) await this.#retake(attended, error);
       else throw error;
     }
   }
@@ -104,18 +106,17 @@ export class LeaseKeeper {
   async claim(lastEpoch: number): Promise<void> {
     this.awake();
     try {
-      await this.#store.renew(true);
+      await this.#prolong(true);
     } catch (error) {
-      if (error instanceof LostWritesError) this.#events.lost(error);
-      else if (error instanceof ForgottenError) {
-        await this.#retake(error);
-        await this.#store.renew(true);
-      } else throw error;
+      if (error instanceof LostWritesError) this.#lost(error);
+      else if (error instanceof ForgottenError) await this.#retake(true, error);
+      else throw error;
     }
     const now = this.#clock.now();
-    if (this.#slept) await this.#takeAnew(this.overdueMs);
-    else if (lastEpoch > this.#toldEpoch) await this.#takeAnew(now - Math.min(this.#renewedAt, this.#leftAt ?? now));
-    else if (this.#lapsed) await this.#takeAnew(this.#lostByRedisMs);
+    if (this.#slept) await this.#takeAnew(true, this.overdueMs);
+    else if (lastEpoch > this.#toldEpoch)
+      await this.#takeAnew(true, Math.min(now - Math.min(this.#renewedAt, this.#leftAt ?? now), MOST_LOST_MS));
+    else if (this.#lapsed) await this.#takeAnew(true, this.#lostByRedisMs);
     this.#toldEpoch = this.#store.epoch;
     this.#leftAt = undefined;
   }
@@ -123,6 +124,7 @@ export class LeaseKeeper {
   /** The headend is gone, perhaps to another node. */
   left(): void {
     this.#leftAt ??= this.#clock.now();
+    this.#surelyAttended = false;
   }
 
   /** Nobody had to ask this owner before he took the shard. */
@@ -130,15 +132,21 @@ export class LeaseKeeper {
     return this.overdueMs >= LEASE_MS;
   }
 
-  /** For how long another can have had the shard, without its headend, whom Redis does not know of any more, ms. */
+  /** For how long another can have had the shard meanwhile whom Redis does not know of any more, ms. */
   get #lostByRedisMs(): number {
-    return Math.min(this.overdueMs, LOST_MS + LEASE_MS);
+    return Math.min(this.overdueMs, MOST_LOST_MS);
+  }
+
+  /** Redis lost writes, and with them perhaps that the headend is connected. */
+  #lost(error: Error): void {
+    this.#surelyAttended = false;
+    this.#events.lost(error);
   }
 
   /** Takes the shard that Redis has forgotten, unless another has; what others did with it meanwhile is not known. */
-  async #retake(error: Error): Promise<void> {
+  async #retake(attended: boolean, error: Error): Promise<void> {
     const missedMs = this.overdueMs;
-    await this.#take();
+    await this.#take({ attended, unstoppedMs: 0 });
     this.#events.lost(error);
     if (missedMs >= LEASE_MS) this.#events.doubt(missedMs);
   }
@@ -147,27 +155,34 @@ export class LeaseKeeper {
    * The lease ran out, or the headend says that another had it. If another had it and Redis lost that again, it is fenced
    * off now, and has stopped when this one begins.
    */
-  async #takeAnew(missedMs: number): Promise<void> {
-    await this.#take();
-    this.#ownFromMs = this.#clock.now() + Math.max(LEASE_MS, VOUCHER_MS);
+  async #takeAnew(attended: boolean, missedMs: number): Promise<void> {
+    await this.#take({ attended, unstoppedMs: LEASE_MS });
     this.#events.doubt(missedMs);
   }
 
-  async #take(): Promise<void> {
+  async #take(taking: Parameters<ShardStore['retake']>[0]): Promise<void> {
     const sentAt = this.#clock.now();
-    this.#readClock(await this.#store.retake());
+    const { takenUnix, formerRemainingMs, attendedSinceUnix } = await this.#store.retake(taking);
+    this.#ownFromMs = Math.max(this.#ownFromMs, this.#clock.now() + formerRemainingMs);
+    this.#told(taking.attended, takenUnix, attendedSinceUnix);
     this.#keep(sentAt);
     this.#slept = false;
+  }
+
+  async #prolong(attended: boolean): Promise<void> {
+    const { nowUnix, attendedSinceUnix } = await this.#store.renew(attended);
+    this.#told(attended, nowUnix, attendedSinceUnix);
+  }
+
+  #told(attended: boolean, nowUnix: number, attendedSinceUnix: number): void {
+    this.#redisClock = { unix: nowUnix, at: this.#clock.now() };
+    this.#surelyAttended = attended && nowUnix - attendedSinceUnix >= LOST_MS;
   }
 
   /** Redis has taken what was sent then. */
   #keep(sentAt: number): void {
     this.#renewedAt = sentAt;
     this.#forgottenAt = undefined;
-  }
-
-  #readClock(unix: number): void {
-    this.#redisClock = { unix, at: this.#clock.now() };
   }
 
   /**

@@ -66,8 +66,8 @@ export type HostContext = {
   readonly hold: HoldSettings;
   /** The shard has failovers to be seen through. */
   readonly wakeFailover: (id: ShardId, shards: number) => void;
-  /** Until when a former owner may believe that the shard is its own, ms on the clock. */
-  readonly formerUntilMs: number;
+  /** Until when a former owner's headend may have vouched for it, ms on the clock. */
+  readonly formerVouchedUntilMs: number;
   readonly probe: { readonly address: string; readonly port: number };
   /** The host is gone by itself: it lost the shard to another node. */
   readonly onLost: (host: ShardHost) => void;
@@ -140,10 +140,14 @@ export class ShardHost {
     );
   }
 
-  /** Takes the shard's lease, loads it from Redis and starts watching. */
-  static async open(context: HostContext, id: ShardId, shards: number): Promise<ShardHost> {
+  /**
+   * Takes the shard's lease, loads it from Redis and starts watching.
+   * @param attended for its headend, which is about to be connected
+   */
+  static async open(context: HostContext, id: ShardId, shards: number, attended: boolean): Promise<ShardHost> {
     const takenAt = context.clock.now();
-    const store = await ShardStore.take(context.store, id);
+    const unstoppedMs = Math.max(0, context.formerVouchedUntilMs - takenAt);
+    const store = await ShardStore.take(context.store, id, { attended, unstoppedMs });
     const host = new ShardHost(context, id, shards, store, takenAt);
     let loaded = false;
     host.#cancelTimer = context.clock.every(HOUSEKEEPING_MS, () => {
@@ -373,7 +377,6 @@ export class ShardHost {
     this.#path ??= await this.#store.readPath();
     if (this.#path) task.send({ type: 'path', path: this.#path });
     const checkpoint = await this.#store.readCheckpoint();
-    if (!checkpoint.final) this.#lease.waitFor(this.#context.formerUntilMs);
     task.send({ type: 'lease', ...this.#lease.ownership });
     await loadSas({ ...this.#context, log: this.#log, store: this.#store, records, task }, checkpoint);
   }

@@ -23,7 +23,7 @@ const DRAIN_POLL_MS = 50;
 /** Long enough for a word to arrive, ms. */
 const WORD_MS = 100;
 
-export type ShardsContext = Omit<HostContext, 'probe' | 'onLost' | 'formerUntilMs'> & {
+export type ShardsContext = Omit<HostContext, 'probe' | 'onLost' | 'formerVouchedUntilMs'> & {
   readonly bus: Bus;
   readonly probeAddress: string;
   /** UDP port of shard 0; 0: any. */
@@ -70,18 +70,21 @@ export class Shards {
   /** Takes up what this node had before it was restarted, and from then on what nobody has. */
   async start(): Promise<void> {
     for (const { id, shards, lease } of await readShards(this.#context.store.redis))
-      if (lease?.node === this.#context.store.node) await this.open(id, shards);
+      if (lease?.node === this.#context.store.node) await this.open(id, shards, false);
     this.#cancelAdoption = this.#context.clock.every(ADOPT_EVERY_MS, () => void this.#adopt());
   }
 
-  /** Makes the shard this node's, whoever had it. */
-  async open(id: ShardId, shards: number): Promise<ShardHost> {
+  /**
+   * Makes the shard this node's, whoever had it.
+   * @param attended for its headend, which is about to be connected
+   */
+  async open(id: ShardId, shards: number, attended: boolean): Promise<ShardHost> {
     const key = name(id);
     for (;;) {
       const hosted = this.#hosts.get(key);
       if (hosted) return hosted;
       const changing = this.#changing.get(key);
-      if (!changing) return this.#change(key, () => this.#open(key, id, shards));
+      if (!changing) return this.#change(key, () => this.#open(key, id, shards, attended));
       await changing.catch(() => {});
     }
   }
@@ -133,20 +136,23 @@ export class Shards {
     await Promise.all(this.hosts().map((host) => this.giveUp(host, 'node is stopping')));
   }
 
-  async #open(key: string, id: ShardId, shards: number): Promise<ShardHost> {
+  async #open(key: string, id: ShardId, shards: number, attended: boolean): Promise<ShardHost> {
     if (this.#closing) throw new Error('this node is about to stop');
-    const formerUntilMs = await this.#askForYield(id);
+    // Its headend may have vouched for the former owner until a moment ago.
+    const formerVouchedUntilMs = this.#context.clock.now() + VOUCHER_MS;
+    await this.#askForYield(id);
     const port = this.#takePort(id.shard);
     try {
       const host: ShardHost = await ShardHost.open(
         {
           ...this.#context,
           probe: { address: this.#context.probeAddress, port },
-          formerUntilMs,
+          formerVouchedUntilMs,
           onLost: (lost) => this.#gone(key, lost),
         },
         id,
         shards,
+        attended,
       );
       this.#hosts.set(key, host);
       this.#orphans.delete(key);
@@ -158,29 +164,21 @@ export class Shards {
   }
 
   /**
-   * A former owner that lives writes its checkpoint first: then the new one knows the message ids exactly. One that does
-   * not answer may live all the same.
-   * @returns until when it may believe that the shard is its own, ms on the clock
+   * A former owner that lives writes its checkpoint first: then the new one knows the message ids exactly, and need not wait.
+   * One that does not answer may live all the same.
    */
-  async #askForYield(id: ShardId): Promise<number> {
+  async #askForYield(id: ShardId): Promise<void> {
     const { store, bus, clock } = this.#context;
-    const begunAt = clock.now();
     const lease = await readLease(store.redis, id);
-    if (!lease || lease.released || lease.node === store.node) return begunAt;
-    // Its headend may have vouched for it until a moment ago.
-    let untilMs = begunAt + Math.max(VOUCHER_MS, lease.remainingMs);
-    if (!lease.valid) return untilMs;
+    if (!lease?.valid || lease.node === store.node) return;
     bus.say({ word: 'yield', ...id, epoch: String(lease.epoch), to: store.node });
     const deadline = clock.now() + YIELD_MS;
     while (clock.now() < deadline) {
       await clock.sleep(YIELD_POLL_MS);
       const now = await readLease(store.redis, id);
-      if (!now || now.released) return begunAt;
-      untilMs = Math.max(untilMs, clock.now() + now.remainingMs);
-      if (!now.valid || now.epoch !== lease.epoch) return untilMs;
+      if (!now?.valid || now.epoch !== lease.epoch) return;
     }
     this.#log.info({ ...id, from: lease.node }, 'former owner did not answer');
-    return untilMs;
   }
 
   async #adopt(): Promise<void> {
@@ -207,7 +205,7 @@ export class Shards {
         const sas = await countSas(store.redis, id);
         if (sas === 0 || this.peers + sas > maxPeers) continue;
         this.#log.warn({ ...id, from: lease.node, sas }, 'shard without an owner: adopted');
-        await this.open(id, shards);
+        await this.open(id, shards, false);
       }
     } catch (error) {
       this.#log.warn({ reason: (error as Error).message }, 'shards without an owner not looked for');

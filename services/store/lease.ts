@@ -20,8 +20,6 @@ export type Lease = {
   readonly epoch: bigint;
   readonly node: string;
   readonly valid: boolean;
-  /** How long it still holds, ms. */
-  readonly remainingMs: number;
   /** How long ago it ran out, ms. */
   readonly expiredMs: number;
   /** Its headend was connected when it was last renewed. */
@@ -30,36 +28,61 @@ export type Lease = {
   readonly released: boolean;
 };
 
+/** How a shard's lease is taken. */
+export type Taking = {
+  /** Epoch under which it may be held; undefined: any. */
+  readonly holder: number | undefined;
+  /** Its headend is connected. */
+  readonly attended: boolean;
+  /**
+   * For how long an owner that did not stop may go on, ms: another that did not give its lease back, or, where there is a
+   * holder, one that Redis has forgotten.
+   */
+  readonly unstoppedMs: number;
+};
+
 /** What Redis says of a lease just taken. */
 export type TakenLease = {
   readonly epoch: number;
+  /** The one before; 0 if nobody knows. */
+  readonly formerEpoch: number;
   readonly formerStopped: boolean;
+  /** For how long an owner before this one may still go on, however many have come and gone since, ms. */
   readonly formerRemainingMs: number;
   /** Until when the former owner's lease held, Unix ms; 0 if nobody knows. */
   readonly formerUntilUnix: number;
   readonly takenUnix: number;
+  /** Since when Redis has known nothing else than this owner with its headend, Unix ms; 0: never anything else. */
+  readonly attendedSinceUnix: number;
 };
 
-/**
- * Takes a shard's lease with a new epoch. Throws FencedError if another owner holds it than the one allowed.
- * @param holder epoch under which the lease may be held; undefined: any
- */
+/** Takes a shard's lease with a new epoch. Throws FencedError if another owner holds it than the one allowed. */
 export async function takeLease(
   { redis, node }: { readonly redis: RedisClient; readonly node: string },
   id: ShardId,
-  holder: number | undefined,
+  { holder, attended, unstoppedMs }: Taking,
 ): Promise<TakenLease> {
   const { lease, checkpoint } = shardKeys(id);
-  const args = [node, LEASE_MS, holder ?? ''];
+  const args = [node, LEASE_MS, holder ?? '', attended ? '1' : '0', Math.ceil(unstoppedMs)];
   const reply = accepted('take-lease', await runScript(redis, 'take-lease', [lease, checkpoint], args));
-  const [epoch, final, formerRemainingMs, takenUnix, formerUntilUnix] = reply as [
+  const [epoch, formerEpoch, final, formerRemainingMs, takenUnix, formerUntilUnix, attendedSinceUnix] = reply as [
+    number,
+    number,
     number,
     number,
     number,
     number,
     number,
   ];
-  return { epoch, formerStopped: final === 1, formerRemainingMs, formerUntilUnix, takenUnix };
+  return {
+    epoch,
+    formerEpoch,
+    formerStopped: final === 1,
+    formerRemainingMs,
+    formerUntilUnix,
+    takenUnix,
+    attendedSinceUnix,
+  };
 }
 
 /** Reads a shard's lease. */
@@ -80,7 +103,6 @@ function decodeLease({ epoch, node, until, attended }: Record<string, string>, n
     epoch: BigInt(epoch),
     node,
     valid: Number(until) > now,
-    remainingMs: Math.max(0, Number(until) - now),
     expiredMs: Math.max(0, now - Number(until)),
     attended: attended === '1',
     released: until === '0',

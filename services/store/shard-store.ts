@@ -4,7 +4,7 @@ import type { CheckpointChunk, FormerOwners, ShardPath } from '../../workers/pro
 import { packRecord, type SaRecords, saRecords } from '../../workers/sa-page.ts';
 import { registerHeadend } from './directory.ts';
 import { type ShardId, shardKeys } from './keys.ts';
-import { ADOPT_ATTENDED_MS, LEASE_MS, type TakenLease, takeLease } from './lease.ts';
+import { ADOPT_ATTENDED_MS, LEASE_MS, type TakenLease, type Taking, takeLease } from './lease.ts';
 import { type RedisClient, redisNow } from './redis.ts';
 import { confirmWrite, type FencedScript, LostWritesError, runFenced, runReader } from './scripts.ts';
 
@@ -39,7 +39,9 @@ export type StoreContext = {
 };
 
 export class ShardStore {
-  /** For how long a former owner's lease would still have held when this one took it, ms. */
+  /** Epoch before this owner took the shard; 0 if nobody knows. */
+  readonly formerEpoch: number;
+  /** For how long an owner before this one may have gone on when this one took the shard, ms. */
   readonly formerRemainingMs: number;
   /** When this one took it, by Redis's clock, Unix ms. */
   readonly takenUnix: number;
@@ -60,12 +62,13 @@ export class ShardStore {
   private constructor(
     context: StoreContext,
     id: ShardId,
-    { epoch, formerStopped, formerRemainingMs, formerUntilUnix, takenUnix }: TakenLease,
+    { epoch, formerEpoch, formerStopped, formerRemainingMs, formerUntilUnix, takenUnix }: TakenLease,
   ) {
     this.#context = context;
     this.#id = id;
     this.#keys = shardKeys(id);
     this.#epoch = epoch;
+    this.formerEpoch = formerEpoch;
     this.#formerStopped = formerStopped;
     this.formerRemainingMs = formerRemainingMs;
     this.#formerEndUnix = formerUntilUnix === 0 ? takenUnix : formerUntilUnix + ADOPT_ATTENDED_MS;
@@ -76,35 +79,36 @@ export class ShardStore {
     return this.#epoch;
   }
 
-  /** Takes the shard's lease with a new epoch, which fences off every former owner. */
-  static async take(context: StoreContext, id: ShardId): Promise<ShardStore> {
-    return new ShardStore(context, id, await takeLease(context, id, undefined));
+  /**
+   * Takes the shard's lease with a new epoch, which fences off every former owner.
+   * @param taking `attended`: for its headend, which is about to be connected
+   */
+  static async take(context: StoreContext, id: ShardId, taking: Omit<Taking, 'holder'>): Promise<ShardStore> {
+    return new ShardStore(context, id, await takeLease(context, id, { ...taking, holder: undefined }));
   }
 
-  /**
-   * Takes the lease anew, if Redis knows of no other owner. Returns Redis's time, Unix ms. Throws FencedError, or the
-   * error of the connection.
-   */
-  async retake(): Promise<number> {
-    const { epoch, takenUnix } = await takeLease(this.#context, this.#id, this.#epoch);
-    this.#epoch = epoch;
+  /** Takes the lease anew, if Redis knows of no other owner. Throws FencedError, or the error of the connection. */
+  async retake(taking: Omit<Taking, 'holder'>): Promise<TakenLease> {
+    const taken = await takeLease(this.#context, this.#id, { ...taking, holder: this.#epoch });
+    this.#epoch = taken.epoch;
     this.#writes = 0;
     this.#acknowledged = 0;
     this.#inheritanceSafe = false;
-    return takenUnix;
+    return taken;
   }
 
   /**
-   * Prolongs the lease. Returns Redis's time, Unix ms. Throws LostWritesError, once, when it is prolonged all the same; or
-   * what {@link runFenced} throws.
+   * Prolongs the lease. Returns Redis's time, and since when it has known nothing else than this owner with its headend,
+   * Unix ms; 0: never anything else. Throws LostWritesError, once, when it is prolonged all the same; or what
+   * {@link runFenced} throws.
    * @param attended the headend is connected: others leave the shard to it
    */
-  async renew(attended: boolean): Promise<number> {
+  async renew(attended: boolean): Promise<{ readonly nowUnix: number; readonly attendedSinceUnix: number }> {
     const expected = this.#acknowledged;
     const args = [this.#epoch, '', LEASE_MS, attended ? '1' : '0'];
     const reply = await runFenced(this.#context.redis, 'renew-lease', [this.#keys.lease], args);
-    const [known, nowUnix] = reply as [number, number];
-    if (known >= expected) return nowUnix;
+    const [known, nowUnix, attendedSinceUnix] = reply as [number, number, number];
+    if (known >= expected) return { nowUnix, attendedSinceUnix };
     // From here on what Redis has counts, so that the repair is not refused as well.
     this.#acknowledged = known;
     throw new LostWritesError(`write ${known} is the last of ${expected} that Redis knows`);

@@ -163,7 +163,7 @@ test('a newer owner fences the former one off: it lets go, and its headend bring
   const before = node.hosts().map((host) => ({ host, epoch: host.epoch }));
   for (let shard = 0; shard < SHARDS; shard++) {
     const { lease, checkpoint } = shardKeys({ headend: HEADEND, shard });
-    await runScript(node.redis, 'take-lease', [lease, checkpoint], ['another', 100, '']);
+    await runScript(node.redis, 'take-lease', [lease, checkpoint], ['another', 100, '', '0', 0]);
   }
   await eventually('the former owner lets go', 5_000, () => before.every(({ host }) => !node.hosts().includes(host)));
   await eventually('the headend brings them back', 10_000, () => node.hosts().length === SHARDS && agent.settled);

@@ -173,28 +173,37 @@ export class RedisModel {
 
 /** The scripts of services/store/scripts, by name. Those behind the fence are wrapped by {@link fenced}. */
 export const SCRIPTS: Readonly<Record<string, Script>> = {
-  'take-lease'(db, [lease, checkpoint], [node, ttl, holder]) {
+  'take-lease'(db, [lease, checkpoint], [node, ttl, holder, attended, unstopped]) {
     const now = db.now();
     const held = db.hget(lease!, 'epoch');
     if (held !== null && String(holder) !== '' && String(held) !== String(holder)) return -1;
     const epoch = Math.max(Number(held ?? 0) + 1, now);
     const another = String(db.hget(lease!, 'node')) !== String(node);
     const ends = Number(db.hget(lease!, 'until') ?? 0);
-    const remaining = another ? Math.max(0, ends - now) : 0;
+    if (held !== null) db.hset(lease!, 'since', String(now));
+    let former = Number(db.hget(lease!, 'former') ?? 0);
+    const goesOn = now + Number(unstopped);
+    if (String(holder) !== '') former = Math.max(former, goesOn);
+    else if (another && ends > 0) former = Math.max(former, ends, goesOn);
+    former = Math.min(former, now + Math.max(Number(ttl), Number(unstopped)));
     db.hset(lease!, 'epoch', String(epoch));
     db.hset(lease!, 'node', node!);
     db.hset(lease!, 'written', '0');
-    db.hset(lease!, 'attended', '0');
+    db.hset(lease!, 'attended', attended!);
     db.hset(lease!, 'until', String(now + Number(ttl)));
+    db.hset(lease!, 'former', String(former));
     db.hsetnx(checkpoint!, 'taken', String(now));
     const final = String(db.hget(checkpoint!, 'final')) === '1' ? 1 : 0;
     if (final === 1) db.hset(checkpoint!, 'final', '0');
-    return [epoch, final, remaining, now, ends];
+    const since = Number(db.hget(lease!, 'since') ?? 0);
+    return [epoch, Number(held ?? 0), final, Math.max(0, former - now), now, ends, since];
   },
   'renew-lease'(db, [lease], [, , ttl, attended]) {
+    if (String(db.hget(lease!, 'attended')) !== '1' || String(db.hget(lease!, 'until')) === '0')
+      db.hset(lease!, 'since', String(db.now()));
     db.hset(lease!, 'until', Number(ttl) === 0 ? '0' : String(db.now() + Number(ttl)));
     db.hset(lease!, 'attended', attended!);
-    return [Number(db.hget(lease!, 'written') ?? 0), db.now()];
+    return [Number(db.hget(lease!, 'written') ?? 0), db.now(), Number(db.hget(lease!, 'since') ?? 0)];
   },
   'write-sas'(db, [, sas, dead], [, , withKeys, without, ...rest]) {
     const keyless = 2 * Number(withKeys);

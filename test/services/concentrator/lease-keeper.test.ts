@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Clock } from '../../../services/clock.ts';
 import { type LeaseEvents, LeaseKeeper } from '../../../services/concentrator/lease-keeper.ts';
-import { LEASE_MS, LOST_MS } from '../../../services/store/lease.ts';
+import { LEASE_MS, LEASELESS_MS, LOST_MS } from '../../../services/store/lease.ts';
 import { ForgottenError, LostWritesError } from '../../../services/store/scripts.ts';
 import type { ShardStore } from '../../../services/store/shard-store.ts';
 
@@ -16,16 +16,22 @@ function keep() {
   const told = { taken: 0, doubts: [] as number[], lost: 0 };
   const store = {
     takenUnix: UNIX,
+    formerEpoch: 90,
     formerRemainingMs: 0,
     epoch: 100,
-    renew: async () => {
+    attended: false,
+    attendedAt: 0,
+    renew: async (attended: boolean) => {
       await renewal();
-      return UNIX + now;
+      if (!store.attended) store.attendedAt = now;
+      store.attended = attended;
+      return { nowUnix: UNIX + now, attendedSinceUnix: UNIX + store.attendedAt };
     },
-    retake: async () => {
+    retake: async ({ attended, unstoppedMs }: { attended: boolean; unstoppedMs: number }) => {
       told.taken++;
       store.epoch += 100;
-      return UNIX + now;
+      store.attended = attended;
+      return { takenUnix: UNIX + now, formerRemainingMs: unstoppedMs, attendedSinceUnix: UNIX + store.attendedAt };
     },
   };
   const events: LeaseEvents = {
@@ -40,6 +46,7 @@ function keep() {
   };
   return {
     keeper,
+    store,
     told,
     round,
     now: () => now,
@@ -106,6 +113,7 @@ test('without Redis and without its headend it takes anew: Redis may have lost w
 
 test('nor does a headend that comes make it go on where it had no lease', async () => {
   const { keeper, told, round, onRenewal, sleep } = keep();
+  await keeper.claim(90);
   await round();
   onRenewal(async () => {
     throw new Error('Connection is closed.');
@@ -120,6 +128,7 @@ test('nor does a headend that comes make it go on where it had no lease', async 
 
 test('a headend that had the shard elsewhere, as Redis does not know, makes it doubt since that headend left', async () => {
   const { keeper, told, round } = keep();
+  await keeper.claim(90);
   await round();
   keeper.left();
   for (let n = 0; n < 10; n++) await round(ROUND_MS, false);
@@ -133,6 +142,45 @@ test('a headend that had the shard elsewhere, as Redis does not know, makes it d
   await round(ROUND_MS, false);
   await keeper.claim(200);
   assert.equal(told.taken, 1, 'it was told the new epoch');
+});
+
+test('and an owner that took the shard since, for as long as Redis can have lost', async () => {
+  const { keeper, store, told } = keep();
+  await keeper.claim(95);
+  assert.deepEqual(told, { taken: 1, doubts: [LOST_MS + LEASE_MS], lost: 0 });
+  assert(store.attended, 'others would adopt it');
+});
+
+test('a voucher is enough without Redis only when Redis cannot lose any more that the headend is connected', async () => {
+  const { keeper, told, store, round, now, onRenewal } = keep();
+  const grace = () => keeper.ownership.vouchedUntilMs - now();
+  const rounds = Math.ceil(LOST_MS / ROUND_MS);
+  await keeper.claim(90);
+  for (let n = 0; n < rounds - 1; n++) await round();
+  assert.equal(grace(), LEASE_MS);
+  await round();
+  assert.equal(grace(), LEASELESS_MS);
+  // Redis lost it, and says so.
+  store.attended = false;
+  await round();
+  assert.equal(grace(), LEASE_MS);
+  for (let n = 0; n < rounds; n++) await round();
+  assert.equal(grace(), LEASELESS_MS);
+  // Redis lost writes, and says only with the next renewal whether it lost that, too.
+  let losses = 1;
+  onRenewal(async () => {
+    if (losses-- > 0) throw new LostWritesError('write 1 is the last of 2 that Redis knows');
+  });
+  await round();
+  assert.equal(grace(), LEASE_MS - ROUND_MS);
+  await round();
+  assert.equal(grace(), LEASELESS_MS);
+  keeper.left();
+  await round(ROUND_MS, false);
+  await keeper.claim(100);
+  await round();
+  assert.equal(grace(), LEASE_MS);
+  assert.deepEqual(told, { taken: 0, doubts: [], lost: 1 });
 });
 
 test('an answer that waited while it stood still proves nothing: the next one decides', async () => {

@@ -111,7 +111,7 @@ async function surroundings(t: TestContext): Promise<{ context: HostContext; thr
     storm: new StormGuard({ share: 0, count: 1, windowMs: 1_000 }, systemClock, () => ''),
     hold: { longestMs: 1_000, onExpiry: 'drop', releasePerSecond: 1 },
     wakeFailover: () => {},
-    formerUntilMs: 0,
+    formerVouchedUntilMs: 0,
     probe: { address: '127.0.0.1', port: 0 },
     onLost: () => {},
   };
@@ -127,7 +127,7 @@ async function openShard(
   lost: readonly number[] = [],
 ): Promise<{ host: ShardHost; thread: Thread }> {
   const before = threads.length;
-  const opening = ShardHost.open(context, SHARD, 1);
+  const opening = ShardHost.open(context, SHARD, 1, false);
   await eventually('a thread is started', 2_000, () => threads.length > before);
   const thread = threads[before]!;
   thread.lost = lost;
@@ -230,7 +230,7 @@ test('verdicts that are held when their thread dies are held no more: the next o
 
 test('a thread that dies while it is filled was none: the shard is not opened, or is tried again', async (t) => {
   const { context, threads } = await surroundings(t);
-  const failing = ShardHost.open(context, SHARD, 1);
+  const failing = ShardHost.open(context, SHARD, 1, false);
   await eventually('a thread is started', 2_000, () => threads.length === 1);
   threads[0]!.die();
   await assert.rejects(failing, /killed by the test/);

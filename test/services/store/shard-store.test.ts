@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { shardKeys } from '../../../services/store/keys.ts';
-import { ADOPT_ATTENDED_MS } from '../../../services/store/lease.ts';
+import { ADOPT_ATTENDED_MS, LEASE_MS } from '../../../services/store/lease.ts';
 import { ShardStore } from '../../../services/store/shard-store.ts';
 import { privateRedis } from '../../private-redis.ts';
 
@@ -11,7 +12,8 @@ const HOUR_MS = 3_600_000;
 test('a former owner has gone on for so long at most as he may without Redis, however long nobody had the shard', async (t) => {
   const redis = await privateRedis(t);
   const keys = shardKeys(SHARD);
-  const take = () => ShardStore.take({ redis, node: 'node', replicated: undefined }, SHARD);
+  const take = () =>
+    ShardStore.take({ redis, node: 'node', replicated: undefined }, SHARD, { attended: false, unstoppedMs: 0 });
   /** The last owner checkpointed two hours ago, and was heard of a minute later, if at all. */
   const leave = async (heard: boolean) => {
     const checkpointAt = Date.now() - 2 * HOUR_MS;
@@ -33,4 +35,60 @@ test('a former owner has gone on for so long at most as he may without Redis, ho
 
   await leave(false);
   near((await (await take()).readCheckpoint()).ageMs, 2 * HOUR_MS);
+});
+
+test('who takes a shard is told of an owner that did not stop, though others had it since and did', async (t) => {
+  const redis = await privateRedis(t);
+  const takenBy = (node: string, unstoppedMs = 1_500) =>
+    ShardStore.take({ redis, node, replicated: undefined }, SHARD, { attended: false, unstoppedMs });
+  const near = (ms: number, wanted: number) => assert(ms <= wanted && ms > wanted - 1_000, `${ms} ms, not ${wanted}`);
+  const until = () => redis.hget(shardKeys(SHARD).lease, 'until');
+
+  const first = await takenBy('a');
+  assert.deepEqual([first.formerEpoch, first.formerRemainingMs], [0, 0]);
+  const second = await takenBy('b');
+  assert.equal(second.formerEpoch, first.epoch);
+  near(second.formerRemainingMs, LEASE_MS);
+  await second.release();
+  near((await takenBy('c')).formerRemainingMs, LEASE_MS);
+
+  // A lease that ran out long ago: its owner may have had a voucher a moment ago.
+  await redis.hset(shardKeys(SHARD).lease, { until: Date.now() - HOUR_MS, former: 0 });
+  near((await takenBy('d')).formerRemainingMs, 1_500);
+  // One that was given back, and a node's own, of which it is itself the only process.
+  await redis.hset(shardKeys(SHARD).lease, { until: 0, former: 0 });
+  assert.equal((await takenBy('e')).formerRemainingMs, 0);
+  const again = await takenBy('e');
+  assert.equal(again.formerRemainingMs, 0);
+  // One that Redis forgot; and a clock that was set back.
+  near((await again.retake({ attended: true, unstoppedMs: LEASE_MS })).formerRemainingMs, LEASE_MS);
+  await redis.hset(shardKeys(SHARD).lease, { until: 0, former: Date.now() + HOUR_MS });
+  near((await takenBy('f')).formerRemainingMs, LEASE_MS);
+  assert(Number(await until()) > Date.now());
+});
+
+test('an owner is told since when Redis has known it with its headend', async (t) => {
+  const redis = await privateRedis(t);
+  const take = (node: string, attended: boolean) =>
+    ShardStore.take({ redis, node, replicated: undefined }, SHARD, { attended, unstoppedMs: 0 });
+  const knownMs = async (store: ShardStore) => {
+    const { nowUnix, attendedSinceUnix } = await store.renew(true);
+    return nowUnix - attendedSinceUnix;
+  };
+
+  const first = await take('a', true);
+  assert.equal((await first.renew(true)).attendedSinceUnix, 0, 'Redis never knew anything else');
+  const second = await take('b', true);
+  assert((await knownMs(second)) < 1_000);
+  await sleep(20);
+  assert((await knownMs(second)) >= 20);
+  // Without its headend there is nothing to know until a renewal tells of one.
+  await second.renew(false);
+  await sleep(20);
+  assert.equal(await knownMs(second), 0);
+  await sleep(20);
+  await second.release();
+  assert.equal(await knownMs(second), 0);
+  const { takenUnix, attendedSinceUnix } = await second.retake({ attended: true, unstoppedMs: 0 });
+  assert.equal(attendedSinceUnix, takenUnix);
 });
