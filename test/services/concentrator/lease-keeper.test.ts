@@ -10,14 +10,14 @@ const UNIX = 1_800_000_000_000;
 const ROUND_MS = 800;
 
 /** A keeper whose clock and Redis the test owns, its process awake every {@link ROUND_MS}. */
-function keep() {
+function keep({ formerRemainingMs = 0 } = {}) {
   let now = 0;
   let renewal: () => Promise<void> = async () => {};
   const told = { taken: 0, doubts: [] as number[], lost: 0 };
   const store = {
     takenUnix: UNIX,
     formerEpoch: 90,
-    formerRemainingMs: 0,
+    formerRemainingMs,
     epoch: 100,
     attended: false,
     attendedAt: 0,
@@ -54,6 +54,13 @@ function keep() {
     onRenewal: (work: typeof renewal) => (renewal = work),
   };
 }
+
+test('an owner asks no gated peer before all are surely gone who had the shard before', async () => {
+  const { keeper, round } = keep({ formerRemainingMs: 2_000 });
+  await keeper.claim(90);
+  await round();
+  assert.equal(keeper.ownership.fromMs, 2_000);
+});
 
 test('an owner that stood still for longer than its lease takes it anew, waits and doubts; a short stop is nothing', async () => {
   const { keeper, told, round, now } = keep();
