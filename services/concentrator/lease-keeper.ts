@@ -5,14 +5,12 @@
 
 import type { Ownership } from '../../workers/liveness/interlock.ts';
 import type { Clock } from '../clock.ts';
-import { LEASE_MS, LEASELESS_MS, LOST_MS } from '../store/lease.ts';
+import { LEASE_MS, LEASELESS_MS, LOST_MS, MOST_LOST_MS } from '../store/lease.ts';
 import { ForgottenError, LostWritesError } from '../store/scripts.ts';
 import type { ShardStore } from '../store/shard-store.ts';
 
 /** Waits before a shard that Redis has forgotten is taken again, ms. */
 const RETAKE_MS = { attended: 3_000, alone: 10_000, longest: 60_000 };
-/** For how long an owner at most has the shard whom Redis then loses, ms: it has no more time than a lease after that. */
-const MOST_LOST_MS = LOST_MS + LEASE_MS;
 
 export type LeaseEvents = {
   /** Redis lost what this owner wrote: it must be written again. */
@@ -31,7 +29,7 @@ export class LeaseKeeper {
   /** When this process was last seen running, ms on the clock; and whether it has stood still since the last renewal. */
   #awakeAt: number | undefined;
   #slept = false;
-  /** Latest epoch that the headend can have been told; and since when it may have been elsewhere, ms on the clock. */
+  /** Epoch that the headend was told last; and since when it is not connected, ms on the clock. */
   #toldEpoch: number;
   #leftAt: number | undefined;
   /**
@@ -50,8 +48,7 @@ export class LeaseKeeper {
     this.#clock = clock;
     this.#events = events;
     this.#renewedAt = takenAt;
-    this.#toldEpoch = store.formerEpoch;
-    this.#leftAt = Number.NEGATIVE_INFINITY;
+    this.#toldEpoch = store.epoch;
     this.#ownFromMs = clock.now() + store.formerRemainingMs;
     this.#redisClock = { unix: store.takenUnix, at: clock.now() };
   }

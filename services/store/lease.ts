@@ -14,6 +14,8 @@ export const LEASELESS_MS = 540_000;
 export const ADOPT_ATTENDED_MS = 600_000;
 /** How much Redis may lose when it fails over, ms. */
 export const LOST_MS = 10_000;
+/** For how long an owner has the shard at most whom Redis then loses, ms: it has no more time than a lease after that. */
+export const MOST_LOST_MS = LOST_MS + LEASE_MS;
 
 /** A shard's lease as anyone may read it. */
 export type Lease = {
@@ -44,9 +46,8 @@ export type Taking = {
 /** What Redis says of a lease just taken. */
 export type TakenLease = {
   readonly epoch: number;
-  /** The one before; 0 if nobody knows. */
-  readonly formerEpoch: number;
-  readonly formerStopped: boolean;
+  /** The former owner had stopped; or had, but Redis may have lost who had the shard since. */
+  readonly formerStopped: 'no' | 'last' | 'perhaps not last';
   /** For how long an owner before this one may still go on, however many have come and gone since, ms. */
   readonly formerRemainingMs: number;
   /** Until when the former owner's lease held, Unix ms; 0 if nobody knows. */
@@ -65,8 +66,7 @@ export async function takeLease(
   const { lease, checkpoint } = shardKeys(id);
   const args = [node, LEASE_MS, holder ?? '', attended ? '1' : '0', Math.ceil(unstoppedMs)];
   const reply = accepted('take-lease', await runScript(redis, 'take-lease', [lease, checkpoint], args));
-  const [epoch, formerEpoch, final, formerRemainingMs, takenUnix, formerUntilUnix, attendedSinceUnix] = reply as [
-    number,
+  const [epoch, final, formerRemainingMs, takenUnix, formerUntilUnix, attendedSinceUnix] = reply as [
     number,
     number,
     number,
@@ -76,8 +76,7 @@ export async function takeLease(
   ];
   return {
     epoch,
-    formerEpoch,
-    formerStopped: final === 1,
+    formerStopped: final === 1 ? 'last' : final === 2 ? 'perhaps not last' : 'no',
     formerRemainingMs,
     formerUntilUnix,
     takenUnix,

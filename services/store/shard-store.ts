@@ -4,7 +4,7 @@ import type { CheckpointChunk, FormerOwners, ShardPath } from '../../workers/pro
 import { packRecord, type SaRecords, saRecords } from '../../workers/sa-page.ts';
 import { registerHeadend } from './directory.ts';
 import { type ShardId, shardKeys } from './keys.ts';
-import { ADOPT_ATTENDED_MS, LEASE_MS, type TakenLease, type Taking, takeLease } from './lease.ts';
+import { ADOPT_ATTENDED_MS, LEASE_MS, MOST_LOST_MS, type TakenLease, type Taking, takeLease } from './lease.ts';
 import { type RedisClient, redisNow } from './redis.ts';
 import { confirmWrite, type FencedScript, LostWritesError, runFenced, runReader } from './scripts.ts';
 
@@ -39,8 +39,6 @@ export type StoreContext = {
 };
 
 export class ShardStore {
-  /** Epoch before this owner took the shard; 0 if nobody knows. */
-  readonly formerEpoch: number;
   /** For how long an owner before this one may have gone on when this one took the shard, ms. */
   readonly formerRemainingMs: number;
   /** When this one took it, by Redis's clock, Unix ms. */
@@ -49,8 +47,8 @@ export class ShardStore {
   readonly #id: ShardId;
   readonly #keys: ReturnType<typeof shardKeys>;
   #epoch: number;
-  /** The former owner had stopped when it wrote its last checkpoint; true only for the first look at it. */
-  #formerStopped: boolean;
+  /** Whether the former owner had stopped when it wrote its last checkpoint; said only at the first look at it. */
+  #formerStopped: TakenLease['formerStopped'];
   /** From then on until this one took the lease nobody had the shard, by Redis's clock, Unix ms. */
   readonly #formerEndUnix: number;
   /** Writes are numbered, so that one which Redis forgets is missed. */
@@ -62,13 +60,12 @@ export class ShardStore {
   private constructor(
     context: StoreContext,
     id: ShardId,
-    { epoch, formerEpoch, formerStopped, formerRemainingMs, formerUntilUnix, takenUnix }: TakenLease,
+    { epoch, formerStopped, formerRemainingMs, formerUntilUnix, takenUnix }: TakenLease,
   ) {
     this.#context = context;
     this.#id = id;
     this.#keys = shardKeys(id);
     this.#epoch = epoch;
-    this.formerEpoch = formerEpoch;
     this.#formerStopped = formerStopped;
     this.formerRemainingMs = formerRemainingMs;
     this.#formerEndUnix = formerUntilUnix === 0 ? takenUnix : formerUntilUnix + ADOPT_ATTENDED_MS;
@@ -190,18 +187,19 @@ export class ShardStore {
   /** What former owners left. Without any it is an empty one, of when the shard's lease was first taken. */
   async readCheckpoint(): Promise<FormerOwners> {
     const { redis } = this.#context;
-    const final = this.#formerStopped;
-    const [{ at, taken, final: _, ...chunks }, nowUnix] = await Promise.all([
+    const stopped = this.#formerStopped;
+    const [{ at, taken, final: _, history: __, ...chunks }, nowUnix] = await Promise.all([
       redis.hgetallBuffer(this.#keys.checkpoint),
       redisNow(redis),
     ]);
-    this.#formerStopped = false;
+    this.#formerStopped = 'no';
+    const ageMs = Math.max(0, nowUnix - Number(taken) - this.#unownedMs(Number(taken)));
     return {
       headend: this.#id.headend,
       chunks: Object.entries(chunks).map(([field, bytes]) => ({ epoch: Number(field.split(':')[0]), bytes })),
       atUnix: Number(at ?? 0),
-      ageMs: Math.max(0, nowUnix - Number(taken) - this.#unownedMs(Number(taken))),
-      final,
+      ageMs: stopped === 'perhaps not last' ? Math.min(ageMs, MOST_LOST_MS) : ageMs,
+      final: stopped === 'last',
       leaseMs: LEASE_MS,
     };
   }

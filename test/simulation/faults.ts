@@ -1,7 +1,11 @@
 /** What goes wrong in the simulation, and how it is put right again. Times are virtual ms. */
 
+import { LOST_MS } from '../../services/store/lease.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
+
+/** Redis never loses all that it may, ms: clocks of the simulation are read a moment late. */
+const MOST_LOST_MS = LOST_MS - 500;
 
 /** Does something bad; returns how it ends and after how long, or undefined if it ends by itself. */
 type Fault = (world: World, random: Random) => { afterMs: number; undo: () => void } | undefined;
@@ -72,11 +76,13 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     };
   },
   'Redis fails over'(world, random) {
+    const since = world.time.now - random.between(0, random.chance(0.3) ? MOST_LOST_MS : 1_500);
     world.redis.up = false;
     return {
       afterMs: random.between(500, 5_000),
       undo: () => {
-        world.redis.model.loseLast(random.between(0, 1_500));
+        // Another fault may have brought it back for a while: what was written then is lost, too, within the bound.
+        world.redis.model.loseLast(Math.min(world.time.now - since, MOST_LOST_MS));
         world.redis.up = true;
       },
     };

@@ -12,7 +12,7 @@ type Undo = { readonly at: number; readonly run: () => void };
 type Script = (db: RedisModel, keys: readonly string[], args: readonly Value[]) => unknown;
 
 /** Writes older than this are never taken back, ms. */
-const UNDO_MS = 5_000;
+const UNDO_MS = 15_000;
 
 export class RedisModel {
   #hashes = new Map<string, Hash>();
@@ -24,6 +24,7 @@ export class RedisModel {
   readonly now: () => number;
   /** Commands that need memory fail; those of a script do not once it has written something. */
   full = false;
+  #histories = 0;
   #written = false;
 
   constructor(now: () => number) {
@@ -37,6 +38,7 @@ export class RedisModel {
     this.#sets = new Map();
     this.#streams = new Map();
     this.#undo.length = 0;
+    this.#histories++;
   }
 
   /** The hash, or what it was before it was forgotten. */
@@ -44,8 +46,14 @@ export class RedisModel {
     return this.#hashes.get(key) ?? this.#forgotten.get(key) ?? new Map();
   }
 
+  /** Names what it remembers: another after a failover, as master_replid is. */
+  get history(): string {
+    return this.#histories.toString(16).padStart(40, '0');
+  }
+
   /** Takes back what was written in the last `ms`. */
   loseLast(ms: number): void {
+    this.#histories++;
     const since = this.now() - ms;
     for (let last = this.#undo.at(-1); last && last.at >= since; last = this.#undo.at(-1)) {
       this.#undo.pop();
@@ -167,7 +175,7 @@ export class RedisModel {
   #log(run: () => void): void {
     const now = this.now();
     this.#undo.push({ at: now, run });
-    if (this.#undo.length > 4_096 && this.#undo[2_048]!.at < now - UNDO_MS) this.#undo.splice(0, 2_048);
+    if (this.#undo.length > 8_192 && this.#undo[4_096]!.at < now - UNDO_MS) this.#undo.splice(0, 4_096);
   }
 }
 
@@ -183,8 +191,12 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     if (held !== null) db.hset(lease!, 'since', String(now));
     let former = Number(db.hget(lease!, 'former') ?? 0);
     const goesOn = now + Number(unstopped);
+    const final =
+      String(db.hget(checkpoint!, 'final')) !== '1' ? 0 : db.hget(checkpoint!, 'history') === db.history ? 1 : 2;
+    if (final !== 0) db.hset(checkpoint!, 'final', '0');
     if (String(holder) !== '') former = Math.max(former, goesOn);
     else if (another && ends > 0) former = Math.max(former, ends, goesOn);
+    if (final === 2) former = Math.max(former, now + Number(ttl));
     former = Math.min(former, now + Math.max(Number(ttl), Number(unstopped)));
     db.hset(lease!, 'epoch', String(epoch));
     db.hset(lease!, 'node', node!);
@@ -193,10 +205,8 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     db.hset(lease!, 'until', String(now + Number(ttl)));
     db.hset(lease!, 'former', String(former));
     db.hsetnx(checkpoint!, 'taken', String(now));
-    const final = String(db.hget(checkpoint!, 'final')) === '1' ? 1 : 0;
-    if (final === 1) db.hset(checkpoint!, 'final', '0');
     const since = Number(db.hget(lease!, 'since') ?? 0);
-    return [epoch, Number(held ?? 0), final, Math.max(0, former - now), now, ends, since];
+    return [epoch, final, Math.max(0, former - now), now, ends, since];
   },
   'renew-lease'(db, [lease], [, , ttl, attended]) {
     if (String(db.hget(lease!, 'attended')) !== '1' || String(db.hget(lease!, 'until')) === '0')
@@ -234,6 +244,7 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     db.hset(checkpoint!, 'at', at!);
     db.hset(checkpoint!, 'taken', taken!);
     db.hset(checkpoint!, 'final', final!);
+    db.hset(checkpoint!, 'history', String(final) === '1' ? db.history : '');
     for (let n = 0; n < chunks.length; n += 2) db.hset(checkpoint!, String(chunks[n]), chunks[n + 1]!);
     return 1;
   },

@@ -180,7 +180,7 @@ export declare type Hello = Message<"dpd.v1.Hello"> & {
 
   /**
    * Epoch of the last welcome that the headend had for this shard, from any node; 0: none since it started. A node that
-   * never knew of that epoch, or takes the shard from an earlier one, learns that Redis has lost it.
+   * never knew of that epoch learns that Redis has lost it.
    *
    * @generated from field: uint64 last_epoch = 4;
    */
