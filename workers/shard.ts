@@ -393,6 +393,7 @@ export class Shard {
     }
     if (!this.#keys.opened(handle)) return false;
     const again = this.#liveness.begin(handle);
+    if (again && (attempt > 1 || last)) this.#liveness.widen(handle);
     const burst = this.#liveness.burst(handle);
     for (let offset = 0; offset < burst; offset++) if (!this.#send(handle, offset)) return false;
     if (again || attempt > 1) this.#count.retransmissions += burst;

@@ -245,6 +245,38 @@ test('a peer that answers candidate after candidate, slowly, is not dead', () =>
   assert.equal(shard.counters().probesAnswered, 1);
 });
 
+test('a peer whose id is above all candidates is found before it is judged', () => {
+  const judged = (expected: number, spokeLives: boolean) => {
+    let now = 0;
+    const sent: Buffer[] = [];
+    let widest = 0;
+    let verdicts = 0;
+    const shard = shardWith(() => now, {
+      send: (message) => sent.push(Buffer.from(message)) > 0,
+      post: (message) => {
+        if (message.type === 'verdicts') verdicts += verdictCount(message.rows);
+      },
+    });
+    takeOver(shard, [{ epoch: 1, bytes: rowOf(5, 1) }], now);
+    const { answer } = spokeAt(expected);
+    for (const end = 2 * POLICY.intervalMs + 4 * POLICY.retryIntervalMs; now < end; now += 5) {
+      shard.tick();
+      widest = Math.max(widest, sent.length);
+      for (const probe of sent.splice(0)) {
+        const reply = spokeLives && answer(probe);
+        if (reply) shard.receive(reply);
+      }
+    }
+    return { verdicts, widest };
+  };
+  // Of 5 and 6 neither is answered; at the third attempt 5 to 12 are asked.
+  assert.deepEqual(judged(11, true), { verdicts: 0, widest: 8 });
+  // It takes no longer to judge one that is dead.
+  assert.deepEqual(judged(5, false), { verdicts: 1, widest: 8 });
+  // What was known to begin with suffices: no wider.
+  assert.deepEqual(judged(6, true), { verdicts: 0, widest: 2 });
+});
+
 test('an SA whose next id another owner may have moved too far is left alone, by later owners as well', () => {
   let now = 0;
   let asked = 0;

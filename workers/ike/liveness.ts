@@ -4,7 +4,8 @@
  * Window of one: a request keeps its message id, and its bytes, until it is answered (section 2.1). After a takeover
  * the id may have moved on since the checkpoint. Then a probe is a burst of the few candidates; the peer repeats its
  * answer to the last one it saw and answers the next ones. Only the answer to the highest candidate, which cannot have
- * been asked before, is proof of life: a lower one could be a recording.
+ * been asked before, is proof of life: a lower one could be a recording. A peer that answers none may have been asked
+ * with more: a former owner may have asked in bursts himself of which no checkpoint tells.
  */
 
 import {
@@ -38,6 +39,8 @@ export type Reply = (typeof Reply)[keyof typeof Reply];
 
 /** Message ids a probe may have to try after a takeover, at most. */
 export const MAX_CANDIDATES = 64;
+/** How many a peer that answers none of them is asked with at most, unless there were more to begin with. */
+export const WIDEST_BURST = 16;
 /** How far above the next id the true one may be, as far as a checkpoint can tell. */
 const MOST_DOUBT = 255;
 
@@ -56,6 +59,12 @@ export class Liveness {
   resync(handle: number, candidates: number): void {
     this.#sessions.doubt[handle] = Math.min(candidates - 1, MOST_DOUBT);
     this.#sessions.settle(handle);
+  }
+
+  /** No candidate was answered: the next burst is twice as wide. Nothing changes where the next id is known. */
+  widen(handle: number): void {
+    const burst = this.burst(handle);
+    if (burst > 1 && burst < WIDEST_BURST) this.#sessions.doubt[handle] = Math.min(2 * burst, WIDEST_BURST) - 1;
   }
 
   /** The next id may be any of more than {@link MAX_CANDIDATES}: the SA must not be asked any more. */

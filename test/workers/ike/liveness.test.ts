@@ -156,6 +156,20 @@ describe('after a takeover', () => {
       assert.equal(liveness.receive(answer(request())!), Reply.ALIVE);
     });
 
+  test('a burst is widened to 16 at most, and only in doubt', () => {
+    const { liveness } = pair(0);
+    const widened = (candidates: number) => {
+      liveness.resync(0, candidates);
+      return Array.from({ length: 3 }, () => {
+        liveness.widen(0);
+        return liveness.burst(0);
+      });
+    };
+    assert.deepEqual(widened(1), [1, 1, 1]);
+    assert.deepEqual(widened(3), [6, 12, 16]);
+    assert.deepEqual(widened(40), [40, 40, 40]);
+  });
+
   test('a recorded answer to the last id before the takeover is no proof of life', () => {
     const { sessions, liveness, request, answer } = pair(0);
     liveness.begin(0);
