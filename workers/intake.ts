@@ -159,8 +159,9 @@ function joined(
 }
 
 /**
- * Message ids that may be the next one. The former owner may have gone on after its last checkpoint, for as long as that
- * is old and his lease held; the request that was under way may have been answered; and he may not have known it himself.
+ * Message ids that may be the next one. Former owners may have gone on after the last checkpoint, for as long as that is old
+ * and a lease holds, and moved the id on by one with each question; the request that was under way may have been answered;
+ * and the id may not have been known then.
  */
 export function candidateIds(
   row: Pick<FormerRow, 'heardUnix' | 'outstanding' | 'fresh' | 'doubt'>,

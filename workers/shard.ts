@@ -89,6 +89,7 @@ export class Shard {
     this.#outbox = new Outbox((message) => io.post(message));
     this.#machine = new Machine(io.now(), 1024, {
       probe: (handle, attempt, last) => this.#probe(handle, attempt, last),
+      probeOn: (handle, unsent, last) => this.#probeOn(handle, unsent, last),
       ...(io.pacer && { mayGoOn: () => io.pacer!.open }),
       pathFailed: (fromMs, toMs) => this.#path.failed(fromMs, toMs),
       deafSince: (fromMs) => this.#unread.since(fromMs) > DEAF_SHARE,
@@ -139,10 +140,6 @@ export class Shard {
       this.#count.probesAnswered++;
       this.#checkpoint.touch(handle);
       this.#machine.answered(handle, this.#io.now());
-    } else if (reply === Reply.CANDIDATE) {
-      this.#checkpoint.touch(handle);
-      // The peer drops a candidate that overtakes the one before it: offer the next one again.
-      if (this.#machine.progressed(handle, this.#io.now()) && !this.#send(handle, 0)) this.#machine.sendFailed(handle);
     } else if (reply === Reply.MALFORMED) this.#count.repliesMalformed++;
     else if (reply === Reply.UNKNOWN_SA) this.#count.repliesUnknownSa++;
     else if (reply === Reply.FORGED) this.#count.repliesForged++;
@@ -307,10 +304,9 @@ export class Shard {
     return this.#sessions.is(handle, SessionFlag.USED | SessionFlag.KEYED) ? this.#freshMid(handle) : NO_MID;
   }
 
-  /** The id that the headend may go on with; after a takeover it is known only when the peer has been asked. */
+  /** The id that the headend may go on with; after a takeover it is known only when the peer has answered. */
   #knownMid(handle: number): number {
-    const unasked = !this.#sessions.is(handle, SessionFlag.OUTSTANDING);
-    return unasked && this.#sessions.doubt[handle]! > 0 ? NO_MID : this.#nextMid(handle);
+    return this.#sessions.doubt[handle]! > 0 ? NO_MID : this.#nextMid(handle);
   }
 
   /** First id that no request of ours has carried. */
@@ -339,8 +335,8 @@ export class Shard {
   }
 
   /**
-   * Another owner may have spoken with the peers meanwhile: their ids may be higher, and their evidence newer. He began
-   * with as many ids as he thought possible, and went on from the highest.
+   * Another owner may have spoken with the peers meanwhile: their ids may be higher, and their evidence newer. He may have
+   * asked at once, and then as often as the policy lets him; and what we had asked may have been answered.
    */
   #doubt(missedMs: number): void {
     const { peers, policies } = this.#machine;
@@ -352,7 +348,7 @@ export class Shard {
       this.#checkpoint.touch(handle);
       if (!this.#sessions.is(handle, SessionFlag.KEYED) || policy.intervalMs === 0) continue;
       const exchanges = Math.floor(missedMs / leastSpacingMs(policy));
-      this.#liveness.resync(handle, this.#liveness.burst(handle) + (2 + exchanges) + (1 + exchanges));
+      this.#liveness.resync(handle, this.#liveness.candidates(handle) + 2 + exchanges);
       if (this.#liveness.lost(handle)) lost.push(handle);
     }
     if (lost.length > 0) this.#abandon({ unreadable: [], lost });
@@ -384,21 +380,27 @@ export class Shard {
       if (this.#machine.has(handle) && !this.#sessions.is(handle, SessionFlag.KEYED)) this.#machine.sendFailed(handle);
   }
 
-  #probe(handle: number, attempt: number, last: boolean): boolean {
+  /** Sends the highest candidate; the others follow by {@link #probeOn}. */
+  #probe(handle: number, attempt: number, last: boolean): number {
     if (!this.#sessions.is(handle, SessionFlag.KEYED)) {
-      if (!this.#headend) return false;
+      if (!this.#headend) return -1;
       this.#outbox.delegated(handle, this.#sessions.nextMid[handle]!);
       this.#count.probesDelegated++;
-      return true;
+      return 0;
     }
-    if (!this.#keys.opened(handle)) return false;
+    if (!this.#keys.opened(handle)) return -1;
     const again = this.#liveness.begin(handle);
     if (again && (attempt > 1 || last)) this.#liveness.widen(handle);
-    const burst = this.#liveness.burst(handle);
-    for (let offset = 0; offset < burst; offset++) if (!this.#send(handle, offset)) return false;
-    if (again || attempt > 1) this.#count.retransmissions += burst;
+    const unsent = this.#liveness.candidates(handle) - 1;
+    if (again || attempt > 1) this.#count.retransmissions++;
     this.#checkpoint.touch(handle);
-    if (last) this.#path.wantCanary();
+    return this.#probeOn(handle, unsent, last) ? unsent : -1;
+  }
+
+  /** Sends the candidate below those sent before it: `unsent` are still lower. */
+  #probeOn(handle: number, unsent: number, last: boolean): boolean {
+    if (!this.#send(handle, unsent)) return false;
+    if (last && unsent === 0) this.#path.wantCanary();
     return true;
   }
 

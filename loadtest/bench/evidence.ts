@@ -10,7 +10,7 @@ const HANDLES = 100_000;
 const POLICY = { mode: Mode.ON_IDLE, intervalMs: 30_000, retryIntervalMs: 2_000, retries: 5, jitterPercent: 0 };
 
 export async function evidence(): Promise<Result> {
-  const machine = new Machine(0, HANDLES, { probe: () => true, verdict: () => {}, recovered: () => {} });
+  const machine = new Machine(0, HANDLES, { probe: () => 0, verdict: () => {}, recovered: () => {} });
   for (let handle = 0; handle < HANDLES; handle++) machine.add(handle, POLICY, 0);
   const heardHandles = Array.from({ length: HANDLES }, (_, n) => (n * 7_919) % HANDLES);
   const message = toBinary(EvidenceSchema, create(EvidenceSchema, { heardHandles }));

@@ -35,7 +35,10 @@ export async function machine(): Promise<Result> {
 export function answeredProbe(): number {
   const asked: number[] = [];
   const peers = new Machine(0, PEERS, {
-    probe: (handle) => asked.push(handle) > 0,
+    probe: (handle) => {
+      asked.push(handle);
+      return 0;
+    },
     verdict: () => {},
     recovered: () => {},
   });
@@ -52,7 +55,7 @@ export function answeredProbe(): number {
 }
 
 function heard(): number {
-  const peers = new Machine(0, PEERS, { probe: () => true, verdict: () => {}, recovered: () => {} });
+  const peers = new Machine(0, PEERS, { probe: () => 0, verdict: () => {}, recovered: () => {} });
   for (let handle = 0; handle < PEERS; handle++) peers.add(handle, PERIODIC, 0);
   let now = 0;
   return cpuNanosPerOperation(PEERS, () => {
@@ -66,7 +69,7 @@ function silence(): number {
   return cpuNanosPerOperation(PEERS, () => {
     let verdicts = 0;
     const peers = new Machine(0, PEERS, {
-      probe: () => true,
+      probe: () => 0,
       verdict: () => {
         verdicts++;
       },

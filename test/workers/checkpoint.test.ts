@@ -13,7 +13,7 @@ const EPOCH = 1_800_000_000_000;
 function rig() {
   const sessions = new SessionTable();
   const liveness = new Liveness(sessions, () => {});
-  const machine = new Machine(0, 8, { probe: () => true, verdict: () => {}, recovered: () => {} });
+  const machine = new Machine(0, 8, { probe: () => 0, verdict: () => {}, recovered: () => {} });
   const suite = SUITES[0]!;
   const length = 2 * (suite.keyLength + suite.saltLength + suite.integrityKeyLength);
   const add = (handle: number, heardAt: number, firstAskMs?: number) => {

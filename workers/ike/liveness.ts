@@ -2,10 +2,10 @@
  * The IKEv2 liveness check (RFC 7296 section 2.4): an empty INFORMATIONAL request, and what its reply proves.
  *
  * Window of one: a request keeps its message id, and its bytes, until it is answered (section 2.1). After a takeover
- * the id may have moved on since the checkpoint. Then a probe is a burst of the few candidates; the peer repeats its
- * answer to the last one it saw and answers the next ones. Only the answer to the highest candidate, which cannot have
- * been asked before, is proof of life: a lower one could be a recording. A peer that answers none may have been asked
- * with more: a former owner may have asked in bursts himself of which no checkpoint tells.
+ * the id may have moved on since the checkpoint. Then a probe is the few candidates, one after the other, the highest
+ * first: the peer ignores those above the id it expects and answers that one, so that it moves on by one as it does with
+ * any probe, and the next owner, should he know nothing of this one's, can reckon with time alone. An answer could be a
+ * recording of one to a former owner, once for each id that he may have used.
  */
 
 import {
@@ -26,21 +26,19 @@ import { writeSpi } from './spi-index.ts';
 export const Reply = {
   /** Proof of life. */
   ALIVE: 0,
-  /** Authentic, but not proof of life yet: one of several candidates. */
-  CANDIDATE: 1,
-  MALFORMED: 2,
-  UNKNOWN_SA: 3,
+  MALFORMED: 1,
+  UNKNOWN_SA: 2,
   /** Not authentic under the SA's keys. */
-  FORGED: 4,
+  FORGED: 3,
   /** Not an id that is asked for now. */
-  REPLAYED: 5,
+  REPLAYED: 4,
 } as const;
 export type Reply = (typeof Reply)[keyof typeof Reply];
 
 /** Message ids a probe may have to try after a takeover, at most. */
 export const MAX_CANDIDATES = 64;
 /** How many a peer that answers none of them is asked with at most, unless there were more to begin with. */
-export const WIDEST_BURST = 16;
+const WIDEST = 16;
 /** How far above the next id the true one may be, as far as a checkpoint can tell. */
 const MOST_DOUBT = 255;
 
@@ -61,19 +59,19 @@ export class Liveness {
     this.#sessions.settle(handle);
   }
 
-  /** No candidate was answered: the next burst is twice as wide. Nothing changes where the next id is known. */
+  /** No candidate was answered: there are twice as many now. Nothing changes where the next id is known. */
   widen(handle: number): void {
-    const burst = this.burst(handle);
-    if (burst > 1 && burst < WIDEST_BURST) this.#sessions.doubt[handle] = Math.min(2 * burst, WIDEST_BURST) - 1;
+    const candidates = this.candidates(handle);
+    if (candidates > 1 && candidates < WIDEST) this.#sessions.doubt[handle] = Math.min(2 * candidates, WIDEST) - 1;
   }
 
   /** The next id may be any of more than {@link MAX_CANDIDATES}: the SA must not be asked any more. */
   lost(handle: number): boolean {
-    return this.burst(handle) > MAX_CANDIDATES;
+    return this.candidates(handle) > MAX_CANDIDATES;
   }
 
-  /** Message ids that the next probe carries: 1, or several while syncing. */
-  burst(handle: number): number {
+  /** Message ids that may be the next one, from `nextMid` on: 1, or several after a takeover. */
+  candidates(handle: number): number {
     return this.#sessions.doubt[handle]! + 1;
   }
 
@@ -116,7 +114,7 @@ export class Liveness {
     if (guarded) message.writeUInt32BE(GUARD_MARKER, Offset.MARKER);
   }
 
-  /** Judges a datagram. ALIVE and CANDIDATE move the message id on. */
+  /** Judges a datagram. ALIVE moves the message id on. */
   receive(datagram: Buffer): Reply {
     if (!isInformational(datagram, true)) return Reply.MALFORMED;
     const sessions = this.#sessions;
@@ -139,7 +137,6 @@ export class Liveness {
     if (!open(sessions.suite(handle), sessions.receiveKeys(handle), datagram)) return Reply.FORGED;
     sessions.nextMid[handle] = mid + 1;
     sessions.doubt[handle] = Math.max(0, top - mid - 1);
-    if (mid < top) return Reply.CANDIDATE;
     sessions.settle(handle);
     sessions.answered[handle]!++;
     return Reply.ALIVE;

@@ -16,9 +16,12 @@ import { type OnDue, TICK_MS, TimingWheel } from './wheel.ts';
 export type Effects = {
   /**
    * Send a probe. `attempt` counts from 1; above 1 it repeats the exchange under way. `last` says that a verdict
-   * follows if this one is not answered either. Returns false if it could not be sent.
+   * follows if this one is not answered either. Returns how many more messages of it are to follow by {@link probeOn};
+   * -1 if it could not be sent.
    */
-  probe(handle: number, attempt: number, last: boolean): boolean;
+  probe(handle: number, attempt: number, last: boolean): number;
+  /** Send the next message of a probe, which so many more are to follow. Returns false if it could not be sent. */
+  probeOn?(handle: number, unsent: number, last: boolean): boolean;
   /** Whether the path is known to have failed at some moment of this time: probes may not have left. */
   pathFailed?(fromMs: number, toMs: number): boolean;
   /** Whether answers may have been lost here, unread, since that moment. */
@@ -52,6 +55,8 @@ const LATE_SHARE = 0.25;
 const VOUCHER_RECHECK_MS = 10;
 /** How often a blocked peer is looked at again, ms. */
 const BLOCKED_RECHECK_MS = 250;
+/** Messages of one probe are so far apart that none overtakes another on its way, ms. */
+const SPACING_MS = 50;
 /** First ask at a time spread by handle. */
 export const SPREAD = -1;
 /** How often a peer is asked whose verdict is held back, at least, ms. */
@@ -200,27 +205,6 @@ export class Machine {
     if (state !== State.ALIVE && state !== State.QUIET && state !== State.UNWATCHED) this.#recover(handle);
   }
 
-  /**
-   * The peer said something authentic that proves nothing yet: it is being found out which message id is the next. The
-   * next question is an exchange of its own, with all its retries; as an id is found out once, a dead peer wins little.
-   * @returns whether to ask it now
-   */
-  progressed(handle: number, nowMs: number): boolean {
-    const { peers } = this;
-    const open = this.interlock.mayProbe(peers.flags[handle]!, nowMs);
-    if (peers.state[handle]! !== State.PROBING) return open;
-    if (!open) {
-      this.#block(handle);
-      return false;
-    }
-    peers.cycleAt[handle] = nowMs;
-    peers.blindMs[handle] = 0;
-    peers.attempt[handle] = 1;
-    peers.probeAt[handle] = nowMs;
-    this.#wheel.schedule(handle, nowMs + this.#policy(handle).retryIntervalMs);
-    return true;
-  }
-
   /** A probe was handed over but did not leave: its silence proves nothing. */
   sendFailed(handle: number): void {
     if (this.peers.state[handle]! === State.PROBING) this.#block(handle);
@@ -276,7 +260,8 @@ export class Machine {
 
   #due(handle: number, dueMs: number): void {
     const state = this.peers.state[handle]!;
-    if (state === State.ALIVE) this.#dueAlive(handle);
+    if (this.peers.unsent[handle]! > 0) this.#askOn(handle);
+    else if (state === State.ALIVE) this.#dueAlive(handle);
     else if (state === State.PROBING) this.#dueProbing(handle, dueMs);
     else if (state === State.BLOCKED) this.#begin(handle, this.#now);
     else if (state === State.HELD) {
@@ -344,13 +329,42 @@ export class Machine {
     }
     const { retries, retryIntervalMs } = this.#policy(handle);
     const attempt = peers.attempt[handle]! + 1;
-    if (!this.#effects.probe(handle, attempt, attempt >= retries)) {
+    const unsent = this.#effects.probe(handle, attempt, attempt >= retries);
+    if (unsent < 0) {
       this.#block(handle);
       return;
     }
     peers.attempt[handle] = attempt;
     peers.probeAt[handle] = this.#now;
-    this.#wheel.schedule(handle, peers.cycleAt[handle]! + attempt * retryIntervalMs);
+    peers.unsent[handle] = unsent;
+    this.#wheel.schedule(
+      handle,
+      unsent > 0 ? this.#now + SPACING_MS : peers.cycleAt[handle]! + attempt * retryIntervalMs,
+    );
+  }
+
+  /** Sends the next message of a probe that has several. The last one has its time to be answered like any. */
+  #askOn(handle: number): void {
+    const { peers } = this;
+    const { retries, retryIntervalMs } = this.#policy(handle);
+    const held = peers.state[handle]! === State.HELD;
+    const attempt = peers.attempt[handle]!;
+    const unsent = peers.unsent[handle]! - 1;
+    if (!this.#open(handle) || this.#effects.probeOn?.(handle, unsent, !held && attempt >= retries) !== true) {
+      if (held) this.#recheckHeld(handle);
+      else this.#block(handle);
+      return;
+    }
+    peers.probeAt[handle] = this.#now;
+    peers.unsent[handle] = unsent;
+    if (unsent > 0) this.#wheel.schedule(handle, this.#now + SPACING_MS);
+    else if (held) this.#recheckHeld(handle);
+    else {
+      const missing =
+        this.#now + retryIntervalMs * (1 - LATE_SHARE) - (peers.cycleAt[handle]! + attempt * retryIntervalMs);
+      if (missing > 0) this.#giveBack(handle, missing);
+      this.#wheel.schedule(handle, peers.cycleAt[handle]! + attempt * retryIntervalMs);
+    }
   }
 
   #judge(handle: number): void {
@@ -410,7 +424,17 @@ export class Machine {
   }
 
   #askHeld(handle: number): void {
-    if (this.#open(handle)) this.#effects.probe(handle, 1, false);
+    const unsent = this.#open(handle) ? this.#effects.probe(handle, 1, false) : 0;
+    if (unsent <= 0) {
+      this.#recheckHeld(handle);
+      return;
+    }
+    this.peers.unsent[handle] = unsent;
+    this.#wheel.schedule(handle, this.#now + SPACING_MS);
+  }
+
+  #recheckHeld(handle: number): void {
+    this.peers.unsent[handle] = 0;
     this.#wheel.schedule(handle, this.#now + Math.min(this.#policy(handle).intervalMs, HELD_RECHECK_MS));
   }
 

@@ -37,6 +37,8 @@ export class PeerTable {
   flags: Uint8Array;
   /** Probes sent in the present suspicion. */
   attempt: Uint8Array;
+  /** Messages of the probe under way that are still to be sent. */
+  unsent: Uint8Array;
   policy: Uint16Array;
   /** Site label, as a number that the owner of the table chose. */
   site: Uint16Array;
@@ -57,6 +59,7 @@ export class PeerTable {
     this.state = new Uint8Array(capacity);
     this.flags = new Uint8Array(capacity);
     this.attempt = new Uint8Array(capacity);
+    this.unsent = new Uint8Array(capacity);
     this.policy = new Uint16Array(capacity);
     this.site = new Uint16Array(capacity);
     this.heardAt = new Float64Array(capacity);
@@ -76,6 +79,7 @@ export class PeerTable {
     this.state = widen(new Uint8Array(capacity), this.state);
     this.flags = widen(new Uint8Array(capacity), this.flags);
     this.attempt = widen(new Uint8Array(capacity), this.attempt);
+    this.unsent = widen(new Uint8Array(capacity), this.unsent);
     this.policy = widen(new Uint16Array(capacity), this.policy);
     this.site = widen(new Uint16Array(capacity), this.site);
     this.heardAt = widen(new Float64Array(capacity), this.heardAt);
@@ -90,12 +94,13 @@ export class PeerTable {
     if (this.sentAt.length === 0) this.sentAt = neverSent(this.capacity);
   }
 
-  /** The one place where a state changes. */
+  /** The one place where a state changes. A probe under way ends with it. */
   enter(handle: number, state: State): void {
     const old = this.state[handle]!;
     if (old !== State.FREE) this.population[old]!--;
     if (state !== State.FREE) this.population[state]!++;
     this.state[handle] = state;
+    this.unsent[handle] = 0;
   }
 }
 

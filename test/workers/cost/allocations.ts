@@ -33,7 +33,7 @@ const machine = new Machine(0, PEERS, {
   probe(handle) {
     pacer.spend();
     if (!dead) answers.push(handle);
-    return true;
+    return 0;
   },
   verdict: () => {},
   recovered: () => {},

@@ -90,7 +90,7 @@ describe('what is no proof of life', () => {
           const forged = Buffer.from(genuine);
           forged[bit >> 3]! ^= 1 << (bit & 7);
           const reply = liveness.receive(forged);
-          assert(reply !== Reply.ALIVE && reply !== Reply.CANDIDATE, `bit ${bit} made ${reply}`);
+          assert(reply !== Reply.ALIVE, `bit ${bit} made ${reply}`);
         }),
       );
       assert.equal(liveness.receive(genuine), Reply.ALIVE);
@@ -135,34 +135,38 @@ describe('what is no proof of life', () => {
 });
 
 describe('after a takeover', () => {
-  for (const ahead of [0, 1, 2, 3])
-    test(`the peer is ${ahead} ids ahead of the checkpoint: found, and only the highest candidate proves life`, () => {
+  for (const ahead of [0, 1, 2, 3, 4])
+    test(`the peer is ${ahead} ids ahead of the checkpoint: it answers one of four candidates, and moves on by one`, () => {
       const { sessions, liveness, request, answer, responder } = pair(0);
-      for (let n = 0; n < ahead; n++) {
+      const exchange = () => {
         liveness.begin(0);
-        liveness.receive(answer(request())!);
-      }
+        return liveness.receive(answer(request())!);
+      };
+      for (let n = 0; n < ahead; n++) exchange();
       assert(responder.answered === ahead);
       sessions.nextMid[0] = 0;
       liveness.resync(0, 4);
       liveness.begin(0);
-      const replies = Array.from({ length: liveness.burst(0) }, (_, offset) => answer(request(offset))).filter(Boolean);
-      const results = replies.map((reply) => liveness.receive(reply!));
-      assert.equal(results.filter((result) => result === Reply.ALIVE).length, 1);
-      assert.equal(results.at(-1), Reply.ALIVE);
-      assert.equal(sessions.nextMid[0], 4);
-      liveness.begin(0);
-      assert.equal(liveness.burst(0), 1);
-      assert.equal(liveness.receive(answer(request())!), Reply.ALIVE);
+      const results: Reply[] = [];
+      for (let offset = liveness.candidates(0) - 1; offset >= 0 && results.length === 0; offset--) {
+        const reply = answer(request(offset));
+        if (reply) results.push(liveness.receive(reply));
+      }
+      assert.deepEqual(results, [Reply.ALIVE]);
+      // The fourth candidate, if it was answered before, is answered again.
+      const next = Math.min(ahead + 1, 4);
+      assert.equal(sessions.nextMid[0], next);
+      assert.equal(liveness.candidates(0), Math.max(4 - next, 1));
+      assert.equal(responder.answered, ahead + 1);
     });
 
-  test('a burst is widened to 16 at most, and only in doubt', () => {
+  test('candidates become twice as many, 16 at most, and only in doubt', () => {
     const { liveness } = pair(0);
     const widened = (candidates: number) => {
       liveness.resync(0, candidates);
       return Array.from({ length: 3 }, () => {
         liveness.widen(0);
-        return liveness.burst(0);
+        return liveness.candidates(0);
       });
     };
     assert.deepEqual(widened(1), [1, 1, 1]);
@@ -170,7 +174,7 @@ describe('after a takeover', () => {
     assert.deepEqual(widened(40), [40, 40, 40]);
   });
 
-  test('a recorded answer to the last id before the takeover is no proof of life', () => {
+  test('a recorded answer to a former owner counts once', () => {
     const { sessions, liveness, request, answer } = pair(0);
     liveness.begin(0);
     const recorded = answer(request())!;
@@ -178,7 +182,10 @@ describe('after a takeover', () => {
     sessions.nextMid[0] = 0;
     liveness.resync(0, 4);
     liveness.begin(0);
-    assert.equal(liveness.receive(recorded), Reply.CANDIDATE);
+    assert.equal(liveness.receive(recorded), Reply.ALIVE);
+    liveness.begin(0);
     assert.equal(liveness.receive(recorded), Reply.REPLAYED);
+    // The id that the peer expects is among the candidates all the same.
+    assert.deepEqual([sessions.nextMid[0], liveness.candidates(0)], [1, 3]);
   });
 });

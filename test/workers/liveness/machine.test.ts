@@ -10,16 +10,22 @@ const POLICY: Policy = { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs
 const STEP_MS = 5;
 
 /** A machine under a virtual clock, with a book of what it did. */
-function rig(policy: Partial<Policy> = {}, { gated = false, ready = true, spreadFirst = false } = {}) {
+function rig(policy: Partial<Policy> = {}, { gated = false, ready = true, spreadFirst = false, messages = 1 } = {}) {
   const probes: number[] = [];
   const verdicts: { at: number; earliest: number }[] = [];
   const recoveries: number[] = [];
+  /** Messages of a probe after its first. */
+  const following: { at: number; unsent: number; last: boolean }[] = [];
   let canSend = true;
   let deafAt = Number.NEGATIVE_INFINITY;
   let now = 0;
   const machine = new Machine(0, 4, {
     probe: () => {
       if (canSend) probes.push(now);
+      return canSend ? messages - 1 : -1;
+    },
+    probeOn: (_handle, unsent, last) => {
+      if (canSend) following.push({ at: now, unsent, last });
       return canSend;
     },
     verdict: (_handle, earliest) => verdicts.push({ at: now, earliest }),
@@ -37,6 +43,7 @@ function rig(policy: Partial<Policy> = {}, { gated = false, ready = true, spread
   return {
     machine,
     probes,
+    following,
     verdicts,
     recoveries,
     run,
@@ -183,7 +190,10 @@ describe('interlock', () => {
     const verdicts: number[] = [];
     let now = 0;
     const machine = new Machine(0, 1, {
-      probe: () => probes.push(now) > 0,
+      probe: () => {
+        probes.push(now);
+        return 0;
+      },
       pathFailed: (fromMs, toMs) => failed && fromMs <= 11_500 && 11_500 <= toMs,
       verdict: () => verdicts.push(now),
       recovered: () => {},
@@ -237,32 +247,78 @@ test('answers that were dropped unread are no silence: the suspicion begins anew
   assert.deepEqual(verdicts, [{ at: 16_250, earliest: 16_250 }]);
 });
 
-describe('a peer that helps to find its message id', () => {
-  test('is asked the next one as often as any, and then judged as ever', () => {
-    const { machine, run, probes, verdicts, now } = rig();
-    run(12_900);
-    assert.equal(machine.progressed(0, now()), true);
+describe('a probe of several messages', () => {
+  const times = (sent: readonly { at: number }[]) => sent.map(({ at }) => at);
+
+  test('they go one after the other, and the peer has its time to answer the last', () => {
+    const { machine, run, probes, following, verdicts } = rig({}, { messages: 3 });
     run(60_000);
-    assert.deepEqual(probes, [10_000, 11_000, 12_000, 13_900, 14_900]);
-    assert.deepEqual(verdicts, [{ at: 15_900, earliest: 15_900 }]);
-    // It is no evidence: a dead peer stays dead.
-    machine.progressed(0, now());
-    assert.equal(machine.peers.state[0], State.DEAD);
+    assert.deepEqual(probes, [10_000, 11_000, 12_000]);
+    assert.deepEqual(times(following), [10_050, 10_100, 11_050, 11_100, 12_050, 12_100]);
+    assert.deepEqual(
+      following.slice(-3).map(({ unsent, last }) => [unsent, last]),
+      [
+        [0, false],
+        [1, true],
+        [0, true],
+      ],
+    );
+    // They took less than a quarter of the retry interval.
+    assert.deepEqual(verdicts, [{ at: 13_000, earliest: 13_000 }]);
+    assert.equal(machine.peers.blindMs[0], 0);
   });
 
-  test('is not asked without a voucher, nor judged without one for the last question', () => {
-    const { machine, run, probes, verdicts, now } = rig({ retries: 1 }, { gated: true });
-    run(10_500, () => machine.interlock.vouch(now(), now() + 100));
-    run(10_550);
-    assert.equal(machine.progressed(0, now()), true);
-    // The last canary was sent before that question.
-    run(11_600);
-    assert.deepEqual([probes, verdicts], [[10_000], []]);
-    run(12_000);
-    assert.equal(machine.progressed(0, now()), false);
-    run(20_000, () => machine.interlock.vouch(now(), now() + 100));
+  test('what they take of the time to answer is given back', () => {
+    const { machine, run, probes, verdicts } = rig({}, { messages: 11 });
+    run(60_000);
+    // 500 ms, of which 250 are free.
+    assert.deepEqual(probes, [10_000, 11_250, 12_500]);
+    assert.deepEqual(verdicts, [{ at: 13_750, earliest: 13_750 }]);
+    assert.equal(machine.peers.blindMs[0], 750);
+  });
+
+  test('an answer ends them', () => {
+    const { machine, run, following, verdicts, now } = rig({}, { messages: 3 });
+    run(20_000, () => now() === 10_070 && machine.answered(0, now()));
+    assert.deepEqual(times(following), [10_050]);
+    assert.deepEqual(verdicts, []);
+  });
+
+  test('each needs a voucher, or the suspicion begins anew', () => {
+    const { machine, run, probes, following, now } = rig({}, { gated: true, messages: 3 });
+    run(10_030, () => machine.interlock.vouch(now(), now() + 30));
+    run(10_200);
+    assert.equal(machine.peers.state[0], State.BLOCKED);
+    run(10_420, () => machine.interlock.vouch(now(), now() + 30));
+    assert.deepEqual(probes, [10_000, 10_350]);
+    assert.deepEqual(times(following), [10_050, 10_400]);
+  });
+
+  test('one that does not leave: the suspicion begins anew', () => {
+    const { machine, run, breakSending } = rig({}, { messages: 3 });
+    run(10_060);
+    breakSending(true);
+    run(10_110);
+    assert.equal(machine.peers.state[0], State.BLOCKED);
+  });
+
+  test('a peer whose verdict is held back is asked all of them, and no verdict follows', () => {
+    const { machine, run, probes, following, verdicts, now } = rig({}, { messages: 2 });
+    run(13_000);
+    machine.hold(0);
+    run(40_000);
+    assert.deepEqual(probes.slice(3), [13_000, 23_050, 33_100]);
+    assert.deepEqual(
+      following.slice(3).map(({ at, last }) => [at, last]),
+      [
+        [13_050, false],
+        [23_100, false],
+        [33_150, false],
+      ],
+    );
     assert.equal(verdicts.length, 1);
-    assert(probes[1]! >= 12_000 && verdicts[0]!.at >= probes[1]! + 1_000, `${verdicts[0]!.at} after ${probes}`);
+    machine.answered(0, now());
+    assert.equal(machine.peers.state[0], State.ALIVE);
   });
 });
 
@@ -289,7 +345,7 @@ describe('a first probe that is spread', () => {
           // Each has a round trip of its own.
           answers.push({ at: now + 5 + 5 * (handle % 7), handle });
           if (now >= (rounds - 1) * POLICY.intervalMs) together.add(`${handle >> 4} at ${now}`);
-          return true;
+          return 0;
         },
         verdict: () => assert.fail('a verdict'),
         recovered: () => {},
@@ -342,19 +398,27 @@ test('property: whatever happens, no verdict before last evidence + interval + r
       }),
       fc.boolean(),
       fc.boolean(),
-      (events, policy, gated, spreadFirst) => {
+      fc.integer({ min: 0, max: 20 }),
+      (events, policy, gated, spreadFirst, following) => {
         let now = 0;
         let evidence = 0;
         let probes = 0;
+        let unsent = 0;
         const machine = new Machine(0, 1, {
           probe: () => {
             probes++;
+            unsent = following;
+            return unsent;
+          },
+          probeOn: (_handle, left) => {
+            assert.equal(left, --unsent);
             return true;
           },
           verdict: () => {
             const earliest = evidence + policy.intervalMs + policy.retries * policy.retryIntervalMs;
             assert(now >= earliest, `verdict at ${now}, earliest is ${earliest}`);
             assert(probes >= policy.retries, `verdict after ${probes} probes`);
+            assert.equal(unsent, 0);
             probes = 0;
           },
           recovered: () => {},
@@ -403,7 +467,7 @@ describe('a budget for probes', () => {
         pacer.spend();
         asked.set(handle, [...(asked.get(handle) ?? []), now]);
         if (!dead.has(handle)) answers.push({ at: now + 100, handle });
-        return true;
+        return 0;
       },
       verdict: (handle) => verdicts.set(handle, now),
       recovered: () => {},
