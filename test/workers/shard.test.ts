@@ -207,7 +207,7 @@ test('keys taken over are opened before their peers are asked; those that do not
 
 test('a peer with many candidates that answers slowly is found', () => {
   let now = 0;
-  const [doubt, roundTripMs] = [40, 2_100];
+  const [doubt, roundTripMs] = [40, 900];
   const posted: FromShard[] = [];
   const travelling: { at: number; probe: Buffer }[] = [];
   const shard = shardWith(() => now, {

@@ -136,7 +136,8 @@ export class Liveness {
     if (fromInitiator === ((flags & SessionFlag.INITIATOR) !== 0)) return Reply.FORGED;
     if (!open(sessions.suite(handle), sessions.receiveKeys(handle), datagram)) return Reply.FORGED;
     sessions.nextMid[handle] = mid + 1;
-    sessions.doubt[handle] = Math.max(0, top - mid - 1);
+    // Those above it were asked before, and not answered: the next one is this or, if an answer was lost, that above.
+    sessions.doubt[handle] = mid + 1 < top ? 1 : 0;
     sessions.settle(handle);
     sessions.answered[handle]!++;
     return Reply.ALIVE;
