@@ -191,11 +191,12 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     if (held !== null) db.hset(lease!, 'since', String(now));
     let former = Number(db.hget(lease!, 'former') ?? 0);
     const goesOn = now + Number(unstopped);
-    const final =
-      String(db.hget(checkpoint!, 'final')) !== '1' ? 0 : db.hget(checkpoint!, 'history') === db.history ? 1 : 2;
+    const surelyLast = (key: string) => db.hget(key, 'history') === db.history;
+    const final = String(db.hget(checkpoint!, 'final')) !== '1' ? 0 : surelyLast(checkpoint!) ? 1 : 2;
     if (final !== 0) db.hset(checkpoint!, 'final', '0');
     if (String(holder) !== '') former = Math.max(former, goesOn);
-    else if (another && ends > 0) former = Math.max(former, ends, goesOn);
+    else if (ends > 0 && !surelyLast(lease!)) former = Math.max(former, goesOn, now + Number(ttl));
+    else if (ends > 0 && another) former = Math.max(former, ends, goesOn);
     if (final === 2) former = Math.max(former, now + Number(ttl));
     former = Math.min(former, now + Math.max(Number(ttl), Number(unstopped)));
     db.hset(lease!, 'epoch', String(epoch));
@@ -204,6 +205,7 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     db.hset(lease!, 'attended', attended!);
     db.hset(lease!, 'until', String(now + Number(ttl)));
     db.hset(lease!, 'former', String(former));
+    db.hset(lease!, 'history', db.history);
     db.hsetnx(checkpoint!, 'taken', String(now));
     const since = Number(db.hget(lease!, 'since') ?? 0);
     return [epoch, final, Math.max(0, former - now), now, ends, since];

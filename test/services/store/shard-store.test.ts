@@ -57,6 +57,11 @@ test('who takes a shard is told of an owner that did not stop, though others had
   // One that was given back, and a node's own, of which it is itself the only process.
   await redis.hset(shardKeys(SHARD).lease, { until: 0, former: 0 });
   assert.equal((await takenBy('e')).formerRemainingMs, 0);
+  assert.equal((await takenBy('e')).formerRemainingMs, 0);
+  // Redis failed over: another may have had the shard since, of whom it knows nothing.
+  await redis.hset(shardKeys(SHARD).lease, { until: Date.now() - HOUR_MS, history: 'f'.repeat(40) });
+  near((await takenBy('e')).formerRemainingMs, LEASE_MS);
+  await redis.hset(shardKeys(SHARD).lease, { former: 0 });
   const again = await takenBy('e');
   assert.equal(again.formerRemainingMs, 0);
   // One that Redis forgot; and a clock that was set back.
