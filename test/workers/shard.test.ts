@@ -205,6 +205,38 @@ test('keys taken over are opened before their peers are asked; those that do not
   assert(asked.has(30), 'not asked with the keys that its headend brought');
 });
 
+test('a canary follows the last candidate of a suspicion at once, so that the verdict need not wait', () => {
+  let now = 0;
+  let verdictAt = 0;
+  const canaries: number[] = [];
+  const probes: number[] = [];
+  const shard: Shard = shardWith(() => now, {
+    send: (message) => {
+      const canary = readCanary(message);
+      (canary === undefined ? probes : canaries).push(now);
+      if (canary !== undefined) queueMicrotask(() => shard.handle({ type: 'voucher', canary }));
+      return true;
+    },
+    post: ({ type }) => {
+      if (type === 'verdicts') verdictAt = now;
+    },
+  });
+  takeOver(shard, [{ epoch: 1, bytes: rowOf(5, 1) }], now);
+  const path = { canaryAddress: 1, canaryPort: 9, guarded: false, ready: true, open: true };
+  shard.handle({ type: 'path', path });
+  while (verdictAt === 0 && now < 30_000) {
+    now += 5;
+    shard.tick();
+  }
+  const last = probes.at(-1)!;
+  assert(
+    canaries.some((at) => at >= last && at <= last + 25),
+    `${canaries.slice(-3)} after ${last}`,
+  );
+  assert(!canaries.some((at) => at > last - 60 && at < last), 'one before it says nothing');
+  assert(verdictAt > last);
+});
+
 test('a peer with many candidates that answers slowly is found', () => {
   let now = 0;
   const [doubt, roundTripMs] = [40, 900];
