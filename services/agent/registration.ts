@@ -30,6 +30,8 @@ export class Registration {
   readonly #spiByHandle = new Map<number, string>();
   /** SAs with keys that a node has ever held: it has used message ids of theirs that nobody else knows. */
   readonly #used = new Set<string>();
+  /** SAs with keys sent to the connected node, which has not said that it holds them. */
+  readonly #sent = new Set<string>();
   readonly #toUpsert = new Set<string>();
   readonly #toRemove = new Set<string>();
   /** Of these, wanted ones that the connected node does not hold: reported as lost. */
@@ -61,6 +63,7 @@ export class Registration {
     const spi = spiHex(id);
     if (!this.#forget(spi)) return;
     this.#used.delete(spi);
+    this.#sent.delete(spi);
     this.#lost.delete(spi);
     this.#toUpsert.delete(spi);
     this.#toRemove.add(spi);
@@ -151,6 +154,7 @@ export class Registration {
     }
     if (this.#toUpsert.size > 0) {
       const sas = take(this.#toUpsert, UPSERT_BATCH).flatMap((spi) => this.#wanted.get(spi) ?? []);
+      for (const { id, keys } of sas) if (keys) this.#sent.add(spiHex(id!));
       return { kind: 'upsert', sas };
     }
     return undefined;
@@ -163,6 +167,7 @@ export class Registration {
         const spi = spiHex(sa.id!);
         const keyed = sa.keys !== undefined || this.#held.get(spi)?.keyed === true;
         this.#hold(spi, { handle: handles[n]!, revision: sa.revision, keyed });
+        this.#sent.delete(spi);
         if (keyed && this.#wanted.has(spi)) this.#used.add(spi);
       });
     else
@@ -187,8 +192,17 @@ export class Registration {
       }
   }
 
-  /** The stream broke: nothing is known of what the node holds until its next inventory. */
-  reset(): void {
+  /**
+   * The stream broke: nothing is known of what the node holds until its next inventory.
+   * @param unasked whether a node never asks this SA. Any other that was sent may be held, though nobody could say so,
+   *   and asked; a later node that does not know of it will not know of that either
+   */
+  reset(unasked: (sa: Sa) => boolean): void {
+    for (const spi of this.#sent) {
+      const sa = this.#wanted.get(spi);
+      if (sa && !unasked(sa)) this.#used.add(spi);
+    }
+    this.#sent.clear();
     this.#held.clear();
     this.#spiByHandle.clear();
     this.#toUpsert.clear();

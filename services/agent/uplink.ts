@@ -73,6 +73,8 @@ export class ShardUplink {
   readonly #outstanding = new Map<bigint, Batch>();
   #stream: UplinkStream | undefined;
   #inSync = false;
+  /** The path is known to be guarded: nobody asks an unparked SA. */
+  #guarded = false;
   #batchId = 0n;
   #probe: ProbeSource = { address: '', port: 0 };
   /** Epoch of the last welcome, which tells the next node of an owner whom Redis forgot. */
@@ -144,6 +146,7 @@ export class ShardUplink {
   }
 
   path(path: PathState): void {
+    this.#guarded = path.guarded;
     this.#send({ case: 'path', value: path });
   }
 
@@ -213,7 +216,7 @@ export class ShardUplink {
     this.#address = undefined;
     this.#inSync = false;
     this.#outstanding.clear();
-    this.registration.reset();
+    this.registration.reset(({ parked }) => this.#guarded && !parked);
     this.#held = [];
     this.#events.disconnected();
   }

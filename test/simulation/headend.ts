@@ -53,7 +53,7 @@ export class SimHeadend {
     const former = site.sa;
     if (former) this.forget(former);
     const truth = this.#world.spokes.establish(site, endpoint, this.#world.time.now, this.#revision++);
-    this.#plane?.upsert(truth.sa);
+    this.#plane?.upsert(truth);
     return truth;
   }
 
@@ -65,7 +65,7 @@ export class SimHeadend {
     truth.sa = clone(SaSchema, truth.sa);
     truth.sa.endpoints[endpoint]!.port = port;
     truth.sa.revision = this.#revision++;
-    this.#plane?.upsert(truth.sa);
+    this.#plane?.upsert(truth);
   }
 
   forget(truth: TrueSa): void {
@@ -112,8 +112,10 @@ class Plane implements DataPlane {
   }
 
   /** Changes before the first inventory are told with it. */
-  upsert(sa: Sa): void {
-    if (this.#begun) this.agent!.upsert(sa);
+  upsert(truth: TrueSa): void {
+    if (!this.#begun) return;
+    truth.registered = true;
+    this.agent!.upsert(truth.sa);
   }
 
   async start(agent: AgentSide): Promise<void> {
@@ -133,9 +135,7 @@ class Plane implements DataPlane {
     });
   }
 
-  held(spis: readonly string[]): void {
-    for (const { sa } of this.#headend.sites) if (sa && spis.includes(sa.spi)) sa.registered = true;
-  }
+  held(): void {}
 
   lost(spis: readonly string[]): void {
     for (const site of this.#headend.sites) if (site.sa && spis.includes(site.sa.spi)) this.#rekey(site);
@@ -153,7 +153,7 @@ class Plane implements DataPlane {
     for (const site of this.#headend.sites) {
       if (!site.sa) continue;
       if (site.sa.registered && !known.has(site.sa.spi)) this.#rekey(site);
-      else this.agent!.upsert(site.sa.sa);
+      else this.upsert(site.sa);
     }
     this.agent!.complete();
   }

@@ -16,7 +16,7 @@ export type TrueSa = {
   readonly site: Site;
   endpoint: number;
   sa: Sa;
-  /** The cluster has held it. */
+  /** The cluster has been told of it, and may have asked it. */
   registered: boolean;
   readonly bornMs: number;
   /** Last evidence that the shard's rightful owner took, ms. */

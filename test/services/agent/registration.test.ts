@@ -78,7 +78,7 @@ test('property: whatever is lost on the way, both sides end with the same SAs', 
           tellRefused();
           if (kind === 'send') registration.done(batch, handles);
           else {
-            registration.reset();
+            registration.reset(() => false);
             registration.takeInventory(node.inventory());
           }
         }
@@ -117,7 +117,7 @@ test('what the cluster held and has lost is not registered again: nobody knows i
   registration.upsert(keyed);
   registration.upsert(bare);
   for (let batch = registration.next(); batch; batch = registration.next()) registration.done(batch, node.apply(batch));
-  registration.reset();
+  registration.reset(() => false);
   node.held.clear();
   assert.deepEqual(registration.takeInventory(node.inventory()), [spiHex(keyed.id!)]);
   const batch = registration.next();
@@ -136,7 +136,7 @@ test('nor is what it held before the headend knew what it wants, whichever is to
     const node = new Node();
     node.apply({ kind: 'upsert', sas: [keyed] });
     registration.takeInventory(node.inventory());
-    registration.reset();
+    registration.reset(() => false);
     const told = tell(registration, () => registration.takeInventory(new Node().inventory()));
     assert.equal(registration.next(), undefined, 'registered with a message id long used');
     // Until it is rekeyed it may change all it likes.
@@ -155,4 +155,53 @@ test('nor is what it held before the headend knew what it wants, whichever is to
     return registration.upsert(keyed);
   });
   assert.equal(last, false);
+});
+
+test('nor is what was sent and never answered for, unless nobody asks it: it may have been held and asked', () => {
+  const keyed = { ...sa(1, 1), keys: create(SaKeysSchema) };
+  const spi = spiHex(keyed.id!);
+  const lostAfter = (unasked: boolean, meanwhile: (registration: Registration, batch: Batch) => void) => {
+    const registration = new Registration();
+    registration.complete();
+    registration.takeInventory(new Node().inventory());
+    registration.upsert(keyed);
+    meanwhile(registration, registration.next()!);
+    registration.reset(() => unasked);
+    return registration.takeInventory(new Node().inventory());
+  };
+  assert.deepEqual(
+    lostAfter(false, () => {}),
+    [spi],
+  );
+  const refused = lostAfter(false, (registration, batch) => registration.refused(batch));
+  assert.deepEqual(refused, [spi], 'what a node refuses as Redis did not answer, Redis may have');
+  assert.deepEqual(
+    lostAfter(true, () => {}),
+    [],
+  );
+  const replaced = lostAfter(false, (registration) => registration.remove(keyed.id!));
+  assert.deepEqual(replaced, []);
+});
+
+test('what is on its way may change, and what never left is registered as ever', () => {
+  const keyed = { ...sa(1, 1), keys: create(SaKeysSchema) };
+  const registration = new Registration();
+  const node = new Node();
+  registration.complete();
+  registration.takeInventory(node.inventory());
+  registration.upsert(keyed);
+  const first = registration.next()!;
+  assert.equal(registration.upsert({ ...keyed, revision: 2 }), true, 'lost before it was answered for');
+  registration.done(first, node.apply(first));
+  const second = registration.next()!;
+  registration.done(second, node.apply(second));
+  registration.upsert({ ...sa(2, 3), keys: create(SaKeysSchema) });
+  registration.reset(() => false);
+  assert.deepEqual(registration.takeInventory(node.inventory()), []);
+  const batch = registration.next();
+  assert(batch?.kind === 'upsert');
+  assert.deepEqual(
+    batch.sas.map(({ id }) => spiHex(id!)),
+    [spiHex(sa(2, 3).id!)],
+  );
 });
