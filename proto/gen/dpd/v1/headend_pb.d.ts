@@ -294,6 +294,9 @@ export declare const InventorySchema: GenMessage<Inventory>;
 /**
  * At most 1,000 SAs. All or nothing: one bad SA ends the stream with INVALID_ARGUMENT.
  * An SA already held keeps its liveness and message id.
+ * An SA with keys may be asked from when it is sent, even if its answer never comes, except where it is unparked and the
+ * path guarded. If a later inventory does not list it, nobody knows its next message id: it must not be registered again
+ * but replaced, as by rekeying. A headend that was restarted has to reckon with that for every SA it may have sent.
  *
  * @generated from message dpd.v1.UpsertSas
  */
