@@ -25,8 +25,8 @@ export type PathState = {
 /** What a data plane tells its agent. SAs carry everything the API asks for. */
 export type AgentSide = {
   /**
-   * An SA told with keys may be asked from now on, unless it is unparked and the path guarded. A data plane that starts
-   * again replaces those that it may have told of before and that no shard holds now, as it does what is `lost`.
+   * An SA told with keys may be asked from now on. A data plane that starts again replaces those that it may have told of
+   * before and that no shard holds now, as it does what is `lost`.
    */
   upsert(sa: Sa): void;
   remove(id: { initiatorSpi: bigint; responderSpi: bigint }): void;

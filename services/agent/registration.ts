@@ -32,6 +32,10 @@ export class Registration {
   readonly #used = new Set<string>();
   /** SAs with keys sent to the connected node, which has not said that it holds them. */
   readonly #sent = new Set<string>();
+  /** The same of former nodes: what they never answered for they may have held, and asked. */
+  readonly #unanswered = new Set<string>();
+  /** What Redis was in by the last welcome. */
+  #history = '';
   readonly #toUpsert = new Set<string>();
   readonly #toRemove = new Set<string>();
   /** Of these, wanted ones that the connected node does not hold: reported as lost. */
@@ -64,6 +68,7 @@ export class Registration {
     if (!this.#forget(spi)) return;
     this.#used.delete(spi);
     this.#sent.delete(spi);
+    this.#unanswered.delete(spi);
     this.#lost.delete(spi);
     this.#toUpsert.delete(spi);
     this.#toRemove.add(spi);
@@ -98,6 +103,19 @@ export class Registration {
   }
 
   /**
+   * A node welcomes the headend; its inventory follows.
+   * @param history of its Redis. In the same one it knows of all that a former node held; in another, or if that is not
+   *   known, it may have lost what was held, and asked, and never answered for
+   */
+  welcomed(history: string): void {
+    if (history === '' || history !== this.#history) {
+      for (const spi of this.#unanswered) this.#used.add(spi);
+      this.#unanswered.clear();
+    }
+    this.#history = history;
+  }
+
+  /**
    * The node says what it holds, in batches. On the last one the difference becomes what is to be sent.
    * @returns SAs that the cluster held and has lost, and with them their message ids: not to be registered again
    */
@@ -118,6 +136,7 @@ export class Registration {
     }
     this.#inventory = undefined;
     this.#known = true;
+    this.#unanswered.clear();
     this.#lost.clear();
     for (const [spi, sa] of this.#wanted) {
       const held = this.#held.get(spi);
@@ -192,16 +211,9 @@ export class Registration {
       }
   }
 
-  /**
-   * The stream broke: nothing is known of what the node holds until its next inventory.
-   * @param unasked whether a node never asks this SA. Any other that was sent may be held, though nobody could say so,
-   *   and asked; a later node that does not know of it will not know of that either
-   */
-  reset(unasked: (sa: Sa) => boolean): void {
-    for (const spi of this.#sent) {
-      const sa = this.#wanted.get(spi);
-      if (sa && !unasked(sa)) this.#used.add(spi);
-    }
+  /** The stream broke: nothing is known of what the node holds until its next inventory. */
+  reset(): void {
+    for (const spi of this.#sent) this.#unanswered.add(spi);
     this.#sent.clear();
     this.#held.clear();
     this.#spiByHandle.clear();

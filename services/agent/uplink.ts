@@ -73,8 +73,6 @@ export class ShardUplink {
   readonly #outstanding = new Map<bigint, Batch>();
   #stream: UplinkStream | undefined;
   #inSync = false;
-  /** The path is known to be guarded: nobody asks an unparked SA. */
-  #guarded = false;
   #batchId = 0n;
   #probe: ProbeSource = { address: '', port: 0 };
   /** Epoch of the last welcome, which tells the next node of an owner whom Redis forgot. */
@@ -146,7 +144,6 @@ export class ShardUplink {
   }
 
   path(path: PathState): void {
-    this.#guarded = path.guarded;
     this.#send({ case: 'path', value: path });
   }
 
@@ -216,7 +213,7 @@ export class ShardUplink {
     this.#address = undefined;
     this.#inSync = false;
     this.#outstanding.clear();
-    this.registration.reset(({ parked }) => this.#guarded && !parked);
+    this.registration.reset();
     this.#held = [];
     this.#events.disconnected();
   }
@@ -225,6 +222,7 @@ export class ShardUplink {
     switch (message.case) {
       case 'welcome':
         this.#lastEpoch = message.value.epoch;
+        this.registration.welcomed(message.value.history);
         this.#probe = { address: message.value.probeAddress, port: message.value.probePort };
         this.#log.info(
           { node: message.value.node, epoch: String(message.value.epoch), held: message.value.count },

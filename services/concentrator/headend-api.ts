@@ -228,6 +228,7 @@ class HeadendStream implements ShardStream {
         hash,
         probePort: host.probePort,
         probeAddress: this.#node.probeAdvertised,
+        history: host.history,
       },
     });
     this.members(this.#node.neighbours());

@@ -85,6 +85,7 @@ export class ShardHost {
   readonly #checkpoint: CheckpointKeeper;
   readonly #thread: ThreadKeeper;
   #probePort = 0;
+  #history = '';
   #stream: ShardStream | undefined;
   #path: ShardPath | undefined;
   #cancelTimer: () => void = () => {};
@@ -183,6 +184,11 @@ export class ShardHost {
   /** For how long Redis has not known that the shard lives here, ms. */
   get withoutRedisMs(): number {
     return this.#lease.overdueMs;
+  }
+
+  /** Names what Redis remembered as the shard was loaded; see {@link ShardStore.readHistory}. */
+  get history(): string {
+    return this.#history;
   }
 
   /** UDP port that the shard probes from. */
@@ -379,6 +385,7 @@ export class ShardHost {
     const checkpoint = await this.#store.readCheckpoint();
     task.send({ type: 'lease', ...this.#lease.ownership });
     await loadSas({ ...this.#context, log: this.#log, store: this.#store, records, task }, checkpoint);
+    this.#history = await this.#store.readHistory();
   }
 
   #hear(event: ShardEvent): void {

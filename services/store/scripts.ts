@@ -33,6 +33,7 @@ export type FencedScript =
   | 'write-path';
 export type OpenScript =
   | 'take-lease'
+  | 'read-history'
   | 'acknowledge'
   | 'beat'
   | 'advance-failover'

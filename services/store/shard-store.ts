@@ -6,7 +6,7 @@ import { registerHeadend } from './directory.ts';
 import { type ShardId, shardKeys } from './keys.ts';
 import { ADOPT_ATTENDED_MS, LEASE_MS, MOST_LOST_MS, type TakenLease, type Taking, takeLease } from './lease.ts';
 import { type RedisClient, redisNow } from './redis.ts';
-import { confirmWrite, type FencedScript, LostWritesError, runFenced, runReader } from './scripts.ts';
+import { confirmWrite, type FencedScript, LostWritesError, runFenced, runReader, runScript } from './scripts.ts';
 
 /** Entries kept in a shard's log, roughly. Each holds the verdicts of one write. */
 export const LOG_ENTRIES = 10_000;
@@ -151,6 +151,11 @@ export class ShardStore {
   /** SPI pairs of every SA. */
   readSpis(): Promise<string[]> {
     return this.#context.redis.hkeys(this.#keys.sas);
+  }
+
+  /** Names the history that Redis is in, '' if it does not say: in the same one nothing is lost that was written. */
+  async readHistory(): Promise<string> {
+    return String(await runScript(this.#context.redis, 'read-history', [this.#keys.lease], []));
   }
 
   /** Notes the headend and its number of shards. */

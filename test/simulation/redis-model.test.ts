@@ -40,6 +40,7 @@ const CALLS = fc.oneof(
     keys: [K('lease'), K('sas'), K('dead')],
     args: [e, '1/0', String(keyed.length), String(keyless.length), ...flat(keyed), ...flat(keyless), ...removed],
   })),
+  fc.constant({ name: 'read-history', keys: [K('lease')], args: [] }),
   // In one page for sure, and in no order of its own: one SA is enough to hold its form.
   fc.constant({ name: 'read-sas', keys: [K('sas')], args: ['0', '100'] }),
   fc.tuple(epoch, fc.constantFrom('0', '1'), fc.constantFrom('0', '1'), id).map(([e, final, whole, chunk]) => ({

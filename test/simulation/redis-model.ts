@@ -230,6 +230,9 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     for (const spi of rest.slice(removed)) for (const key of [sas!, dead!]) db.hdel(key, String(spi));
     return 1;
   },
+  'read-history'(db) {
+    return db.history;
+  },
   'read-sas'(db, [sas]) {
     const records = Array.from(db.hash(sas!), ([spi, record]) => ({ spi, record: Buffer.from(record) }));
     const ends = Buffer.alloc(4 * records.length);

@@ -78,7 +78,7 @@ test('property: whatever is lost on the way, both sides end with the same SAs', 
           tellRefused();
           if (kind === 'send') registration.done(batch, handles);
           else {
-            registration.reset(() => false);
+            registration.reset();
             registration.takeInventory(node.inventory());
           }
         }
@@ -117,7 +117,7 @@ test('what the cluster held and has lost is not registered again: nobody knows i
   registration.upsert(keyed);
   registration.upsert(bare);
   for (let batch = registration.next(); batch; batch = registration.next()) registration.done(batch, node.apply(batch));
-  registration.reset(() => false);
+  registration.reset();
   node.held.clear();
   assert.deepEqual(registration.takeInventory(node.inventory()), [spiHex(keyed.id!)]);
   const batch = registration.next();
@@ -136,7 +136,7 @@ test('nor is what it held before the headend knew what it wants, whichever is to
     const node = new Node();
     node.apply({ kind: 'upsert', sas: [keyed] });
     registration.takeInventory(node.inventory());
-    registration.reset(() => false);
+    registration.reset();
     const told = tell(registration, () => registration.takeInventory(new Node().inventory()));
     assert.equal(registration.next(), undefined, 'registered with a message id long used');
     // Until it is rekeyed it may change all it likes.
@@ -157,37 +157,50 @@ test('nor is what it held before the headend knew what it wants, whichever is to
   assert.equal(last, false);
 });
 
-test('nor is what was sent and never answered for, unless nobody asks it: it may have been held and asked', () => {
+test('nor is what was sent and never answered for, once Redis may have lost it: it may have been held and asked', () => {
   const keyed = { ...sa(1, 1), keys: create(SaKeysSchema) };
   const spi = spiHex(keyed.id!);
-  const lostAfter = (unasked: boolean, meanwhile: (registration: Registration, batch: Batch) => void) => {
+  const sentTo = (history: string) => {
     const registration = new Registration();
     registration.complete();
+    registration.welcomed(history);
     registration.takeInventory(new Node().inventory());
     registration.upsert(keyed);
-    meanwhile(registration, registration.next()!);
-    registration.reset(() => unasked);
-    return registration.takeInventory(new Node().inventory());
+    return { registration, batch: registration.next()! };
   };
-  assert.deepEqual(
-    lostAfter(false, () => {}),
-    [spi],
-  );
-  const refused = lostAfter(false, (registration, batch) => registration.refused(batch));
-  assert.deepEqual(refused, [spi], 'what a node refuses as Redis did not answer, Redis may have');
-  assert.deepEqual(
-    lostAfter(true, () => {}),
-    [],
-  );
-  const replaced = lostAfter(false, (registration) => registration.remove(keyed.id!));
-  assert.deepEqual(replaced, []);
+  const welcomed = (registration: Registration, history: string) => {
+    registration.reset();
+    registration.welcomed(history);
+    return () => registration.takeInventory(new Node().inventory());
+  };
+  for (const [before, after, lost] of [
+    ['a', 'b', [spi]],
+    ['', '', [spi]],
+    ['a', '', [spi]],
+    ['a', 'a', []],
+  ] as const) {
+    const { registration } = sentTo(before);
+    assert.deepEqual(welcomed(registration, after)(), lost, `${before} ${after}`);
+    assert.equal(registration.next() === undefined, lost.length > 0);
+  }
+  const refused = sentTo('a');
+  refused.registration.refused(refused.batch);
+  assert.deepEqual(welcomed(refused.registration, 'b')(), [spi], 'a node refuses what Redis may have after all');
+  const replaced = sentTo('a');
+  replaced.registration.remove(keyed.id!);
+  assert.deepEqual(welcomed(replaced.registration, 'b')(), []);
+  // A node that breaks off before its inventory has not said whether it holds it either.
+  const again = sentTo('a');
+  welcomed(again.registration, 'a');
+  assert.deepEqual(welcomed(again.registration, 'b')(), [spi]);
 });
 
-test('what is on its way may change, and what never left is registered as ever', () => {
+test('what is on its way may change, and what was answered for or never left is registered as ever', () => {
   const keyed = { ...sa(1, 1), keys: create(SaKeysSchema) };
   const registration = new Registration();
   const node = new Node();
   registration.complete();
+  registration.welcomed('a');
   registration.takeInventory(node.inventory());
   registration.upsert(keyed);
   const first = registration.next()!;
@@ -196,7 +209,8 @@ test('what is on its way may change, and what never left is registered as ever',
   const second = registration.next()!;
   registration.done(second, node.apply(second));
   registration.upsert({ ...sa(2, 3), keys: create(SaKeysSchema) });
-  registration.reset(() => false);
+  registration.reset();
+  registration.welcomed('b');
   assert.deepEqual(registration.takeInventory(node.inventory()), []);
   const batch = registration.next();
   assert(batch?.kind === 'upsert');

@@ -236,6 +236,13 @@ export declare type Welcome = Message<"dpd.v1.Welcome"> & {
    * @generated from field: string probe_address = 6;
    */
   probeAddress: string;
+
+  /**
+   * Names what Redis remembers. Where it is another than in the welcome before, or empty, Redis may have lost writes since.
+   *
+   * @generated from field: string history = 7;
+   */
+  history: string;
 };
 
 /**
@@ -294,9 +301,9 @@ export declare const InventorySchema: GenMessage<Inventory>;
 /**
  * At most 1,000 SAs. All or nothing: one bad SA ends the stream with INVALID_ARGUMENT.
  * An SA already held keeps its liveness and message id.
- * An SA with keys may be asked from when it is sent, even if its answer never comes, except where it is unparked and the
- * path guarded. If a later inventory does not list it, nobody knows its next message id: it must not be registered again
- * but replaced, as by rekeying. A headend that was restarted has to reckon with that for every SA it may have sent.
+ * An SA with keys may be asked from when it is sent, even if its answer never comes. If a later inventory, of another history
+ * (see Welcome), does not list it, nobody knows its next message id: it must not be registered again but replaced, as by
+ * rekeying. A headend that was restarted has to reckon with that for every SA it may have sent.
  *
  * @generated from message dpd.v1.UpsertSas
  */
