@@ -145,6 +145,10 @@ async function demo(
           thread.bring(spokeOf(sa), endpoint);
           return endpoint < LIVES ? saOf(fleet, spokeOf(sa), endpoint, policy) : undefined;
         },
+        rekey(sa) {
+          thread.bring(spokeOf(sa), sa.activeEndpoint);
+          return saOf(fleet, spokeOf(sa), sa.activeEndpoint, policy);
+        },
       },
       { share: settings.traffic / 100, everyMs: interval / 3 },
       {

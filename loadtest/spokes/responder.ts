@@ -24,11 +24,13 @@ export class Responder {
     for (let spoke = 0; spoke < count; spoke++) this.bring(spoke, 0);
   }
 
-  /** Brings up a life of a spoke. */
+  /** Brings up a life of a spoke, or begins its message ids anew. */
   bring(spoke: number, life: number): void {
     const identity: Identity = identityOf(this.#seed, spoke, life, this.#suite);
+    const handle = spoke * LIVES + life;
+    this.#sessions.remove(handle);
     this.#sessions.add({
-      handle: spoke * LIVES + life,
+      handle,
       spi: identity.spi,
       headendIsInitiator: false,
       address: 0,

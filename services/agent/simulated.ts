@@ -14,6 +14,8 @@ export type SimulatedSpokes = {
   readonly sas: Iterable<Sa>;
   /** Sets up the peer's SA on another endpoint, or undefined if it cannot be reached. */
   failOver(sa: Sa, endpoint: number): Sa | undefined;
+  /** Replaces an SA, at the same endpoint, by one whose message ids begin anew; undefined if the peer cannot be reached. */
+  rekey(sa: Sa): Sa | undefined;
 };
 
 /** What the simulation tells whoever watches it. */
@@ -77,11 +79,13 @@ export class SimulatedDataPlane implements DataPlane {
   held(): void {}
 
   lost(spis: readonly string[]): void {
-    // There is nothing here that could rekey: simulated SAs that are lost are gone.
     for (const spi of spis) {
       const sa = this.#sas.get(spi);
-      if (!this.#sas.delete(spi)) continue;
-      this.#agent.remove(sa!.id!);
+      if (!sa) continue;
+      this.#sas.delete(spi);
+      this.#agent.remove(sa.id!);
+      const next = this.#spokes.rekey(sa);
+      if (next) this.#add(next);
     }
   }
 

@@ -108,7 +108,11 @@ export class ShardHost {
         this.#log.error({ reason: error.message }, 'Redis lost what was written: it is written again');
         this.#damaged = true;
       },
-      doubt: (missedMs) => this.#task.send({ type: 'doubt', missedMs }),
+      doubt: (missedMs) => {
+        this.#task.send({ type: 'doubt', missedMs });
+        // Another may have had SAs that this one was never told of, and Redis does not know of any more.
+        this.#history = '';
+      },
     });
     this.#checkpoint = new CheckpointKeeper(store, context.clock, this.#lease);
     this.#thread = new ThreadKeeper(
@@ -186,7 +190,7 @@ export class ShardHost {
     return this.#lease.overdueMs;
   }
 
-  /** Names what Redis remembered as the shard was loaded; see {@link ShardStore.readHistory}. */
+  /** Names what Redis remembers of the shard, all of which is here; '' if that is not known. See {@link ShardStore.readHistory}. */
   get history(): string {
     return this.#history;
   }

@@ -111,6 +111,7 @@ export class ChaosCluster {
       {
         sas: Array.from({ length: spokes }, (_, spoke) => saOf(fleet, spoke, 0, POLICY)),
         failOver: () => undefined,
+        rekey: () => undefined,
       },
       { share: 0, everyMs: 1_000 },
       { verdict: (verdict) => verdicts.push(verdict) },

@@ -26,7 +26,7 @@ test('without keys the headend is asked to probe; silence is a verdict, an absen
       return create(SaSchema, bare);
     });
     const plane = new Prober(
-      { sas, failOver: () => undefined },
+      { sas, failOver: () => undefined, rekey: () => undefined },
       { share: 0, everyMs: 1_000 },
       { verdict: (verdict) => verdicts.push(verdict) },
     );

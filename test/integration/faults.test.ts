@@ -113,7 +113,11 @@ async function cluster(names: readonly string[]) {
 
 async function connectAgent(rig: Rig, address: string, spokes: number): Promise<Agent> {
   const plane = new SimulatedDataPlane(
-    { sas: Array.from({ length: spokes }, (_, spoke) => rig.sa(spoke)), failOver: () => undefined },
+    {
+      sas: Array.from({ length: spokes }, (_, spoke) => rig.sa(spoke)),
+      failOver: () => undefined,
+      rekey: () => undefined,
+    },
     { share: 0, everyMs: 1_000 },
     { verdict: (verdict) => rig.verdicts.push(verdict) },
   );
@@ -180,7 +184,7 @@ test('a newer owner fences the former one off: it lets go, and its headend bring
 test('a headend that had its shard elsewhere, as Redis does not know, makes the owner take it anew', async (t) => {
   const rig = await Rig.start({ spokes: 0 });
   t.after(() => rig.stop());
-  const epochAfter = async (lastEpoch: bigint): Promise<bigint> => {
+  const welcomedAfter = async (lastEpoch: bigint) => {
     const stream = rig.client.duplex(HeadendService.method.connectShard);
     stream.on('error', () => {});
     const value = { headend: HEADEND, shard: 0, shards: SHARDS, lastEpoch };
@@ -190,11 +194,14 @@ test('a headend that had its shard elsewhere, as Redis does not know, makes the 
     ];
     assert(message.case === 'welcome');
     stream.cancel();
-    return message.value.epoch;
+    return message.value;
   };
-  const first = await epochAfter(0n);
-  assert.equal(await epochAfter(first), first, 'it was nowhere else');
-  const second = await epochAfter(first + 1n);
-  assert(second > first);
-  assert.equal(await epochAfter(second), second);
+  const first = await welcomedAfter(0n);
+  assert.match(first.history, /^[0-9a-f]{40}$/);
+  const again = await welcomedAfter(first.epoch);
+  assert.deepEqual([again.epoch, again.history], [first.epoch, first.history], 'it was nowhere else');
+  const anew = await welcomedAfter(first.epoch + 1n);
+  assert(anew.epoch > first.epoch);
+  assert.equal(anew.history, '', 'what the other was told of is not known here');
+  assert.equal((await welcomedAfter(anew.epoch)).epoch, anew.epoch);
 });

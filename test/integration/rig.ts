@@ -16,6 +16,7 @@ import { SimulatedDataPlane } from '../../services/agent/simulated.ts';
 import { ApiClient } from '../../services/grpc/client.ts';
 import { plaintext } from '../../services/grpc/credentials.ts';
 import { createLogger } from '../../services/log.ts';
+import { spiHex } from '../../services/spi.ts';
 import { bindUdp } from '../../workers/udp.ts';
 import { eventually } from '../eventually.ts';
 
@@ -57,6 +58,8 @@ export class Rig {
   readonly client: ApiClient;
   readonly responder: Responder;
   readonly verdicts: Verdict[] = [];
+  /** SPI pairs of SAs that the cluster lost, and the headend set up anew. */
+  readonly rekeyed: string[] = [];
   readonly #options: RigOptions;
   #agentAddress = '';
   #sockets: Awaited<ReturnType<typeof bindUdp>>[] = [];
@@ -127,6 +130,12 @@ export class Rig {
           const spoke = Number(sa.peerId.slice('spoke-'.length));
           this.responder.bring(spoke, endpoint);
           return this.sa(spoke, endpoint);
+        },
+        rekey: (sa) => {
+          this.rekeyed.push(spiHex(sa.id!));
+          const spoke = Number(sa.peerId.slice('spoke-'.length));
+          this.responder.bring(spoke, sa.activeEndpoint);
+          return this.sa(spoke, sa.activeEndpoint);
         },
       },
       { share: 0, everyMs: 1_000 },

@@ -76,7 +76,7 @@ test('a verdict not acknowledged is delivered again, with the same id, also by t
   }
   const connectAgent = async () => {
     const mute = new Mute(
-      { sas: [0, 1, 2, 3].map((n) => rig.sa(n)), failOver: () => undefined },
+      { sas: [0, 1, 2, 3].map((n) => rig.sa(n)), failOver: () => undefined, rekey: () => undefined },
       { share: 0, everyMs: 1_000 },
     );
     const agent = localAgent([rig.address], mute);
@@ -115,7 +115,10 @@ test('an SA that replaced another is never torn down by the old verdict', async 
   try {
     const oldSa = rig.sa(0, 0);
     const newSa = rig.sa(0, 1);
-    const plane = new SimulatedDataPlane({ sas: [newSa], failOver: () => undefined }, { share: 0, everyMs: 1_000 });
+    const plane = new SimulatedDataPlane(
+      { sas: [newSa], failOver: () => undefined, rekey: () => undefined },
+      { share: 0, everyMs: 1_000 },
+    );
     await plane.start(agent);
     const verdict = { id: 'x', sa: oldSa.id, peerId: oldSa.peerId, action: Action.FAILOVER } as Verdict;
     const applied = await plane.apply(verdict);
