@@ -54,6 +54,7 @@ export class ShardStore {
   /** Writes are numbered, so that one which Redis forgets is missed. */
   #writes = 0;
   #acknowledged = 0;
+  #underWay = new Set<number>();
   /** Replicas have what former owners wrote, as many as must. */
   #inheritanceSafe = false;
 
@@ -90,6 +91,7 @@ export class ShardStore {
     this.#epoch = taken.epoch;
     this.#writes = 0;
     this.#acknowledged = 0;
+    this.#underWay = new Set();
     this.#inheritanceSafe = false;
     return taken;
   }
@@ -303,7 +305,14 @@ export class ShardStore {
     args: readonly (string | number | Buffer)[],
   ): Promise<number> {
     const write = ++this.#writes;
-    await runFenced(this.#context.redis, name, keys, [this.#epoch, `${write}/${this.#acknowledged}`, ...args]);
+    // One under way may still be acknowledged by a server that is replaced meanwhile: the next would hide that it is lost.
+    const before = Math.max(this.#acknowledged, ...this.#underWay);
+    const underWay = this.#underWay.add(write);
+    try {
+      await runFenced(this.#context.redis, name, keys, [this.#epoch, `${write}/${before}`, ...args]);
+    } finally {
+      underWay.delete(write);
+    }
     this.#acknowledged = Math.max(this.#acknowledged, write);
     return write;
   }

@@ -363,10 +363,10 @@ export function fenced(script: Script): Script {
     const held = db.hget(keys[0]!, 'epoch');
     if (held === null) return -2;
     if (String(held) !== String(args[0])) return -1;
-    const [, write, acknowledged] = /^(\d+)\/(\d+)$/.exec(String(args[1])) ?? [];
+    const [, write, before] = /^(\d+)\/(\d+)$/.exec(String(args[1])) ?? [];
     if (write !== undefined) {
       const known = Number(db.hget(keys[0]!, 'written') ?? 0);
-      if (known < Number(acknowledged)) return -3;
+      if (known < Number(before)) return -3;
       if (known < Number(write)) db.hset(keys[0]!, 'written', write);
     }
     return script(db, keys, args);

@@ -1,14 +1,14 @@
 -- Put before every script that writes a shard's state.
--- KEYS: lease, ...   ARGV: epoch, number of this write / number of the last that was acknowledged, or '' if its loss does
--- not matter, ...
--- Returns -1 if the shard has a newer owner, -2 if Redis has forgotten the lease, -3 if it has forgotten acknowledged
--- writes; all before anything is written.
+-- KEYS: lease, ...   ARGV: epoch, number of this write / number of the last before it that was acknowledged or is under way, or ''
+-- if its loss does not matter, ...
+-- Returns -1 if the shard has a newer owner, -2 if Redis has forgotten the lease, -3 if it does not know of that write: it has
+-- forgotten it, or refused it; all before anything is written.
 local held = redis.call('HGET', KEYS[1], 'epoch')
 if not held then return -2 end
 if held ~= ARGV[1] then return -1 end
-local write, acknowledged = string.match(ARGV[2], '^(%d+)/(%d+)$')
+local write, before = string.match(ARGV[2], '^(%d+)/(%d+)$')
 if write then
   local known = tonumber(redis.call('HGET', KEYS[1], 'written') or '0')
-  if known < tonumber(acknowledged) then return -3 end
+  if known < tonumber(before) then return -3 end
   if known < tonumber(write) then redis.call('HSET', KEYS[1], 'written', write) end
 end

@@ -3,6 +3,8 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { shardKeys } from '../../../services/store/keys.ts';
 import { ADOPT_ATTENDED_MS, LEASE_MS, MOST_LOST_MS } from '../../../services/store/lease.ts';
+import type { RedisClient } from '../../../services/store/redis.ts';
+import { LostWritesError } from '../../../services/store/scripts.ts';
 import { ShardStore } from '../../../services/store/shard-store.ts';
 import { privateRedis } from '../../private-redis.ts';
 
@@ -123,4 +125,34 @@ test('a last word is trusted as long as Redis has not failed over since', async 
     assert.deepEqual({ final, ageMs, chunks }, { final: false, ageMs: MOST_LOST_MS, chunks: [] });
     assert.equal(doubtful.formerRemainingMs, LEASE_MS);
   }
+});
+
+test('a write that Redis loses while its answer is on the way is not hidden by the next', async (t) => {
+  const redis = await privateRedis(t);
+  let answer: Promise<unknown> | undefined;
+  const client = {
+    eval: (...command: Parameters<RedisClient['eval']>) => answer ?? redis.eval(...command),
+  } as unknown as RedisClient;
+  const context = { redis: client, node: 'node', replicated: undefined };
+  const store = await ShardStore.take(context, SHARD, { attended: true, unstoppedMs: 0 });
+  const write = (of: Promise<unknown> | undefined) => {
+    answer = of;
+    const written = store.writeSas([{ spi: 'a'.repeat(32), sa: Buffer.from('sa'), keys: undefined }], []);
+    answer = undefined;
+    return written;
+  };
+
+  await write(undefined);
+  await assert.rejects(write(Promise.reject(new Error('OOM'))), /OOM/);
+  await write(undefined);
+
+  // The server that takes it is replaced by one that does not have it.
+  const former = Promise.withResolvers<unknown>();
+  const lost = write(former.promise);
+  await assert.rejects(write(undefined), LostWritesError);
+  former.resolve(1);
+  await lost;
+  await assert.rejects(store.renew(true), LostWritesError);
+  await write(undefined);
+  await store.renew(true);
 });
