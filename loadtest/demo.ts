@@ -146,8 +146,7 @@ async function demo(
           return endpoint < LIVES ? saOf(fleet, spokeOf(sa), endpoint, policy) : undefined;
         },
         rekey(sa) {
-          thread.bring(spokeOf(sa), sa.activeEndpoint);
-          return saOf(fleet, spokeOf(sa), sa.activeEndpoint, policy);
+          return this.failOver(sa, sa.activeEndpoint);
         },
       },
       { share: settings.traffic / 100, everyMs: interval / 3 },

@@ -30,9 +30,7 @@ export class Registration {
   readonly #spiByHandle = new Map<number, string>();
   /** SAs with keys that a node has ever held: it has used message ids of theirs that nobody else knows. */
   readonly #used = new Set<string>();
-  /** SAs with keys sent to the connected node, which has not said that it holds them. */
-  readonly #sent = new Set<string>();
-  /** The same of former nodes: what they never answered for they may have held, and asked. */
+  /** SAs with keys that a node was sent and never answered for, until the next node has said what it holds. */
   readonly #unanswered = new Set<string>();
   /** What Redis was in by the last welcome. */
   #history = '';
@@ -67,7 +65,6 @@ export class Registration {
     const spi = spiHex(id);
     if (!this.#forget(spi)) return;
     this.#used.delete(spi);
-    this.#sent.delete(spi);
     this.#unanswered.delete(spi);
     this.#lost.delete(spi);
     this.#toUpsert.delete(spi);
@@ -135,8 +132,9 @@ export class Registration {
       if (held.keyed && (!this.#complete || this.#wanted.has(spi))) this.#used.add(spi);
     }
     this.#inventory = undefined;
+    // What is on its way to this very node is not answered for by an inventory that it sends in between.
+    if (!this.#known) this.#unanswered.clear();
     this.#known = true;
-    this.#unanswered.clear();
     this.#lost.clear();
     for (const [spi, sa] of this.#wanted) {
       const held = this.#held.get(spi);
@@ -173,7 +171,7 @@ export class Registration {
     }
     if (this.#toUpsert.size > 0) {
       const sas = take(this.#toUpsert, UPSERT_BATCH).flatMap((spi) => this.#wanted.get(spi) ?? []);
-      for (const { id, keys } of sas) if (keys) this.#sent.add(spiHex(id!));
+      for (const { id, keys } of sas) if (keys) this.#unanswered.add(spiHex(id!));
       return { kind: 'upsert', sas };
     }
     return undefined;
@@ -186,7 +184,7 @@ export class Registration {
         const spi = spiHex(sa.id!);
         const keyed = sa.keys !== undefined || this.#held.get(spi)?.keyed === true;
         this.#hold(spi, { handle: handles[n]!, revision: sa.revision, keyed });
-        this.#sent.delete(spi);
+        this.#unanswered.delete(spi);
         if (keyed && this.#wanted.has(spi)) this.#used.add(spi);
       });
     else
@@ -213,8 +211,6 @@ export class Registration {
 
   /** The stream broke: nothing is known of what the node holds until its next inventory. */
   reset(): void {
-    for (const spi of this.#sent) this.#unanswered.add(spi);
-    this.#sent.clear();
     this.#held.clear();
     this.#spiByHandle.clear();
     this.#toUpsert.clear();

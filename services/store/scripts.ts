@@ -51,11 +51,15 @@ const LOST = -3;
 /** Longest wait for replicas, ms. */
 const REPLICAS_MS = 2_000;
 
-/** Source of a script by file name. */
-export function scriptSource(name: FencedScript | OpenScript | ReadScript | 'fence'): string {
+/** Those that history.lua is put before. */
+const WITH_HISTORY: ReadonlySet<string> = new Set(['take-lease', 'write-checkpoint', 'read-history']);
+
+/** Source of a script by file name, with the functions it calls. */
+export function scriptSource(name: FencedScript | OpenScript | ReadScript | 'fence' | 'history'): string {
   let source = sources.get(name);
   if (source === undefined) {
     source = readFileSync(new URL(`scripts/${name}.lua`, import.meta.url), 'utf8');
+    if (WITH_HISTORY.has(name)) source = `${scriptSource('history')}\n${source}`;
     sources.set(name, source);
   }
   return source;

@@ -48,6 +48,8 @@ export type RigOptions = {
   readonly nodeEnv?: Record<string, string>;
   /** Whether an endpoint comes up when the data plane tries it. */
   readonly comesUp?: (sa: Sa, endpoint: number) => boolean;
+  /** False: what the cluster has lost cannot be rekeyed, and is gone. */
+  readonly rekeys?: boolean;
   /** The node serves here instead of on a unix socket. */
   readonly address?: string;
 };
@@ -58,8 +60,8 @@ export class Rig {
   readonly client: ApiClient;
   readonly responder: Responder;
   readonly verdicts: Verdict[] = [];
-  /** SPI pairs of SAs that the cluster lost, and the headend set up anew. */
-  readonly rekeyed: string[] = [];
+  /** SPI pairs of SAs of which the headend heard that the cluster has lost them. */
+  readonly lost: string[] = [];
   readonly #options: RigOptions;
   #agentAddress = '';
   #sockets: Awaited<ReturnType<typeof bindUdp>>[] = [];
@@ -127,15 +129,11 @@ export class Rig {
         sas: Array.from({ length: spokes }, (_, spoke) => this.sa(spoke)),
         failOver: (sa, endpoint) => {
           if (this.#options.comesUp?.(sa, endpoint) === false) return undefined;
-          const spoke = Number(sa.peerId.slice('spoke-'.length));
-          this.responder.bring(spoke, endpoint);
-          return this.sa(spoke, endpoint);
+          return this.#setUp(sa, endpoint);
         },
         rekey: (sa) => {
-          this.rekeyed.push(spiHex(sa.id!));
-          const spoke = Number(sa.peerId.slice('spoke-'.length));
-          this.responder.bring(spoke, sa.activeEndpoint);
-          return this.sa(spoke, sa.activeEndpoint);
+          this.lost.push(spiHex(sa.id!));
+          return this.#options.rekeys === false ? undefined : this.#setUp(sa, sa.activeEndpoint);
         },
       },
       { share: 0, everyMs: 1_000 },
@@ -144,6 +142,13 @@ export class Rig {
     this.agent = localAgent([this.#agentAddress], dataPlane);
     await dataPlane.start(this.agent);
     await eventually('all SAs registered', settleMs, () => this.agent.settled);
+  }
+
+  /** The peer's SA on an endpoint, its message ids at their beginning. */
+  #setUp({ peerId }: Sa, endpoint: number): Sa {
+    const spoke = Number(peerId.slice('spoke-'.length));
+    this.responder.bring(spoke, endpoint);
+    return this.sa(spoke, endpoint);
   }
 
   /** Sum of a counter over the headend's shards. */

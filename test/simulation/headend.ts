@@ -143,8 +143,6 @@ class Plane implements DataPlane {
 
   /** Once every shard's inventory is known: what was in the cluster's care before and is not any more is rekeyed. */
   #begin(shard: number, held: readonly HeldSa[]): void {
-    for (const { sa } of this.#headend.sites)
-      if (sa && held.some(({ id }) => spiHex(id) === sa.spi)) sa.registered = true;
     if (this.#begun) return;
     this.#held.set(shard, held);
     if (this.#held.size < this.#headend.shards) return;

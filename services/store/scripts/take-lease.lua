@@ -22,9 +22,8 @@ local ends = tonumber(redis.call('HGET', KEYS[1], 'until') or '0')
 local another = redis.call('HGET', KEYS[1], 'node') ~= ARGV[1]
 if held then redis.call('HSET', KEYS[1], 'since', string.format('%.0f', now)) end
 -- A failover begins another history, and may have lost who had the shard since. Who may not ask does not know either.
-local info = redis.pcall('INFO', 'replication')
-local history = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
-local function surelyLast(key) return history ~= '' and redis.call('HGET', key, 'history') == history end
+local current = history()
+local function surelyLast(key) return current ~= '' and redis.call('HGET', key, 'history') == current end
 local final = 0
 if redis.call('HGET', KEYS[2], 'final') == '1' then
   final = surelyLast(KEYS[2]) and 1 or 2
@@ -38,7 +37,7 @@ if final == 2 then former = math.max(former, now + ttl) end
 -- A clock that was set back must not make it any longer.
 former = math.min(former, now + math.max(ttl, unstopped))
 redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch), 'node', ARGV[1], 'written', '0', 'attended', ARGV[4],
-  'until', string.format('%.0f', now + ttl), 'former', string.format('%.0f', former), 'history', history)
+  'until', string.format('%.0f', now + ttl), 'former', string.format('%.0f', former), 'history', current)
 redis.call('HSETNX', KEYS[2], 'taken', string.format('%.0f', now))
 local since = tonumber(redis.call('HGET', KEYS[1], 'since') or '0')
 return { epoch, final, math.max(0, former - now), now, ends, since }

@@ -4,9 +4,7 @@
 -- With the last word goes the history that Redis was in: a failover begins another, and may have lost who had the shard since.
 -- Returns: 1.
 if ARGV[6] == '1' then redis.call('DEL', KEYS[2]) end
-local info = ARGV[5] == '1' and redis.pcall('INFO', 'replication')
-local history = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
-redis.call('HSET', KEYS[2], 'at', ARGV[3], 'taken', ARGV[4], 'final', ARGV[5], 'history', history)
+redis.call('HSET', KEYS[2], 'at', ARGV[3], 'taken', ARGV[4], 'final', ARGV[5], 'history', ARGV[5] == '1' and history() or '')
 for at = 7, #ARGV, 2 do
   redis.call('HSET', KEYS[2], ARGV[at], ARGV[at + 1])
 end
