@@ -27,9 +27,11 @@ export function detectionMs({
 
 export class Checks {
   readonly #time: VirtualTime;
-  /** Who has probed last, by shard. */
+  /** Epoch under which each node took each lease last. */
+  readonly #epochs = new Map<string, number>();
+  /** Who has probed last, by lease. */
   readonly #probing = new Map<string, SimTask>();
-  /** Who did before, with the epoch under which another began. */
+  /** Who did before, with the epoch of the one who began then. */
   readonly #former = new WeakMap<SimTask, number>();
   /** When each SA's verdict was decided last, ms. */
   readonly #decided = new Map<string, number>();
@@ -76,25 +78,28 @@ export class Checks {
       this.#fail('torn down alive', `${name(truth)} by ${verdict.id}, decided at ${decided}, ${history(truth)}`);
   }
 
-  /**
-   * No probe of a former owner, and none without a voucher where one is needed.
-   * @param owner as Redis has it
-   */
-  probed(shard: string, task: SimTask, owner: { name: string; epoch: number }, needsVoucher: boolean): void {
+  /** A node has taken a lease. */
+  taken(lease: string, node: string, epoch: number): void {
+    this.#epochs.set(`${lease} ${node}`, epoch);
+  }
+
+  /** No probe of a former owner, and none without a voucher where one is needed. */
+  probed(lease: string, task: SimTask, needsVoucher: boolean): void {
     this.probes++;
     const { vouchedAt } = task;
-    const last = this.#probing.get(shard);
+    const { name } = task.process;
+    const last = this.#probing.get(lease);
     if (last !== task) {
-      // Once another has begun to probe, only who takes the shard anew may do so again.
-      const { name } = task.process;
+      // Once another has begun to probe, only who has taken the shard after him may do so again.
+      const epoch = this.#epochs.get(`${lease} ${name}`)!;
       const deposed = this.#former.get(task);
-      if (deposed !== undefined && !(owner.name === name && owner.epoch > deposed))
-        this.#fail('probe of a former owner', `${shard} by ${name}, last by ${last!.process.name}`);
-      if (last) this.#former.set(last, owner.epoch);
-      this.#probing.set(shard, task);
+      if (deposed !== undefined && epoch <= deposed)
+        this.#fail('probe of a former owner', `${lease} by ${name}, last by ${last!.process.name}`);
+      if (last) this.#former.set(last, epoch);
+      this.#probing.set(lease, task);
     }
     if (needsVoucher && !(vouchedAt !== undefined && this.#time.now < vouchedAt + VOUCHER_MS))
-      this.#fail('probe without a voucher', `${shard} by ${task.process.name}`);
+      this.#fail('probe without a voucher', `${lease} by ${name}`);
   }
 
   /** No effect of a stale epoch: whoever writes is the owner. */

@@ -16,7 +16,6 @@ const UNDO_MS = 15_000;
 
 export class RedisModel {
   #hashes = new Map<string, Hash>();
-  readonly #forgotten = new Map<string, Hash>();
   #sets = new Map<string, Map<string, number>>();
   #streams = new Map<string, Value[]>();
   readonly #undo: Undo[] = [];
@@ -33,17 +32,11 @@ export class RedisModel {
 
   /** Forgets everything, as a server does that is restarted without its file. */
   flush(): void {
-    for (const [key, hash] of this.#hashes) this.#forgotten.set(key, hash);
     this.#hashes = new Map();
     this.#sets = new Map();
     this.#streams = new Map();
     this.#undo.length = 0;
     this.#histories++;
-  }
-
-  /** The hash, or what it was before it was forgotten. */
-  lastHash(key: string): ReadonlyMap<string, Value> {
-    return this.#hashes.get(key) ?? this.#forgotten.get(key) ?? new Map();
   }
 
   /** Names what it remembers: another after a failover, as master_replid is. */

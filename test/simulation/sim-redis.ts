@@ -21,8 +21,12 @@ const BY_SOURCE = new Map(
   }),
 );
 
-/** Told of each fenced write that was let through. */
-export type OnWrite = (process: Process, script: string, lease: string, epoch: string) => void;
+export type LeaseEvents = {
+  /** A lease was taken. */
+  taken(lease: string, by: Process, epoch: number): void;
+  /** A fenced write was let through. */
+  wrote(lease: string, by: Process): void;
+};
 
 export class SimRedis {
   readonly model: RedisModel;
@@ -32,7 +36,7 @@ export class SimRedis {
   readonly #time: VirtualTime;
   readonly #random: Random;
   readonly #reaches: (process: Process) => boolean;
-  readonly #onWrite: OnWrite;
+  readonly #events: LeaseEvents;
   /** Commands of one connection keep their order, both ways. */
   readonly #last = new Map<Process, { arrival: number; reply: number }>();
 
@@ -41,13 +45,13 @@ export class SimRedis {
     random: Random,
     model: RedisModel,
     reaches: (process: Process) => boolean,
-    onWrite: OnWrite,
+    events: LeaseEvents,
   ) {
     this.#time = time;
     this.#random = random;
     this.model = model;
     this.#reaches = reaches;
-    this.#onWrite = onWrite;
+    this.#events = events;
   }
 
   /** A client of one process, with the commands that the store uses. */
@@ -68,8 +72,10 @@ export class SimRedis {
       const keys = rest.slice(0, count).map(String);
       const args = rest.slice(count).map((value) => (Buffer.isBuffer(value) ? value : String(value)));
       const reply = script.run(model, keys, args);
-      if (FENCED.has(script.name) && !(Number(reply) < 0))
-        this.#onWrite(process, script.name, keys[0]!, String(args[0]));
+      const refused = Number(reply) < 0;
+      if (FENCED.has(script.name) && !refused) this.#events.wrote(keys[0]!, process);
+      if (script.name === 'take-lease' && !refused)
+        this.#events.taken(keys[0]!, process, Number((reply as unknown[])[0]));
       return reply;
     };
     const commands = {

@@ -77,13 +77,10 @@ export class World implements TaskWorld {
     this.checks = new Checks(this.time);
     this.spokes = new Spokes(new Random(seed ^ 0x27d4eb2f));
     const model = new RedisModel(() => EPOCH_UNIX + Math.floor(this.time.now));
-    this.redis = new SimRedis(
-      this.time,
-      this.random,
-      model,
-      (process) => !this.withoutRedis.has(process),
-      (process, _script, lease) => this.checks.wrote(lease, process.name, String(model.hget(lease, 'node'))),
-    );
+    this.redis = new SimRedis(this.time, this.random, model, (process) => !this.withoutRedis.has(process), {
+      taken: (lease, { name }, epoch) => this.checks.taken(lease, name, epoch),
+      wrote: (lease, { name }) => this.checks.wrote(lease, name, String(model.hget(lease, 'node'))),
+    });
   }
 
   /** Builds a cluster of random shape and lets it settle. */
@@ -269,7 +266,7 @@ export class World implements TaskWorld {
     }
     const shard = this.#shardOf(task);
     const headend = this.agents.find(({ headend: { name } }) => shard.startsWith(`${name}/`))!.headend;
-    this.checks.probed(shard, task, this.#ownerOf(shard), headend.closed);
+    this.checks.probed(leaseOf(shard), task, headend.closed);
     if (headend.closed) {
       // The guard marker that the rule clears; without the rule it is no IKE message.
       if (!headend.rulesUp) return;
@@ -326,15 +323,10 @@ export class World implements TaskWorld {
     for (let n = 0; n < copies; n++) time.at(time.now + random.between(2, 40), undefined, arrive);
   }
 
-  /** Whose the shard is, as Redis has it, or had it before it forgot. */
-  #ownerOf(shard: string): { name: string; epoch: number } {
-    const lease = this.redis.model.lastHash(shardKeys(parseShard(shard)).lease);
-    return { name: String(lease.get('node')), epoch: Number(lease.get('epoch')) };
-  }
-
   #owns(task: SimTask): boolean {
-    const lease = shardKeys(parseShard(this.#shardOf(task))).lease;
-    return task.process.alive && !task.stopping && String(this.redis.model.hget(lease, 'node')) === task.process.name;
+    const { process, stopping } = task;
+    const owner = this.redis.model.hget(leaseOf(this.#shardOf(task)), 'node');
+    return process.alive && !stopping && String(owner) === process.name;
   }
 
   #shardOf(task: SimTask): string {
@@ -470,7 +462,8 @@ export class World implements TaskWorld {
   }
 }
 
-function parseShard(name: string): ShardId {
-  const [headend, shard] = name.split('/');
-  return { headend: headend!, shard: Number(shard) };
+/** @param shard as headend/number */
+function leaseOf(shard: string): string {
+  const [headend, number] = shard.split('/');
+  return shardKeys({ headend: headend!, shard: Number(number) }).lease;
 }
