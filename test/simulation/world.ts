@@ -41,6 +41,9 @@ export type SimNode = {
 
 export type SimAgent = { readonly headend: SimHeadend; process: Process; agent: Agent | undefined };
 
+/** Whose shard a task watches, and its lease's key. */
+type Watched = { readonly headend: SimHeadend; readonly lease: string };
+
 type Job = { readonly id: ShardId; readonly shards: number; runner: Process | undefined };
 
 export class World implements TaskWorld {
@@ -67,7 +70,7 @@ export class World implements TaskWorld {
   readonly #log: Logger;
   readonly #listeners = new Map<Process, (word: Word) => void>();
   readonly #jobs = new Map<string, Job>();
-  readonly #taskShards = new WeakMap<SimTask, string>();
+  readonly #watched = new WeakMap<SimTask, Watched>();
   #ports = 20_000;
 
   constructor(seed: number, logLevel = 'silent') {
@@ -264,9 +267,8 @@ export class World implements TaskWorld {
       time.at(time.now + random.between(0.5, 3), undefined, () => headend.canary(datagram));
       return;
     }
-    const shard = this.#shardOf(task);
-    const headend = this.agents.find(({ headend: { name } }) => shard.startsWith(`${name}/`))!.headend;
-    this.checks.probed(leaseOf(shard), task, headend.closed);
+    const { headend, lease } = this.#watchedBy(task)!;
+    this.checks.probed(lease, task, headend.closed);
     if (headend.closed) {
       // The guard marker that the rule clears; without the rule it is no IKE message.
       if (!headend.rulesUp) return;
@@ -325,21 +327,23 @@ export class World implements TaskWorld {
 
   #owns(task: SimTask): boolean {
     const { process, stopping } = task;
-    const owner = this.redis.model.hget(leaseOf(this.#shardOf(task)), 'node');
+    const watched = this.#watchedBy(task);
+    const owner = watched && this.redis.model.hget(watched.lease, 'node');
     return process.alive && !stopping && String(owner) === process.name;
   }
 
-  #shardOf(task: SimTask): string {
-    let shard = this.#taskShards.get(task);
-    if (shard === undefined) {
-      // All SAs of a task are of one shard.
-      const truth = this.spokes.bySpi.get(task.spis.values().next().value ?? '');
-      const headend = this.agents.find(({ headend: { name } }) => name === truth?.site.headend)?.headend;
-      if (!truth || !headend) return '';
-      shard = `${headend.name}/${shardOfSa(truth, headend.shards)}`;
-      this.#taskShards.set(task, shard);
-    }
-    return shard;
+  /** undefined before the task has had an SA. */
+  #watchedBy(task: SimTask): Watched | undefined {
+    const known = this.#watched.get(task);
+    if (known) return known;
+    // All SAs of a task are of one shard.
+    const truth = this.spokes.bySpi.get(task.spis.values().next().value ?? '');
+    const headend = this.agents.find(({ headend: { name } }) => name === truth?.site.headend)?.headend;
+    if (!truth || !headend) return undefined;
+    const { lease } = shardKeys({ headend: headend.name, shard: shardOfSa(truth, headend.shards) });
+    const watched = { headend, lease };
+    this.#watched.set(task, watched);
+    return watched;
   }
 
   // Streams, bus and jobs.
@@ -460,10 +464,4 @@ export class World implements TaskWorld {
   get detectionMs(): number {
     return Math.max(...this.spokes.sites.map(({ policy }) => detectionMs(policy)));
   }
-}
-
-/** @param shard as headend/number */
-function leaseOf(shard: string): string {
-  const [headend, number] = shard.split('/');
-  return shardKeys({ headend: headend!, shard: Number(number) }).lease;
 }
