@@ -91,7 +91,7 @@ export class LeaseKeeper {
       else this.#keep(sentAt);
     } catch (error) {
       if (error instanceof LostWritesError) this.#lost(error);
-      else if (error instanceof ForgottenError && this.#mayRetake(attended)) await this.#retake(attended, error);
+      else if (error instanceof ForgottenError && this.#mayRetake(attended)) await this.#retake(attended);
       else throw error;
     }
   }
@@ -106,7 +106,7 @@ export class LeaseKeeper {
       await this.#prolong(true);
     } catch (error) {
       if (error instanceof LostWritesError) this.#lost(error);
-      else if (error instanceof ForgottenError) await this.#retake(true, error);
+      else if (error instanceof ForgottenError) await this.#retake(true);
       else throw error;
     }
     const now = this.#clock.now();
@@ -141,10 +141,9 @@ export class LeaseKeeper {
   }
 
   /** Takes the shard that Redis has forgotten, unless another has; what others did with it meanwhile is not known. */
-  async #retake(attended: boolean, error: Error): Promise<void> {
+  async #retake(attended: boolean): Promise<void> {
     const missedMs = this.overdueMs;
     await this.#take({ attended, unstoppedMs: 0 });
-    this.#events.lost(error);
     if (missedMs >= LEASE_MS) this.#events.doubt(missedMs);
   }
 
@@ -159,11 +158,13 @@ export class LeaseKeeper {
 
   async #take(taking: Parameters<ShardStore['retake']>[0]): Promise<void> {
     const sentAt = this.#clock.now();
-    const { takenUnix, formerRemainingMs, attendedSinceUnix } = await this.#store.retake(taking);
+    const { takenUnix, formerRemainingMs, attendedSinceUnix, lost } = await this.#store.retake(taking);
     this.#ownFromMs = Math.max(this.#ownFromMs, this.#clock.now() + formerRemainingMs);
     this.#told(taking.attended, takenUnix, attendedSinceUnix);
     this.#keep(sentAt);
     this.#slept = false;
+    // Redis may have failed over, or come back empty, since it took the last renewal.
+    if (lost) this.#events.lost(new LostWritesError('what was written under the former epoch'));
   }
 
   async #prolong(attended: boolean): Promise<void> {

@@ -93,8 +93,9 @@ export class ShardHost {
   #round = 0;
   /** SPI pairs of SAs that the thread does not watch any more. */
   readonly #abandoned = new Set<string>();
-  /** Redis lost what this owner wrote, and has not been given all of it again. */
-  #damaged = false;
+  /** How often Redis has lost what this owner wrote, and of how many of these it has been given all of it again. */
+  #losses = 0;
+  #repaired = 0;
   #stopped = false;
 
   private constructor(context: HostContext, id: ShardId, shards: number, store: ShardStore, takenAt: number) {
@@ -106,7 +107,7 @@ export class ShardHost {
     this.#lease = new LeaseKeeper(store, context.clock, takenAt, {
       lost: (error) => {
         this.#log.error({ reason: error.message }, 'Redis lost what was written: it is written again');
-        this.#damaged = true;
+        this.#losses++;
       },
       doubt: (missedMs) => {
         this.#task.send({ type: 'doubt', missedMs });
@@ -438,6 +439,10 @@ export class ShardHost {
     }
   }
 
+  get #damaged(): boolean {
+    return this.#repaired < this.#losses;
+  }
+
   /** An SA that Redis has without its message id would pass for new when another takes the shard now. */
   #refuseWhileDamaged(): void {
     if (this.#damaged) throw new Error('Redis has lost the shard, and is being given it again');
@@ -463,6 +468,8 @@ export class ShardHost {
   }
 
   async #repair(): Promise<void> {
+    // Of another loss meanwhile it is not known what it takes.
+    const losses = this.#losses;
     // Message ids first: an SA that the next owner finds without them would be asked with the wrong one.
     this.#checkpoint.startAnew();
     await this.#checkpoint.collect();
@@ -475,7 +482,7 @@ export class ShardHost {
       path: this.#path,
       verdicts: this.verdicts,
     });
-    this.#damaged = false;
+    this.#repaired = losses;
     this.#log.warn({ sas: this.records.set.count, epoch: this.epoch }, 'written again');
   }
 

@@ -55,6 +55,8 @@ export type TakenLease = {
   readonly takenUnix: number;
   /** Since when Redis has known nothing else than this owner with its headend, Unix ms; 0: never anything else. */
   readonly attendedSinceUnix: number;
+  /** Number of the last write under the former epoch that Redis knows of; -1 if it knew of no lease. */
+  readonly lastWrite: number;
 };
 
 /** Takes a shard's lease with a new epoch. Throws FencedError if another owner holds it than the one allowed. */
@@ -66,7 +68,8 @@ export async function takeLease(
   const { lease, checkpoint } = shardKeys(id);
   const args = [node, LEASE_MS, holder ?? '', attended ? '1' : '0', Math.ceil(unstoppedMs)];
   const reply = accepted('take-lease', await runScript(redis, 'take-lease', [lease, checkpoint], args));
-  const [epoch, final, formerRemainingMs, takenUnix, formerUntilUnix, attendedSinceUnix] = reply as [
+  const [epoch, final, formerRemainingMs, takenUnix, formerUntilUnix, attendedSinceUnix, lastWrite] = reply as [
+    number,
     number,
     number,
     number,
@@ -81,6 +84,7 @@ export async function takeLease(
     formerUntilUnix,
     takenUnix,
     attendedSinceUnix,
+    lastWrite,
   };
 }
 

@@ -85,15 +85,19 @@ export class ShardStore {
     return new ShardStore(context, id, await takeLease(context, id, { ...taking, holder: undefined }));
   }
 
-  /** Takes the lease anew, if Redis knows of no other owner. Throws FencedError, or the error of the connection. */
-  async retake(taking: Omit<Taking, 'holder'>): Promise<TakenLease> {
+  /**
+   * Takes the lease anew, if Redis knows of no other owner. Throws FencedError, or the error of the connection.
+   * Returns `lost` too: Redis does not know of all that was written under the former epoch, and nobody will miss it.
+   */
+  async retake(taking: Omit<Taking, 'holder'>): Promise<TakenLease & { readonly lost: boolean }> {
     const taken = await takeLease(this.#context, this.#id, { ...taking, holder: this.#epoch });
+    const lost = taken.lastWrite < Math.max(this.#acknowledged, ...this.#underWay);
     this.#epoch = taken.epoch;
     this.#writes = 0;
     this.#acknowledged = 0;
     this.#underWay = new Set();
     this.#inheritanceSafe = false;
-    return taken;
+    return { ...taken, lost };
   }
 
   /**
@@ -313,7 +317,8 @@ export class ShardStore {
     } finally {
       underWay.delete(write);
     }
-    this.#acknowledged = Math.max(this.#acknowledged, write);
+    // Whoever has taken the lease anew meanwhile counts anew.
+    if (underWay === this.#underWay) this.#acknowledged = Math.max(this.#acknowledged, write);
     return write;
   }
 }

@@ -179,6 +179,7 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     const held = db.hget(lease!, 'epoch');
     if (held !== null && String(holder) !== '' && String(held) !== String(holder)) return -1;
     const epoch = Math.max(Number(held ?? 0) + 1, now);
+    const written = held === null ? -1 : Number(db.hget(lease!, 'written') ?? 0);
     const another = String(db.hget(lease!, 'node')) !== String(node);
     const ends = Number(db.hget(lease!, 'until') ?? 0);
     if (held !== null) db.hset(lease!, 'since', String(now));
@@ -201,7 +202,7 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     db.hset(lease!, 'history', db.history);
     db.hsetnx(checkpoint!, 'taken', String(now));
     const since = Number(db.hget(lease!, 'since') ?? 0);
-    return [epoch, final, Math.max(0, former - now), now, ends, since];
+    return [epoch, final, Math.max(0, former - now), now, ends, since, written];
   },
   'renew-lease'(db, [lease], [, , ttl, attended]) {
     if (String(db.hget(lease!, 'attended')) !== '1' || String(db.hget(lease!, 'until')) === '0')

@@ -10,7 +10,8 @@
 --   for how long an owner before this one may still go on, however many have come and gone since, ms;
 --   the time, Unix ms;
 --   until when the lease held, Unix ms, 0 if nobody knows;
---   `since`, of renew-lease.lua.
+--   `since`, of renew-lease.lua;
+--   the number of the last write under the former epoch that Redis knows of, -1 if it knows of no lease.
 -- Epochs follow the clock, so that a Redis which lost its last writes, or all of them, does not give one twice.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -18,6 +19,7 @@ local held = redis.call('HGET', KEYS[1], 'epoch')
 if held and ARGV[3] ~= '' and held ~= ARGV[3] then return -1 end
 local epoch = math.max(tonumber(held or '0') + 1, now)
 local ttl, unstopped = tonumber(ARGV[2]), tonumber(ARGV[5])
+local written = held and tonumber(redis.call('HGET', KEYS[1], 'written') or '0') or -1
 local ends = tonumber(redis.call('HGET', KEYS[1], 'until') or '0')
 local another = redis.call('HGET', KEYS[1], 'node') ~= ARGV[1]
 if held then redis.call('HSET', KEYS[1], 'since', string.format('%.0f', now)) end
@@ -40,4 +42,4 @@ redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch), 'node', ARGV[
   'until', string.format('%.0f', now + ttl), 'former', string.format('%.0f', former), 'history', current)
 redis.call('HSETNX', KEYS[2], 'taken', string.format('%.0f', now))
 local since = tonumber(redis.call('HGET', KEYS[1], 'since') or '0')
-return { epoch, final, math.max(0, former - now), now, ends, since }
+return { epoch, final, math.max(0, former - now), now, ends, since, written }

@@ -20,6 +20,8 @@ function keep({ formerRemainingMs = 0 } = {}) {
     epoch: 100,
     attended: false,
     attendedAt: 0,
+    /** Redis does not know of all writes when the lease is taken anew. */
+    lost: false,
     renew: async (attended: boolean) => {
       await renewal();
       if (!store.attended) store.attendedAt = now;
@@ -30,7 +32,8 @@ function keep({ formerRemainingMs = 0 } = {}) {
       told.taken++;
       store.epoch += 100;
       store.attended = attended;
-      return { takenUnix: UNIX + now, formerRemainingMs: unstoppedMs, attendedSinceUnix: UNIX + store.attendedAt };
+      const { lost, attendedAt } = store;
+      return { takenUnix: UNIX + now, formerRemainingMs: unstoppedMs, attendedSinceUnix: UNIX + attendedAt, lost };
     },
   };
   const events: LeaseEvents = {
@@ -210,9 +213,24 @@ test('that Redis lost writes is told whoever finds out, a headend that comes as 
   assert.deepEqual(told, { taken: 0, doubts: [], lost: 2 });
 });
 
+test('so it is when the lease is taken anew, which nothing that was written before is missed after', async () => {
+  for (const come of ['renewal', 'headend']) {
+    const { keeper, store, told, round, sleep } = keep();
+    await round();
+    store.lost = true;
+    if (come === 'renewal') await round(20_000);
+    else {
+      sleep(20_000);
+      await keeper.claim(0);
+    }
+    assert.deepEqual(told, { taken: 1, doubts: [20_000], lost: 1 });
+  }
+});
+
 test('what Redis forgot is taken at once by whoever was there, and late by one who was not', async () => {
-  const { told, round, onRenewal } = keep();
+  const { told, store, round, onRenewal } = keep();
   await round();
+  store.lost = true;
   const forgotten = async () => {
     throw new ForgottenError('no lease');
   };

@@ -28,6 +28,8 @@ class Thread {
   readonly spis: bigint[] = [];
   /** Handles that it cannot watch when it is told of them. */
   lost: readonly number[] = [];
+  /** Runs before it answers. */
+  beforeAnswer: (type: string) => Promise<void> = async () => {};
   readonly #done = Promise.withResolvers<never>();
   #dies = false;
   /** Becomes ready when this is called. */
@@ -50,6 +52,7 @@ class Thread {
         if (message.type === 'upsert') this.#note(message.page);
       },
       ask: (async (type: string, handles: readonly number[] = []) => {
+        await this.beforeAnswer(type);
         if (type === 'checkpoint' || type === 'wholeCheckpoint') return { chunks: [], asOfMs: 0 };
         return type === 'query' ? handles.map(() => ({ state: State.ALIVE })) : [];
       }) as ShardTaskHandle['ask'],
@@ -308,6 +311,28 @@ test('what Redis lost is written again before it takes anything new: an SA witho
     ),
   );
   assert.equal(await redis.hlen(shardKeys(SHARD).sas), 3);
+});
+
+test('what Redis loses while it is given the shard again, it is given once more', async (t) => {
+  const { context, threads } = await surroundings(t);
+  const { redis } = context.store;
+  const { host, thread } = await openShard(context, threads);
+  t.after(() => host.stop('the test is over'));
+  const sas = [sa(1n), sa(2n)];
+  await host.upsert(sas, bytes(sas));
+
+  const written = () => redis.hlen(shardKeys(SHARD).sas);
+  let losses = 0;
+  thread.beforeAnswer = async (type) => {
+    // The last question of the repair: all is written.
+    if (type !== 'query' || losses > 0 || (await written()) < 2) return;
+    losses++;
+    await redis.flushall();
+    await host.attach(streamTo([]), 0);
+  };
+  await redis.flushall();
+  await eventually('it is lost again', 5_000, () => losses > 0);
+  await eventually('it is repaired again', 5_000, async () => (await written()) === 2);
 });
 
 test('SAs that a thread cannot watch are in Redis no longer than until the next checkpoint; their headend finds them lost', async (t) => {

@@ -127,6 +127,42 @@ test('a last word is trusted as long as Redis has not failed over since', async 
   }
 });
 
+test('who takes the lease anew is told whether Redis has all that was written before', async (t) => {
+  const redis = await privateRedis(t);
+  let answer: Promise<unknown> | undefined;
+  const client = {
+    eval: (...command: Parameters<RedisClient['eval']>) => answer ?? redis.eval(...command),
+  } as unknown as RedisClient;
+  const context = { redis: client, node: 'node', replicated: undefined };
+  const store = await ShardStore.take(context, SHARD, { attended: true, unstoppedMs: 0 });
+  const write = () => store.writeSas([{ spi: 'a'.repeat(32), sa: Buffer.from('sa'), keys: undefined }], []);
+  const lost = async () => (await store.retake({ attended: true, unstoppedMs: 0 })).lost;
+
+  assert.equal(await lost(), false, 'nothing was written');
+  await write();
+  await write();
+  assert.equal(await lost(), false);
+  await write();
+  await write();
+  await redis.hset(shardKeys(SHARD).lease, { written: 1 });
+  assert.equal(await lost(), true);
+  assert.equal(await lost(), false);
+
+  // The server that takes it is replaced by one that does not have it.
+  const former = Promise.withResolvers<unknown>();
+  answer = former.promise;
+  const written = write();
+  answer = undefined;
+  assert.equal(await lost(), true, 'whose answer is on the way');
+  former.resolve(1);
+  await written;
+  await write();
+  assert.equal(await lost(), false);
+
+  await redis.flushall();
+  assert.equal(await lost(), true, 'the lease too, under which nothing had been written yet');
+});
+
 test('a write that Redis loses while its answer is on the way is not hidden by the next', async (t) => {
   const redis = await privateRedis(t);
   let answer: Promise<unknown> | undefined;
