@@ -11,8 +11,7 @@ import type { VerdictDesk } from './verdict-desk.ts';
 const PAGE = 500;
 
 export type Damaged = {
-  readonly store: Pick<ShardStore, 'register' | 'writeSas' | 'removeSas' | 'readSpis' | 'writePath' | 'readDead'>;
-  readonly shards: number;
+  readonly store: Pick<ShardStore, 'writeSas' | 'removeSas' | 'readSpis' | 'writePath' | 'readDead'>;
   readonly records: ShardRecords;
   readonly task: Pick<ShardTaskHandle, 'ask' | 'send'>;
   readonly path: ShardPath | undefined;
@@ -20,8 +19,7 @@ export type Damaged = {
 };
 
 /** Makes Redis hold what the owner holds, and no more. Rejects as the store does; then call again. */
-export async function writeAgain({ store, shards, records, task, path, verdicts }: Damaged): Promise<void> {
-  await store.register(shards);
+export async function writeAgain({ store, records, task, path, verdicts }: Damaged): Promise<void> {
   const handles = [...records.handles()];
   const deadHere: number[] = [];
   for (let n = 0; n < handles.length; n += PAGE) {

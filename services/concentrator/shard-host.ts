@@ -462,7 +462,10 @@ export class ShardHost {
     this.#task.send({ type: 'lease', ...this.#lease.ownership });
     if (this.#damaged) await this.#repair();
     if (this.#abandoned.size > 0) await this.#leaveOut();
-    if (++this.#round % LOOK_ROUNDS === 0) await this.look();
+    if (++this.#round % LOOK_ROUNDS === 0) {
+      this.#register();
+      await this.look();
+    }
     await this.#checkpoint.collect();
     await this.#checkpoint.write();
   }
@@ -470,13 +473,13 @@ export class ShardHost {
   async #repair(): Promise<void> {
     // Of another loss meanwhile it is not known what it takes.
     const losses = this.#losses;
+    this.#register();
     // Message ids first: an SA that the next owner finds without them would be asked with the wrong one.
     this.#checkpoint.startAnew();
     await this.#checkpoint.collect();
     await this.#checkpoint.write();
     await writeAgain({
       store: this.#store,
-      shards: this.shards,
       records: this.records,
       task: this.#task,
       path: this.#path,
@@ -484,6 +487,13 @@ export class ShardHost {
     });
     this.#repaired = losses;
     this.#log.warn({ sas: this.records.set.count, epoch: this.epoch }, 'written again');
+  }
+
+  /** In a Cluster the list of headends is elsewhere than the shard: it may be lost alone, and its master down alone. */
+  #register(): void {
+    this.#store
+      .register(this.shards)
+      .catch((error: Error) => this.#log.warn({ reason: error.message }, 'headend not noted'));
   }
 
   /** Forgets SAs that are not watched any more. Their headend finds them lost when it comes back, and rekeys them. */

@@ -17,8 +17,8 @@ export function shardKeys({ headend, shard }: ShardId) {
   const tag = `dpd:{${headend}/${shard}}`;
   return {
     /**
-     * Hash: epoch, node, until (Unix ms by Redis's clock), attended, written, confirmed, path. Outlives its holder: epochs
-     * only grow.
+     * Hash: epoch, node, until, since, former (Unix ms by Redis's clock), attended, history, written, confirmed, path: see
+     * take-lease.lua. Outlives its holder: epochs only grow.
      */
     lease: `${tag}:lease`,
     /** Hash: SPI pair to the SA's record, its keys sealed: see workers/sa-page.ts. */

@@ -33,11 +33,9 @@ async function repaired(
   const removed: string[] = [];
   let revived: readonly string[] = [];
   await writeAgain({
-    shards: 1,
     path: undefined,
     records,
     store: {
-      register: async () => {},
       writeSas: async (sas) => {
         written.push(...sas.map(({ spi }) => spi));
         // A client may send it later.

@@ -10,7 +10,7 @@ import { Sites } from '../../../services/concentrator/sites.ts';
 import { StormGuard } from '../../../services/concentrator/storm-guard.ts';
 import { createLogger } from '../../../services/log.ts';
 import { spiHex, spiPair } from '../../../services/spi.ts';
-import { shardKeys } from '../../../services/store/keys.ts';
+import { HEADENDS, shardKeys } from '../../../services/store/keys.ts';
 import { SuspicionTraces } from '../../../services/telemetry/traces.ts';
 import { State } from '../../../workers/liveness/peers.ts';
 import { readSa } from '../../../workers/sa-message.ts';
@@ -311,6 +311,15 @@ test('what Redis lost is written again before it takes anything new: an SA witho
     ),
   );
   assert.equal(await redis.hlen(shardKeys(SHARD).sas), 3);
+});
+
+test('a headend that Redis does not list any more is listed again, though of its shard nothing is lost', async (t) => {
+  const { context, threads } = await surroundings(t);
+  const { redis } = context.store;
+  const { host } = await openShard(context, threads);
+  t.after(() => host.stop('the test is over'));
+  await redis.del(HEADENDS);
+  await eventually('it is listed', 6_000, async () => (await redis.hget(HEADENDS, SHARD.headend)) === '1');
 });
 
 test('what Redis loses while it is given the shard again, it is given once more', async (t) => {
