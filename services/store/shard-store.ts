@@ -91,7 +91,7 @@ export class ShardStore {
    */
   async retake(taking: Omit<Taking, 'holder'>): Promise<TakenLease & { readonly lost: boolean }> {
     const taken = await takeLease(this.#context, this.#id, { ...taking, holder: this.#epoch });
-    const lost = taken.lastWrite < Math.max(this.#acknowledged, ...this.#underWay);
+    const lost = taken.lastWrite < this.#lastWrite;
     this.#epoch = taken.epoch;
     this.#writes = 0;
     this.#acknowledged = 0;
@@ -302,6 +302,14 @@ export class ShardStore {
     if (replicated) await confirmWrite(replicated.redis, this.#keys.lease, this.#epoch, write, replicated.replicas);
   }
 
+  /**
+   * Number of the last write that Redis must know of. One under way counts: it may still be acknowledged by a server that is
+   * replaced meanwhile, and the next would hide that it is lost.
+   */
+  get #lastWrite(): number {
+    return Math.max(this.#acknowledged, ...this.#underWay);
+  }
+
   /** Returns the number of the write. */
   async #write(
     name: FencedScript,
@@ -309,8 +317,7 @@ export class ShardStore {
     args: readonly (string | number | Buffer)[],
   ): Promise<number> {
     const write = ++this.#writes;
-    // One under way may still be acknowledged by a server that is replaced meanwhile: the next would hide that it is lost.
-    const before = Math.max(this.#acknowledged, ...this.#underWay);
+    const before = this.#lastWrite;
     const underWay = this.#underWay.add(write);
     try {
       await runFenced(this.#context.redis, name, keys, [this.#epoch, `${write}/${before}`, ...args]);

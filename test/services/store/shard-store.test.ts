@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { shardKeys } from '../../../services/store/keys.ts';
 import { ADOPT_ATTENDED_MS, LEASE_MS, MOST_LOST_MS } from '../../../services/store/lease.ts';
@@ -10,6 +10,24 @@ import { privateRedis } from '../../private-redis.ts';
 
 const SHARD = { headend: 'hub', shard: 0 };
 const HOUR_MS = 3_600_000;
+
+/** A store on a Redis of its own. A write that is given an answer does not get there, but to a server that nobody sees again. */
+async function answeredByTest(t: TestContext) {
+  const redis = await privateRedis(t);
+  let answer: Promise<unknown> | undefined;
+  const client = {
+    eval: (...command: Parameters<RedisClient['eval']>) => answer ?? redis.eval(...command),
+  } as unknown as RedisClient;
+  const context = { redis: client, node: 'node', replicated: undefined };
+  const store = await ShardStore.take(context, SHARD, { attended: true, unstoppedMs: 0 });
+  const write = (of?: Promise<unknown>) => {
+    answer = of;
+    const written = store.writeSas([{ spi: 'a'.repeat(32), sa: Buffer.from('sa'), keys: undefined }], []);
+    answer = undefined;
+    return written;
+  };
+  return { redis, store, write };
+}
 
 test('a former owner has gone on for so long at most as he may without Redis, however long nobody had the shard', async (t) => {
   const redis = await privateRedis(t);
@@ -128,14 +146,7 @@ test('a last word is trusted as long as Redis has not failed over since', async 
 });
 
 test('who takes the lease anew is told whether Redis has all that was written before', async (t) => {
-  const redis = await privateRedis(t);
-  let answer: Promise<unknown> | undefined;
-  const client = {
-    eval: (...command: Parameters<RedisClient['eval']>) => answer ?? redis.eval(...command),
-  } as unknown as RedisClient;
-  const context = { redis: client, node: 'node', replicated: undefined };
-  const store = await ShardStore.take(context, SHARD, { attended: true, unstoppedMs: 0 });
-  const write = () => store.writeSas([{ spi: 'a'.repeat(32), sa: Buffer.from('sa'), keys: undefined }], []);
+  const { redis, store, write } = await answeredByTest(t);
   const lost = async () => (await store.retake({ attended: true, unstoppedMs: 0 })).lost;
 
   assert.equal(await lost(), false, 'nothing was written');
@@ -150,9 +161,7 @@ test('who takes the lease anew is told whether Redis has all that was written be
 
   // The server that takes it is replaced by one that does not have it.
   const former = Promise.withResolvers<unknown>();
-  answer = former.promise;
-  const written = write();
-  answer = undefined;
+  const written = write(former.promise);
   assert.equal(await lost(), true, 'whose answer is on the way');
   former.resolve(1);
   await written;
@@ -164,31 +173,19 @@ test('who takes the lease anew is told whether Redis has all that was written be
 });
 
 test('a write that Redis loses while its answer is on the way is not hidden by the next', async (t) => {
-  const redis = await privateRedis(t);
-  let answer: Promise<unknown> | undefined;
-  const client = {
-    eval: (...command: Parameters<RedisClient['eval']>) => answer ?? redis.eval(...command),
-  } as unknown as RedisClient;
-  const context = { redis: client, node: 'node', replicated: undefined };
-  const store = await ShardStore.take(context, SHARD, { attended: true, unstoppedMs: 0 });
-  const write = (of: Promise<unknown> | undefined) => {
-    answer = of;
-    const written = store.writeSas([{ spi: 'a'.repeat(32), sa: Buffer.from('sa'), keys: undefined }], []);
-    answer = undefined;
-    return written;
-  };
+  const { store, write } = await answeredByTest(t);
 
-  await write(undefined);
+  await write();
   await assert.rejects(write(Promise.reject(new Error('OOM'))), /OOM/);
-  await write(undefined);
+  await write();
 
   // The server that takes it is replaced by one that does not have it.
   const former = Promise.withResolvers<unknown>();
   const lost = write(former.promise);
-  await assert.rejects(write(undefined), LostWritesError);
+  await assert.rejects(write(), LostWritesError);
   former.resolve(1);
   await lost;
   await assert.rejects(store.renew(true), LostWritesError);
-  await write(undefined);
+  await write();
   await store.renew(true);
 });
