@@ -330,6 +330,27 @@ test('an SA whose next id another owner may have moved too far is left alone, by
   assert.equal(asked, 0);
 });
 
+test('evidence that waited for a stalled thread is as old as it is', () => {
+  const askedIfHeard = (heardAtMs: number) => {
+    let now = 0;
+    let askedAt = 0;
+    const shard = shardWith(() => now, {
+      send: () => {
+        askedAt ||= now;
+        return true;
+      },
+    });
+    takeOver(shard, [{ epoch: 1, bytes: rowOf(5, 0) }], 0);
+    for (; now < 5_000; now += 5) shard.tick();
+    // The thread stands still for 4 s, and finds this when it goes on.
+    now = 9_000;
+    shard.handle({ type: 'evidence', heard: Uint32Array.of(0), sent: new Uint32Array(0), atMs: heardAtMs });
+    for (; askedAt === 0 && now < 30_000; now += 5) shard.tick();
+    return askedAt;
+  };
+  assert.equal(askedIfHeard(9_000) - askedIfHeard(5_500), 3_500);
+});
+
 test('a shard whose socket drops more than a hundredth unread judges nobody by it', () => {
   const judgedAt = (lose: (shard: Shard) => void) => {
     let now = 0;

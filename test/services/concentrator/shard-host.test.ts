@@ -26,6 +26,8 @@ const RESTART_MS = 500;
 class Thread {
   /** SPIs it knows, in order of arrival. */
   readonly spis: bigint[] = [];
+  /** From when the evidence was that it was told of, ms. */
+  readonly evidenceAt: number[] = [];
   /** Handles that it cannot watch when it is told of them. */
   lost: readonly number[] = [];
   /** Runs before it answers. */
@@ -50,6 +52,7 @@ class Thread {
       done: this.#done.promise,
       send: (message) => {
         if (message.type === 'upsert') this.#note(message.page);
+        if (message.type === 'evidence') this.evidenceAt.push(message.atMs);
       },
       ask: (async (type: string, handles: readonly number[] = []) => {
         await this.beforeAnswer(type);
@@ -197,6 +200,18 @@ test('whoever hears that the shard is another’s, when its headend comes or reg
     await assert.rejects(attempt(host), /stale epoch/);
     assert.deepEqual(lost, [host]);
   }
+});
+
+test('a thread is told from when evidence is, which may wait for it', async (t) => {
+  const { context, threads } = await surroundings(t);
+  let now = 1_000_000;
+  const clock = { ...systemClock, now: () => now };
+  const { host, thread } = await openShard({ ...context, clock }, threads);
+  t.after(() => host.stop('the test is over'));
+  host.evidence([0], [], 200);
+  now += 1_000;
+  host.evidence([], [0], 0);
+  assert.deepEqual(thread.evidenceAt, [999_800, 1_001_000]);
 });
 
 test('verdicts that are held when their thread dies are held no more: the next one has other handles', async (t) => {
