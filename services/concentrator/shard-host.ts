@@ -14,6 +14,7 @@ import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import { type SpiPair, type SpiWords, spiFromHex, spiHex, spiWords, wordsHex } from '../spi.ts';
 import { markAlive } from '../store/dead-endpoints.ts';
+import { registerHeadend } from '../store/directory.ts';
 import type { ShardId } from '../store/keys.ts';
 import { FencedError } from '../store/scripts.ts';
 import { ShardStore, type StoreContext } from '../store/shard-store.ts';
@@ -33,7 +34,7 @@ import { VerdictDesk } from './verdict-desk.ts';
 
 /** How often the lease is renewed and a checkpoint written, ms. */
 const HOUSEKEEPING_MS = 800;
-/** How often somebody's question for evidence is looked for without being told, in rounds of housekeeping. */
+/** Rounds of housekeeping from one listing of the headend, and one look for what nobody told of, to the next. */
 const LOOK_ROUNDS = 5;
 /** SAs left out in one step. */
 const REMOVED = 500;
@@ -491,9 +492,9 @@ export class ShardHost {
 
   /** In a Cluster the list of headends is elsewhere than the shard: it may be lost alone, and its master down alone. */
   #register(): void {
-    this.#store
-      .register(this.shards)
-      .catch((error: Error) => this.#log.warn({ reason: error.message }, 'headend not noted'));
+    registerHeadend(this.#context.store.redis, this.id.headend, this.shards).catch((error: Error) =>
+      this.#log.warn({ reason: error.message }, 'headend not noted'),
+    );
   }
 
   /** Forgets SAs that are not watched any more. Their headend finds them lost when it comes back, and rekeys them. */

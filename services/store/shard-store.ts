@@ -2,7 +2,6 @@
 
 import type { CheckpointChunk, FormerOwners, ShardPath } from '../../workers/protocol.ts';
 import { packRecord, type SaRecords, saRecords } from '../../workers/sa-page.ts';
-import { registerHeadend } from './directory.ts';
 import { type ShardId, shardKeys } from './keys.ts';
 import { ADOPT_ATTENDED_MS, LEASE_MS, MOST_LOST_MS, type TakenLease, type Taking, takeLease } from './lease.ts';
 import { type RedisClient, redisNow } from './redis.ts';
@@ -162,11 +161,6 @@ export class ShardStore {
   /** Names the history that Redis is in, '' if it does not say: in the same one nothing is lost that was written. */
   async readHistory(): Promise<string> {
     return String(await runScript(this.#context.redis, 'read-history', [this.#keys.lease], []));
-  }
-
-  /** Notes the headend and its number of shards. */
-  async register(shards: number): Promise<void> {
-    await registerHeadend(this.#context.redis, this.#id.headend, shards);
   }
 
   /** SPI pairs whose verdict is in the log. */
