@@ -6,9 +6,9 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { OperatorService } from '../proto/gen/dpd/v1/operator_pb.js';
-import { ApiClient } from '../services/grpc/client.ts';
-import { plaintext } from '../services/grpc/credentials.ts';
-import { SettingsError } from '../services/settings.ts';
+import { ApiClient } from '../services/api/grpc/client.ts';
+import { plaintext } from '../services/api/grpc/credentials.ts';
+import { SettingsError } from '../services/base/settings.ts';
 
 const ROOT = new URL('../', import.meta.url);
 const { scripts } = JSON.parse(readFileSync(new URL('package.json', ROOT), 'utf8')) as { scripts: { start: string } };

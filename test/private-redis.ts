@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { startEmbeddedRedis } from '../services/store/embedded-redis.ts';
-import { connectRedis, type RedisClient } from '../services/store/redis.ts';
+import { startEmbeddedRedis } from '../services/store/redis/embedded-redis.ts';
+import { connectRedis, type RedisClient } from '../services/store/redis/redis.ts';
 
 /** A client of a Redis that is the test's own, and gone with it. */
 export async function privateRedis(t: TestContext): Promise<RedisClient> {

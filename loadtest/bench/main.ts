@@ -1,18 +1,18 @@
 /** `npm run bench [-- NAME ...] [--json]`: benchmarks, each with its baseline and ratio from the same run. */
 
 import { parseArgs } from 'node:util';
-import { runMain, SettingsError } from '../../services/settings.ts';
-import { evidence } from './evidence.ts';
-import { machine } from './machine.ts';
+import { runMain, SettingsError } from '../../services/base/settings.ts';
 import type { Result } from './measure.ts';
-import { probe } from './probe.ts';
-import { register } from './register.ts';
-import { scale } from './scale.ts';
-import { sealing } from './seal.ts';
-import { start } from './start.ts';
-import { takeover } from './takeover.ts';
-import { verdict } from './verdict.ts';
-import { wheel } from './wheel.ts';
+import { register } from './node/register.ts';
+import { start } from './node/start.ts';
+import { takeover } from './node/takeover.ts';
+import { verdict } from './node/verdict.ts';
+import { evidence } from './shard/evidence.ts';
+import { machine } from './shard/machine.ts';
+import { probe } from './shard/probe.ts';
+import { scale } from './shard/scale.ts';
+import { sealing } from './shard/seal.ts';
+import { wheel } from './shard/wheel.ts';
 
 const BENCHMARKS: Readonly<Record<string, () => Promise<Result>>> = {
   wheel,

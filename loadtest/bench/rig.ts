@@ -3,8 +3,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startEmbeddedRedis } from '../../services/store/embedded-redis.ts';
-import { connectRedis, type RedisClient } from '../../services/store/redis.ts';
+import { startEmbeddedRedis } from '../../services/store/redis/embedded-redis.ts';
+import { connectRedis, type RedisClient } from '../../services/store/redis/redis.ts';
 import { NodeProcess } from '../node-process.ts';
 
 /** Runs `work` beside a fresh node, which is stopped afterwards. */

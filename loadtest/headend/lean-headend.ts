@@ -6,7 +6,7 @@
 import { create } from '@bufbuild/protobuf';
 import { type Evidence, EvidenceSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { Outcome, type Policy, type Sa, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
-import { shardOf } from '../../services/spi.ts';
+import { shardOf } from '../../services/api/spi.ts';
 import { type FleetShape, saOf } from '../spokes/fleet.ts';
 import { encodeRequest, RawStream } from './raw-stream.ts';
 

@@ -8,7 +8,7 @@ import {
   ConnectShardResponseSchema,
   HeadendService,
 } from '../../proto/gen/dpd/v1/headend_pb.js';
-import { methodDefinition } from '../../services/grpc/service.ts';
+import { methodDefinition } from '../../services/api/grpc/service.ts';
 
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 

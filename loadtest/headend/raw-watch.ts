@@ -9,8 +9,8 @@ import {
   WatchVerdictsRequestSchema,
   WatchVerdictsResponseSchema,
 } from '../../proto/gen/dpd/v1/verdicts_pb.js';
-import { methodDefinition } from '../../services/grpc/service.ts';
-import { MessageReader } from '../../workers/message-reader.ts';
+import { methodDefinition } from '../../services/api/grpc/service.ts';
+import { MessageReader } from '../../workers/sa/message-reader.ts';
 
 const VERDICTS = WatchVerdictsResponseSchema.field.verdicts.number;
 const HISTORY = VerdictSchema.field.history.number;

@@ -9,7 +9,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { runMain, SettingsError } from '../../services/settings.ts';
+import { runMain, SettingsError } from '../../services/base/settings.ts';
 import { NodeProcess } from '../node-process.ts';
 
 const SCRIPTS: Readonly<Record<string, string>> = {

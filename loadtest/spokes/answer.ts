@@ -1,10 +1,10 @@
 /** A spoke's answer to a liveness check: authenticates it, answers the next id, repeats its answer to the last. */
 
-import { copy } from '../../workers/bytes.ts';
-import { FLAG_INITIATOR, FLAG_RESPONSE, isInformational, MARKER_LENGTH, Offset } from '../../workers/ike/message.ts';
-import { open, seal, sealedLength } from '../../workers/ike/sealed.ts';
-import type { SessionTable } from '../../workers/ike/sessions.ts';
-import type { SendBuffers } from '../../workers/send-buffers.ts';
+import { copy } from '../../workers/base/bytes.ts';
+import { FLAG_INITIATOR, FLAG_RESPONSE, isInformational, MARKER_LENGTH, Offset } from '../../workers/ikev2/header.ts';
+import type { SessionTable } from '../../workers/ikev2/sessions.ts';
+import { open, seal, sealedLength } from '../../workers/ikev2/sk-payload.ts';
+import type { SendBuffers } from '../../workers/net/send-buffers.ts';
 
 /** Handle of the SA that a request names, or -1 if it is no liveness check of an SA held here. */
 export function findRequest(sessions: SessionTable, request: Buffer): number {

@@ -2,12 +2,12 @@
 
 import { create } from '@bufbuild/protobuf';
 import { Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
-import { readCanary } from '../../workers/canary.ts';
+import { pooledRandom } from '../../workers/crypto/random.ts';
 import { TICK_MS } from '../../workers/liveness/wheel.ts';
-import type { FromShard } from '../../workers/protocol.ts';
-import { pooledRandom } from '../../workers/random.ts';
-import { SENDS_IN_FLIGHT } from '../../workers/send-buffers.ts';
-import { Shard } from '../../workers/shard.ts';
+import { SENDS_IN_FLIGHT } from '../../workers/net/send-buffers.ts';
+import { readCanary } from '../../workers/path/canary.ts';
+import type { FromShard } from '../../workers/shard/protocol.ts';
+import { Shard } from '../../workers/shard/shard.ts';
 import { type FleetShape, pageOf } from './fleet.ts';
 import { Responder } from './responder.ts';
 

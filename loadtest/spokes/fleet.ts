@@ -6,9 +6,9 @@
 import { createHash } from 'node:crypto';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { type Sa, SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
-import { spiPair } from '../../services/spi.ts';
-import { SUITES } from '../../workers/ike/algorithms.ts';
-import { packPage, type SaPage } from '../../workers/sa-page.ts';
+import { spiPair } from '../../services/api/spi.ts';
+import { SUITES } from '../../workers/ikev2/suites.ts';
+import { packPage, type SaPage } from '../../workers/sa/sa-page.ts';
 
 export const LIVES = 2;
 

@@ -1,7 +1,7 @@
 /** Spokes by number, each with its lives: they answer until they are killed. */
 
-import { keyMaterial, SessionTable } from '../../workers/ike/sessions.ts';
-import { SendBuffers } from '../../workers/send-buffers.ts';
+import { keyMaterial, SessionTable } from '../../workers/ikev2/sessions.ts';
+import { SendBuffers } from '../../workers/net/send-buffers.ts';
 import { answerRequest, findRequest } from './answer.ts';
 import { type Identity, identityOf, LIVES } from './fleet.ts';
 

@@ -1,7 +1,7 @@
 /** A thread of simulated spokes: one responder behind many sockets spread over 127/8. */
 
 import { parentPort } from 'node:worker_threads';
-import { bindProbeSocket } from '../../workers/probe-socket.ts';
+import { bindProbeSocket } from '../../workers/net/open-probe-socket.ts';
 import { LIVES } from './fleet.ts';
 import type { FromSpokes, ToSpokes } from './protocol.ts';
 import { Responder } from './responder.ts';

@@ -1,11 +1,11 @@
 /** An agent: one data plane, one uplink a shard, and what passes between them. */
 
 import type { Sa } from '../../proto/gen/dpd/v1/types_pb.js';
-import { type Clock, systemClock } from '../clock.ts';
-import { checkSa } from '../concentrator/validate.ts';
-import type { Logger } from '../log.ts';
-import { shardOf } from '../spi.ts';
-import type { AgentSide, DataPlane, PathState } from './dataplane.ts';
+import { shardOf } from '../api/spi.ts';
+import { checkSa } from '../api/validation.ts';
+import { type Clock, systemClock } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+import type { AgentSide, DataPlane, PathState } from './headend/headend.ts';
 import { Placement } from './placement.ts';
 import { ShardUplink, type StreamOpener } from './uplink.ts';
 import { VerdictInbox } from './verdict-inbox.ts';

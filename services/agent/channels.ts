@@ -1,8 +1,8 @@
 /** gRPC channels to the nodes, one an address, made when first needed. */
 
 import { HeadendService } from '../../proto/gen/dpd/v1/headend_pb.js';
-import { ApiClient } from '../grpc/client.ts';
-import type { TransportSettings } from '../grpc/credentials.ts';
+import { ApiClient } from '../api/grpc/client.ts';
+import type { TransportSettings } from '../api/grpc/credentials.ts';
 import type { StreamOpener } from './uplink.ts';
 
 export class NodeChannels {

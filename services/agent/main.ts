@@ -1,14 +1,14 @@
 /** `npm run agent`: stands beside a strongSwan headend until SIGTERM or SIGINT. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { clientCredentials } from '../grpc/credentials.ts';
-import { createLogger } from '../log.ts';
-import { runMain, SettingsError } from '../settings.ts';
+import { clientCredentials } from '../api/grpc/credentials.ts';
+import { createLogger } from '../base/log.ts';
+import { runMain, SettingsError } from '../base/settings.ts';
 import { startTracing } from '../telemetry/traces.ts';
 import { Agent } from './agent.ts';
 import { NodeChannels } from './channels.ts';
+import { StrongSwanDataPlane } from './headend/strongswan/strongswan.ts';
 import { readAgentSettings } from './settings.ts';
-import { StrongSwanDataPlane } from './strongswan/dataplane.ts';
 
 /** Longest wait for the cluster when all there is to do is to give SAs back, ms. */
 const RELEASE_MS = 60_000;

@@ -3,7 +3,7 @@
  * Told what happens; decides nothing about when.
  */
 
-import { rank } from '../rendezvous.ts';
+import { rank } from '../base/rendezvous.ts';
 
 /** A node that could not be reached is not tried again for so long if there are others, ms. */
 const SUSPECT_MS = 3_000;

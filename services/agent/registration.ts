@@ -5,9 +5,9 @@
 
 import type { Inventory } from '../../proto/gen/dpd/v1/headend_pb.js';
 import type { Sa, SaId } from '../../proto/gen/dpd/v1/types_pb.js';
-import { NO_MID } from '../../workers/protocol.ts';
-import { SetHash } from '../reconcile.ts';
-import { type SpiPair, spiFromHex, spiHex, spiWords } from '../spi.ts';
+import { NO_MID } from '../../workers/shard/protocol.ts';
+import { SetHash } from '../api/reconcile.ts';
+import { type SpiPair, spiFromHex, spiHex, spiWords } from '../api/spi.ts';
 
 /** SAs in one batch; the API's limit. */
 const UPSERT_BATCH = 1_000;

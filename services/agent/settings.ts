@@ -1,12 +1,21 @@
 /** An agent's settings. README's table is this one. */
 
 import { hostname } from 'node:os';
-import { TLS_SETTINGS } from '../concentrator/settings.ts';
-import type { TransportSettings } from '../grpc/credentials.ts';
-import { flag, integer, matching, optional, readSettings, SettingsError, type SettingsOf, text } from '../settings.ts';
+import type { TransportSettings } from '../api/grpc/credentials.ts';
+import {
+  flag,
+  integer,
+  matching,
+  optional,
+  readSettings,
+  SettingsError,
+  type SettingsOf,
+  text,
+} from '../base/settings.ts';
+import { TLS_SETTINGS } from '../node/settings.ts';
 import type { AgentSettings } from './agent.ts';
-import type { StrongSwanSettings } from './strongswan/dataplane.ts';
-import type { Steering } from './strongswan/steering.ts';
+import type { Steering } from './headend/nftables/rules.ts';
+import type { StrongSwanSettings } from './headend/strongswan/strongswan.ts';
 
 const ADDRESS = /^\d{1,3}(\.\d{1,3}){3}$/;
 const optionalAddress = (value: string) => (value === '' ? undefined : matching(ADDRESS, 'an IPv4 address')(value));

@@ -8,12 +8,12 @@ import {
   type ConnectShardResponse,
 } from '../../proto/gen/dpd/v1/headend_pb.js';
 import type { Sa, Verdict, VerdictAckSchema } from '../../proto/gen/dpd/v1/types_pb.js';
-import { NO_MID } from '../../workers/protocol.ts';
-import type { Clock } from '../clock.ts';
-import { LIMITS } from '../concentrator/validate.ts';
-import type { Logger } from '../log.ts';
-import { spiHex } from '../spi.ts';
-import type { HeldSa, PathState, ProbeSource } from './dataplane.ts';
+import { NO_MID } from '../../workers/shard/protocol.ts';
+import { spiHex } from '../api/spi.ts';
+import { LIMITS } from '../api/validation.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+import type { HeldSa, PathState, ProbeSource } from './headend/headend.ts';
 import type { KnownNode } from './placement.ts';
 import { type Batch, Registration } from './registration.ts';
 

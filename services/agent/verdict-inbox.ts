@@ -1,9 +1,9 @@
 /** Verdicts on their way into the data plane: each applied once, however often delivered, and acknowledged each time. */
 
 import { Outcome, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
-import type { Logger } from '../log.ts';
+import type { Logger } from '../base/log.ts';
 import { inSpan } from '../telemetry/traces.ts';
-import type { Applied, DataPlane } from './dataplane.ts';
+import type { Applied, DataPlane } from './headend/headend.ts';
 
 /** Verdicts applied at the same time. */
 const CONCURRENCY = 16;

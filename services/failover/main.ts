@@ -1,12 +1,12 @@
 /** `npm run failover`: a failover worker of its own, for nodes that run with --failover elsewhere. */
 
-import { systemClock } from '../clock.ts';
-import { createLogger } from '../log.ts';
-import { readSettings, runMain, SettingsError } from '../settings.ts';
-import { joinBus } from '../store/bus.ts';
-import { connectRedis } from '../store/redis.ts';
-import { Pursuer } from './pursuer.ts';
+import { systemClock } from '../base/clock.ts';
+import { createLogger } from '../base/log.ts';
+import { readSettings, runMain, SettingsError } from '../base/settings.ts';
+import { joinBus } from '../store/cluster/bus.ts';
+import { connectRedis } from '../store/redis/redis.ts';
 import { FailoverWorker } from './queue.ts';
+import { Pursuer } from './reconciler.ts';
 import { FAILOVER_SETTINGS } from './settings.ts';
 
 await runMain(async () => {

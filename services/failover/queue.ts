@@ -4,10 +4,10 @@
  */
 
 import { DelayedError, type Job, Queue, UnrecoverableError, Worker } from 'bullmq';
-import type { Logger } from '../log.ts';
+import type { Logger } from '../base/log.ts';
 import type { ShardId } from '../store/keys.ts';
-import { patientRedis, type RedisClient } from '../store/redis.ts';
-import type { Pursuer } from './pursuer.ts';
+import { patientRedis, type RedisClient } from '../store/redis/redis.ts';
+import type { Pursuer } from './reconciler.ts';
 
 const NAME = 'failover';
 /** Braces, so that all of the queue lies in one slot of Redis Cluster. */

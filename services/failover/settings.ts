@@ -1,6 +1,6 @@
 /** Settings of failover workers; nodes, which have one inside, share the deadline. README's table is this one. */
 
-import { integer, optional } from '../settings.ts';
+import { integer, optional } from '../base/settings.ts';
 
 export const FAILOVER_SETTINGS = {
   redisUrl: { env: 'REDIS_URL', help: 'the Redis of the nodes', fallback: '', parse: optional },

@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
+import { SimulatedDataPlane } from '../../loadtest/headend/simulated.ts';
 import { NodeProcess } from '../../loadtest/node-process.ts';
 import { type FleetShape, saOf } from '../../loadtest/spokes/fleet.ts';
 import { Responder } from '../../loadtest/spokes/responder.ts';
@@ -12,13 +13,12 @@ import { OperatorService, type ShardCounters } from '../../proto/gen/dpd/v1/oper
 import { Action, Mode, PolicySchema, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import { Agent } from '../../services/agent/agent.ts';
 import { NodeChannels } from '../../services/agent/channels.ts';
-import { SimulatedDataPlane } from '../../services/agent/simulated.ts';
-import { ApiClient } from '../../services/grpc/client.ts';
-import { plaintext } from '../../services/grpc/credentials.ts';
-import { createLogger } from '../../services/log.ts';
-import { shardOf } from '../../services/spi.ts';
+import { ApiClient } from '../../services/api/grpc/client.ts';
+import { plaintext } from '../../services/api/grpc/credentials.ts';
+import { shardOf } from '../../services/api/spi.ts';
+import { createLogger } from '../../services/base/log.ts';
 import { shardKeys } from '../../services/store/keys.ts';
-import { bindUdp } from '../../workers/udp.ts';
+import { bindUdp } from '../../workers/net/udp.ts';
 import { eventually } from '../eventually.ts';
 import type { Server } from './redis-servers.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { connectRedis } from '../../services/store/redis.ts';
+import { connectRedis } from '../../services/store/redis/redis.ts';
 import { eventually } from '../eventually.ts';
 import { RedisServers } from './redis-servers.ts';
 

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
+import { SimulatedDataPlane } from '../../loadtest/headend/simulated.ts';
 import { OperatorService, PeerState } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { type Sa, SaSchema, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
-import { SimulatedDataPlane } from '../../services/agent/simulated.ts';
 import { eventually } from '../eventually.ts';
 import { DETECTION_MS, HEADEND, localAgent, Rig } from './rig.ts';
 

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { Action } from '../../proto/gen/dpd/v1/types_pb.js';
 import { shardKeys } from '../../services/store/keys.ts';
-import { connectRedis } from '../../services/store/redis.ts';
+import { connectRedis } from '../../services/store/redis/redis.ts';
 import { eventually } from '../eventually.ts';
 import { DETECTION_MS, HEADEND, Rig, SHARDS } from './rig.ts';
 

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
+import { SimulatedDataPlane } from '../../loadtest/headend/simulated.ts';
 import {
   ConnectShardRequestSchema,
   type ConnectShardResponse,
@@ -14,14 +15,13 @@ import {
 } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import type { Agent } from '../../services/agent/agent.ts';
-import { SimulatedDataPlane } from '../../services/agent/simulated.ts';
-import { ConcentratorNode } from '../../services/concentrator/node.ts';
-import { NODE_SETTINGS } from '../../services/concentrator/settings.ts';
-import { readSettings } from '../../services/settings.ts';
-import { startEmbeddedRedis } from '../../services/store/embedded-redis.ts';
+import { readSettings } from '../../services/base/settings.ts';
+import { ConcentratorNode } from '../../services/node/node.ts';
+import { NODE_SETTINGS } from '../../services/node/settings.ts';
 import { shardKeys } from '../../services/store/keys.ts';
-import { connectRedis } from '../../services/store/redis.ts';
-import { runScript } from '../../services/store/scripts.ts';
+import { startEmbeddedRedis } from '../../services/store/redis/embedded-redis.ts';
+import { connectRedis } from '../../services/store/redis/redis.ts';
+import { runScript } from '../../services/store/redis/scripts.ts';
 import { eventually } from '../eventually.ts';
 import { DETECTION_MS, HEADEND, localAgent, Rig, SHARDS, SILENT } from './rig.ts';
 

@@ -4,9 +4,9 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { Mode } from '../../proto/gen/dpd/v1/types_pb.js';
-import { shardOf, spiHex } from '../../services/spi.ts';
+import { shardOf, spiHex } from '../../services/api/spi.ts';
 import { shardKeys } from '../../services/store/keys.ts';
-import { connectRedis, type RedisClient } from '../../services/store/redis.ts';
+import { connectRedis, type RedisClient } from '../../services/store/redis/redis.ts';
 import { eventually } from '../eventually.ts';
 import { DETECTION_MS, HEADEND, Rig } from './rig.ts';
 

@@ -8,12 +8,12 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { identityOf } from '../../loadtest/spokes/fleet.ts';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
-import { ConcentratorNode } from '../../services/concentrator/node.ts';
-import { NODE_SETTINGS } from '../../services/concentrator/settings.ts';
-import { ApiClient } from '../../services/grpc/client.ts';
-import { plaintext } from '../../services/grpc/credentials.ts';
-import { readSettings } from '../../services/settings.ts';
-import { Offset } from '../../workers/ike/message.ts';
+import { ApiClient } from '../../services/api/grpc/client.ts';
+import { plaintext } from '../../services/api/grpc/credentials.ts';
+import { readSettings } from '../../services/base/settings.ts';
+import { ConcentratorNode } from '../../services/node/node.ts';
+import { NODE_SETTINGS } from '../../services/node/settings.ts';
+import { Offset } from '../../workers/ikev2/header.ts';
 import { eventually } from '../eventually.ts';
 import { HEADEND, Rig, SILENT } from './rig.ts';
 

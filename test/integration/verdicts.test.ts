@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
+import { SimulatedDataPlane } from '../../loadtest/headend/simulated.ts';
 import { Action, Outcome, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import { VerdictService, type WatchVerdictsResponse } from '../../proto/gen/dpd/v1/verdicts_pb.js';
-import type { AgentSide, Applied } from '../../services/agent/dataplane.ts';
-import { SimulatedDataPlane } from '../../services/agent/simulated.ts';
+import type { AgentSide, Applied } from '../../services/agent/headend/headend.ts';
 import { eventually } from '../eventually.ts';
 import { DETECTION_MS, HEADEND, localAgent, Rig, SHARDS } from './rig.ts';
 

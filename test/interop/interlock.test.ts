@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PeerState } from '../../proto/gen/dpd/v1/operator_pb.js';
-import { encodeMidInitiator } from '../../services/agent/strongswan/ha-message.ts';
-import { renderRules } from '../../services/agent/strongswan/steering.ts';
-import { spiHex } from '../../services/spi.ts';
+import { renderRules } from '../../services/agent/headend/nftables/rules.ts';
+import { encodeMidInitiator } from '../../services/agent/headend/strongswan/ha/ha-message.ts';
+import { spiHex } from '../../services/api/spi.ts';
 import { LAB_SKIP, Lab } from './lab.ts';
 import { eventually, Offload } from './offload.ts';
 

@@ -13,8 +13,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { ViciClient } from '../../services/agent/strongswan/vici.ts';
-import { type ListedSa, listSas } from '../../services/agent/strongswan/vici-sas.ts';
+import { ViciClient } from '../../services/agent/headend/strongswan/vici/client.ts';
+import { type ListedSa, listSas } from '../../services/agent/headend/strongswan/vici/sas.ts';
 import { skipUnless } from '../requirements.ts';
 
 const run = promisify(execFile);

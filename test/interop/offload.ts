@@ -7,12 +7,12 @@ import { join } from 'node:path';
 import { OperatorService, type Peer, type ShardCounters } from '../../proto/gen/dpd/v1/operator_pb.js';
 import type { Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import { VerdictService, type WatchVerdictsResponse } from '../../proto/gen/dpd/v1/verdicts_pb.js';
-import { ApiClient } from '../../services/grpc/client.ts';
-import { plaintext } from '../../services/grpc/credentials.ts';
+import { ApiClient } from '../../services/api/grpc/client.ts';
+import { plaintext } from '../../services/api/grpc/credentials.ts';
 import { eventually as poll } from '../eventually.ts';
 import type { Lab, NodeHost } from './lab.ts';
 
-export const NODE_MAIN = new URL('../../services/concentrator/main.ts', import.meta.url).pathname;
+export const NODE_MAIN = new URL('../../services/node/main.ts', import.meta.url).pathname;
 export const AGENT_MAIN = new URL('../../services/agent/main.ts', import.meta.url).pathname;
 export const HEADEND = 'lab-hub';
 export const SHARDS = 2;

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
-import { ApiClient } from '../../services/grpc/client.ts';
-import { plaintext } from '../../services/grpc/credentials.ts';
-import { startEmbeddedRedis } from '../../services/store/embedded-redis.ts';
+import { ApiClient } from '../../services/api/grpc/client.ts';
+import { plaintext } from '../../services/api/grpc/credentials.ts';
+import { startEmbeddedRedis } from '../../services/store/redis/embedded-redis.ts';
 import { LAB_SKIP, Lab } from './lab.ts';
 import { AGENT_MAIN, DETECTION_MS, eventually, HEADEND, NODE_MAIN, Offload, SHARDS } from './offload.ts';
 

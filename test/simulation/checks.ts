@@ -1,7 +1,7 @@
 /** What must hold at every step, whatever happens. The truth is the simulation's own; the cluster never sees it. */
 
 import { Guard, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
-import { VOUCHER_MS } from '../../workers/canary.ts';
+import { VOUCHER_MS } from '../../workers/path/canary.ts';
 import type { SimTask } from './sim-task.ts';
 import type { TrueSa } from './spokes.ts';
 import type { VirtualTime } from './virtual-time.ts';

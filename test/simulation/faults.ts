@@ -1,6 +1,6 @@
 /** What goes wrong in the simulation, and how it is put right again. Times are virtual ms. */
 
-import { LOST_MS } from '../../services/store/lease.ts';
+import { LOST_MS } from '../../services/store/shard/lease.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
 

@@ -5,7 +5,7 @@
 
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import { flag, integer, readSettings, runMain, SettingsError } from '../../services/settings.ts';
+import { flag, integer, readSettings, runMain, SettingsError } from '../../services/base/settings.ts';
 import type { RunResult } from './run.ts';
 import { run } from './run.ts';
 

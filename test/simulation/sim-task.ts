@@ -1,15 +1,15 @@
 /** A shard's task in the simulation: the real shard, run at its own next moment instead of every 5 ms. */
 
-import { type ShardEvent, type ShardTaskHandle, ThreadTimeoutError } from '../../services/concentrator/shard-thread.ts';
-import { readCanary } from '../../workers/canary.ts';
-import type { KeyVault } from '../../workers/key-keeper.ts';
-import type { Answer, CheckpointPart, FromShard, LeftOut, ToShard } from '../../workers/protocol.ts';
-import type { KeysPage } from '../../workers/sa-keys.ts';
-import { readSa } from '../../workers/sa-message.ts';
-import { NO_HANDLE, RecordCursor, type SaPage } from '../../workers/sa-page.ts';
-import { Shard, type ShardIo } from '../../workers/shard.ts';
-import { wordsHex } from '../../workers/spi.ts';
-import { handleAt, verdictCount } from '../../workers/verdict-rows.ts';
+import { type ShardEvent, type ShardTaskHandle, ThreadTimeoutError } from '../../services/node/shard/shard-thread.ts';
+import { wordsHex } from '../../workers/base/spi.ts';
+import type { KeyVault } from '../../workers/keys/key-keeper.ts';
+import type { KeysPage } from '../../workers/keys/keys-page.ts';
+import { readCanary } from '../../workers/path/canary.ts';
+import { readSa } from '../../workers/sa/sa-message.ts';
+import { NO_HANDLE, RecordCursor, type SaPage } from '../../workers/sa/sa-page.ts';
+import type { Answer, CheckpointPart, FromShard, LeftOut, ToShard } from '../../workers/shard/protocol.ts';
+import { Shard, type ShardIo } from '../../workers/shard/shard.ts';
+import { handleAt, verdictCount } from '../../workers/shard/verdict-rows.ts';
 import { EPOCH_UNIX, type Process, type VirtualTime } from './virtual-time.ts';
 
 const TICK_MS = 5;

@@ -3,10 +3,10 @@
 import { create } from '@bufbuild/protobuf';
 import { answerRequest, findRequest } from '../../loadtest/spokes/answer.ts';
 import { type Policy, type Sa, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
-import { spiHex } from '../../services/spi.ts';
-import { SUITES } from '../../workers/ike/algorithms.ts';
-import { keyMaterial, SessionTable } from '../../workers/ike/sessions.ts';
-import { SendBuffers } from '../../workers/send-buffers.ts';
+import { spiHex } from '../../services/api/spi.ts';
+import { keyMaterial, SessionTable } from '../../workers/ikev2/sessions.ts';
+import { SUITES } from '../../workers/ikev2/suites.ts';
+import { SendBuffers } from '../../workers/net/send-buffers.ts';
 import type { Random } from './random.ts';
 
 /** One SA as it is in truth, whatever the cluster believes. */

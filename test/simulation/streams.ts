@@ -4,9 +4,9 @@ import { EventEmitter } from 'node:events';
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import { ConnectShardRequestSchema, ConnectShardResponseSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
 import type { UplinkStream } from '../../services/agent/uplink.ts';
-import type { Concentrator } from '../../services/concentrator/concentrator.ts';
-import { connectShard } from '../../services/concentrator/headend-api.ts';
-import type { Logger } from '../../services/log.ts';
+import type { Logger } from '../../services/base/log.ts';
+import { connectShard } from '../../services/node/api/headend/connect-shard.ts';
+import type { Concentrator } from '../../services/node/cluster/cluster-node.ts';
 import type { Random } from './random.ts';
 import type { Process, VirtualTime } from './virtual-time.ts';
 

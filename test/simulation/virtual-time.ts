@@ -1,6 +1,6 @@
 /** Time that a simulation owns: events in order, and processes that may stop, stand still, or have a wrong clock. */
 
-import type { Clock } from '../../services/clock.ts';
+import type { Clock } from '../../services/base/clock.ts';
 
 /** Unix time at which every simulation begins, ms. */
 export const EPOCH_UNIX = 1_800_000_000_000;

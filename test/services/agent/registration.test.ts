@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { InventorySchema } from '../../../proto/gen/dpd/v1/headend_pb.js';
 import { type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { type Batch, Registration } from '../../../services/agent/registration.ts';
-import { spiHex } from '../../../services/spi.ts';
+import { spiHex } from '../../../services/api/spi.ts';
 
 const sa = (n: number, revision: number): Sa =>
   create(SaSchema, { id: { initiatorSpi: BigInt(n + 1), responderSpi: BigInt(n + 1) }, revision });

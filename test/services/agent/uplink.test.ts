@@ -5,9 +5,9 @@ import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { type ConnectShardRequest, ConnectShardResponseSchema } from '../../../proto/gen/dpd/v1/headend_pb.js';
 import { SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { ShardUplink, type UplinkEvents, type UplinkStream } from '../../../services/agent/uplink.ts';
-import type { Clock } from '../../../services/clock.ts';
-import { createLogger } from '../../../services/log.ts';
-import { spiHex } from '../../../services/spi.ts';
+import { spiHex } from '../../../services/api/spi.ts';
+import type { Clock } from '../../../services/base/clock.ts';
+import { createLogger } from '../../../services/base/log.ts';
 
 /** The node's end of a stream. */
 class Stream extends EventEmitter {

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { SettingsError } from '../../../services/settings.ts';
+import { SettingsError } from '../../../services/base/settings.ts';
 import { openVault } from '../../../services/store/vault.ts';
 
 test('a key file is made once, with mode 0600, and read again', () => {

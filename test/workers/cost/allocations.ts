@@ -3,11 +3,11 @@
  * generation is too large to be collected meanwhile, so that the figures repeat.
  */
 
-import { SpiIndex, setSpi, spiPairs } from '../../../workers/ike/spi-index.ts';
+import { SpiIndex, setSpi, spiPairs } from '../../../workers/base/spi-index.ts';
 import { Machine } from '../../../workers/liveness/machine.ts';
 import { Mode } from '../../../workers/liveness/policy.ts';
-import { Pacer } from '../../../workers/pacer.ts';
-import { SendBuffers } from '../../../workers/send-buffers.ts';
+import { SendBuffers } from '../../../workers/net/send-buffers.ts';
+import { Pacer } from '../../../workers/shard/pacer.ts';
 
 const PEERS = 20_000;
 const POLICY = { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs: 1_000, retries: 3, jitterPercent: 30 };

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { describe, test } from 'node:test';
 import { ClosedLoop } from '../../../loadtest/spokes/closed-loop.ts';
-import type { FromShard } from '../../../workers/protocol.ts';
+import type { FromShard } from '../../../workers/shard/protocol.ts';
 
 const FLAGS = ['--expose-gc', '--min-semi-space-size=64', '--max-semi-space-size=64', '--single-threaded-gc'];
 /**

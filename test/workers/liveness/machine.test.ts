@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { Machine, SPREAD } from '../../../workers/liveness/machine.ts';
 import { State } from '../../../workers/liveness/peers.ts';
 import { Mode, type Policy } from '../../../workers/liveness/policy.ts';
-import { Pacer } from '../../../workers/pacer.ts';
+import { Pacer } from '../../../workers/shard/pacer.ts';
 
 const POLICY: Policy = { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs: 1_000, retries: 3, jitterPercent: 0 };
 const STEP_MS = 5;

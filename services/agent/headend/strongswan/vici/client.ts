@@ -1,0 +1,132 @@
+/** A vici client: one request at a time on one unix socket, with a deadline on each. Reconnects when next used. */
+
+import { connect, type Socket } from 'node:net';
+import { decodeEvent, decodeMessage, encodePacket, MAX_PACKET, Packet, type ViciSection } from './codec.ts';
+
+const REQUEST_MS = 20_000;
+
+/** charon refused a command, or is not there. */
+export class ViciError extends Error {
+  override name = 'ViciError';
+}
+
+type Pending = { onPacket: (type: number, body: Buffer) => void; fail: (error: Error) => void };
+
+export class ViciClient {
+  readonly #path: string;
+  #socket: Socket | undefined;
+  #received: Buffer = Buffer.alloc(0);
+  #pending: Pending | undefined;
+  #queue: Promise<unknown> = Promise.resolve();
+
+  /** @param path charon's vici socket */
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Runs a command. Throws ViciError if charon says no or does not answer in time. */
+  async request(command: string, message: ViciSection = {}, deadlineMs = REQUEST_MS): Promise<ViciSection> {
+    const response = await this.#exclusive(() => this.#exchange(command, message, deadlineMs));
+    if (response['success'] === 'no') throw new ViciError(`${command}: ${String(response['errmsg'] ?? 'refused')}`);
+    return response;
+  }
+
+  /** Runs a command that streams its results as events of one name, and returns them all. */
+  async list(command: string, event: string, message: ViciSection = {}): Promise<ViciSection[]> {
+    return this.#exclusive(async () => {
+      const items: ViciSection[] = [];
+      await this.#exchangePacket(encodePacket(Packet.EVENT_REGISTER, event), REQUEST_MS);
+      try {
+        await this.#exchange(command, message, REQUEST_MS, (item) => items.push(item));
+      } finally {
+        await this.#exchangePacket(encodePacket(Packet.EVENT_UNREGISTER, event), REQUEST_MS);
+      }
+      return items;
+    });
+  }
+
+  close(): void {
+    this.#socket?.destroy();
+    this.#socket = undefined;
+  }
+
+  #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(work);
+    this.#queue = result.catch(() => {});
+    return result;
+  }
+
+  async #exchange(
+    command: string,
+    message: ViciSection,
+    deadlineMs: number,
+    onEvent?: (message: ViciSection) => void,
+  ): Promise<ViciSection> {
+    const { type, body } = await this.#exchangePacket(
+      encodePacket(Packet.CMD_REQUEST, command, message),
+      deadlineMs,
+      onEvent,
+    );
+    if (type === Packet.CMD_UNKNOWN) throw new ViciError(`${command}: unknown to charon`);
+    return decodeMessage(body);
+  }
+
+  #exchangePacket(
+    packet: Buffer,
+    deadlineMs: number,
+    onEvent: (message: ViciSection) => void = () => {},
+  ): Promise<{ type: number; body: Buffer }> {
+    const socket = this.#connected();
+    return new Promise((resolve, reject) => {
+      const end = (finish: () => void) => {
+        clearTimeout(timer);
+        this.#pending = undefined;
+        finish();
+      };
+      const timer = setTimeout(() => {
+        // What comes late must not be taken for the answer to the next request.
+        this.close();
+        end(() => reject(new ViciError(`charon did not answer within ${deadlineMs} ms`)));
+      }, deadlineMs);
+      this.#pending = {
+        onPacket: (type, body) => {
+          if (type === Packet.EVENT) onEvent(decodeEvent(body).message);
+          else end(() => resolve({ type, body }));
+        },
+        fail: (error) => end(() => reject(error)),
+      };
+      socket.write(packet);
+    });
+  }
+
+  #connected(): Socket {
+    if (this.#socket) return this.#socket;
+    const socket = connect(this.#path);
+    this.#socket = socket;
+    this.#received = Buffer.alloc(0);
+    socket.on('data', (bytes: Buffer) => this.#take(socket, bytes));
+    const lost = (reason: string) => {
+      if (this.#socket !== socket) return;
+      this.#socket = undefined;
+      this.#pending?.fail(new ViciError(`charon's vici socket ${this.#path}: ${reason}`));
+    };
+    socket.on('error', (error: NodeJS.ErrnoException) => lost(error.code ?? error.message));
+    socket.on('close', () => lost('closed'));
+    return socket;
+  }
+
+  #take(socket: Socket, bytes: Buffer): void {
+    this.#received = Buffer.concat([this.#received, bytes]);
+    while (this.#received.length >= 4) {
+      const length = this.#received.readUInt32BE();
+      if (length < 1 || length > MAX_PACKET) {
+        socket.destroy();
+        return;
+      }
+      if (this.#received.length < 4 + length) return;
+      const packet = this.#received.subarray(4, 4 + length);
+      this.#received = this.#received.subarray(4 + length);
+      this.#pending?.onPacket(packet[0]!, packet.subarray(1));
+    }
+  }
+}

@@ -1,0 +1,70 @@
+/** vici's list of SAs: the check on the feed, and the counters that become evidence. */
+
+import type { HaHost, HaSaId } from '../ha/ha-message.ts';
+import type { ViciClient } from './client.ts';
+import type { ViciSection } from './codec.ts';
+
+export type ListedChild = {
+  readonly inboundSpi: number;
+  readonly packetsIn: number;
+  readonly packetsOut: number;
+  /** Seconds since the last packet; undefined if there was none. */
+  readonly useIn: number | undefined;
+  readonly useOut: number | undefined;
+};
+
+export type ListedSa = {
+  readonly id: HaSaId;
+  /** SPI pair in hex. */
+  readonly spi: string;
+  /** charon's number for the SA: never used twice. */
+  readonly uniqueId: string;
+  readonly connection: string;
+  readonly established: boolean;
+  readonly remoteId: string;
+  readonly local: HaHost;
+  readonly remote: HaHost;
+  /** charon has a request of its own under way or waiting. */
+  readonly busy: boolean;
+  readonly children: readonly ListedChild[];
+};
+
+/** All IKEv2 SAs of the hub. Throws ViciError. */
+export async function listSas(vici: ViciClient): Promise<ListedSa[]> {
+  const events = await vici.list('list-sas', 'list-sa');
+  return events.flatMap((event) =>
+    Object.entries(event).flatMap(([connection, value]) => {
+      const sa = value as ViciSection;
+      return sa['version'] === '2' ? [toListedSa(connection, sa)] : [];
+    }),
+  );
+}
+
+function toListedSa(connection: string, sa: ViciSection): ListedSa {
+  const text = (name: string) => String(sa[name] ?? '');
+  const spi = text('initiator-spi').padStart(16, '0') + text('responder-spi').padStart(16, '0');
+  const children = Object.values((sa['child-sas'] as ViciSection | undefined) ?? {}) as ViciSection[];
+  return {
+    id: {
+      version: 2,
+      spiI: Buffer.from(spi.slice(0, 16), 'hex'),
+      spiR: Buffer.from(spi.slice(16), 'hex'),
+      initiator: sa['initiator'] === 'yes',
+    },
+    spi,
+    uniqueId: text('uniqueid'),
+    connection,
+    established: sa['state'] === 'ESTABLISHED',
+    remoteId: text('remote-id'),
+    local: { address: text('local-host'), port: Number(sa['local-port'] ?? 4500) },
+    remote: { address: text('remote-host'), port: Number(sa['remote-port'] ?? 4500) },
+    busy: sa['tasks-active'] !== undefined || sa['tasks-queued'] !== undefined,
+    children: children.map((child) => ({
+      inboundSpi: Number.parseInt(String(child['spi-in'] ?? '0'), 16),
+      packetsIn: Number(child['packets-in'] ?? 0),
+      packetsOut: Number(child['packets-out'] ?? 0),
+      useIn: child['use-in'] === undefined ? undefined : Number(child['use-in']),
+      useOut: child['use-out'] === undefined ? undefined : Number(child['use-out']),
+    })),
+  };
+}

@@ -1,0 +1,75 @@
+/** A gRPC server with reflection, health and a deadline on its end. */
+
+import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { Server } from '@grpc/grpc-js';
+import { loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
+import { ReflectionService } from '@grpc/reflection';
+import { HealthImplementation } from 'grpc-health-check';
+import { serverCredentials, type TransportSettings } from './credentials.ts';
+
+const DESCRIPTORS = new URL('../../../proto/gen/descriptors.binpb', import.meta.url);
+const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+const SHUTDOWN_MS = 2_000;
+
+export type RunningServer = {
+  readonly server: Server;
+  readonly health: HealthImplementation;
+  /** Port bound, or 0 on a unix socket. */
+  readonly port: number;
+  /** Ends the server: at once for new calls, within 2 s for the calls under way. */
+  stop(): Promise<void>;
+};
+
+/** Starts a server on `settings.address`. `register` adds the services. Rejects if the address cannot be bound. */
+export async function startServer(
+  settings: TransportSettings,
+  register: (server: Server) => void,
+): Promise<RunningServer> {
+  const credentials = serverCredentials(settings);
+  const server = new Server({
+    'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+    'grpc.keepalive_time_ms': 10_000,
+    'grpc.keepalive_timeout_ms': 5_000,
+    'grpc.keepalive_permit_without_calls': 1,
+  });
+  const health = new HealthImplementation({ '': 'SERVING' });
+  health.addToServer(server);
+  new ReflectionService(loadFileDescriptorSetFromBuffer(readFileSync(DESCRIPTORS))).addToServer(server);
+  register(server);
+  const socket = settings.address.startsWith('unix:') ? settings.address.slice('unix:'.length) : undefined;
+  if (socket) await removeStaleSocket(socket);
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync(settings.address, credentials, (error, bound) => (error ? reject(error) : resolve(bound))),
+  );
+  // Whoever may connect may read keys.
+  if (socket) chmodSync(socket, 0o600);
+  return {
+    server,
+    health,
+    port,
+    stop: () =>
+      new Promise((resolve) => {
+        health.setStatus('', 'NOT_SERVING');
+        const force = setTimeout(() => server.forceShutdown(), SHUTDOWN_MS);
+        server.tryShutdown(() => {
+          clearTimeout(force);
+          resolve();
+        });
+      }),
+  };
+}
+
+/** A socket file that a killed process left behind would be in the way; one that answers is somebody's. */
+async function removeStaleSocket(path: string): Promise<void> {
+  if (!existsSync(path)) return;
+  const answered = await new Promise<boolean>((resolve) => {
+    const probe = connect(path);
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code !== 'ECONNREFUSED'));
+  });
+  if (!answered) rmSync(path, { force: true });
+}

@@ -1,0 +1,271 @@
+/** What the API accepts. Each check names the field, the value and the limit; nothing is changed before all pass. */
+
+import { isIPv4 } from 'node:net';
+import type {
+  DelegatedResults,
+  Evidence,
+  Hello,
+  Path,
+  RemoveSas,
+  UpsertSas,
+  VerdictAcks,
+} from '../../proto/gen/dpd/v1/headend_pb.js';
+import {
+  Action,
+  Mode,
+  Outcome,
+  type Policy,
+  type Sa,
+  type SaId,
+  type SaKeys,
+  type VerdictAck,
+} from '../../proto/gen/dpd/v1/types_pb.js';
+import { findSuite } from '../../workers/ikev2/suites.ts';
+import { POLICY_LIMITS } from '../../workers/liveness/policy.ts';
+import { LONGEST_SA } from '../node/records/sa-store.ts';
+import type { Violation } from './grpc/errors.ts';
+import { shardOf } from './spi.ts';
+
+export const LIMITS = {
+  shards: 256,
+  upsertBatch: 1_000,
+  removeBatch: 10_000,
+  evidenceHandles: 100_000,
+  evidenceAgeMs: 3_600_000,
+  delegatedResults: 100_000,
+  acks: 1_000,
+  endpoints: 16,
+  childSpis: 64,
+  peerIdBytes: 128,
+  siteBytes: 64,
+  ackDetailBytes: 512,
+  connectionBytes: 128,
+  pageSize: 1_000,
+  /** All of the limits above together stay below. */
+  saBytes: LONGEST_SA,
+} as const;
+
+const HEADEND_NAME = /^[A-Za-z0-9._-]{1,64}$/;
+
+/** Collects violations under a path. */
+class Checker {
+  readonly violations: Violation[] = [];
+  readonly #prefix: string;
+
+  constructor(prefix: string) {
+    this.#prefix = prefix;
+  }
+
+  fail(field: string, description: string): void {
+    this.violations.push({ field: this.#prefix ? `${this.#prefix}.${field}` : field, description });
+  }
+
+  range(field: string, value: number, { min, max }: { min: number; max: number }, unit = ''): void {
+    if (value < min || value > max) this.fail(field, `${value} is not within ${min} to ${max}${unit}`);
+  }
+
+  atMost(field: string, count: number, limit: number): void {
+    if (count > limit) this.fail(field, `${count} items, at most ${limit}`);
+  }
+
+  bytes(field: string, value: string, min: number, max: number): void {
+    const length = Buffer.byteLength(value);
+    if (length < min || length > max) this.fail(field, `${length} bytes, must be ${min} to ${max}`);
+  }
+
+  headend(field: string, value: string): void {
+    if (!HEADEND_NAME.test(value)) this.fail(field, `"${value.slice(0, 80)}" is not 1 to 64 of [A-Za-z0-9._-]`);
+  }
+
+  address(field: string, value: string): void {
+    if (!isIPv4(value)) this.fail(field, `"${value.slice(0, 80)}" is not an IPv4 address`);
+  }
+
+  include(violations: readonly Violation[], path: string): void {
+    for (const { field, description } of violations) this.fail(`${path}.${field}`, description);
+  }
+}
+
+export function checkHello(hello: Hello): Violation[] {
+  const check = new Checker('hello');
+  check.headend('headend', hello.headend);
+  const { shards, shard } = hello;
+  if (shards < 1 || shards > LIMITS.shards || (shards & (shards - 1)) !== 0)
+    check.fail('shards', `${shards} is not a power of two from 1 to ${LIMITS.shards}`);
+  else check.range('shard', shard, { min: 0, max: shards - 1 });
+  return check.violations;
+}
+
+export function checkUpsert(upsert: UpsertSas, shard: number, shards: number): Violation[] {
+  const check = new Checker('upsert');
+  check.atMost('sas', upsert.sas.length, LIMITS.upsertBatch);
+  if (check.violations.length > 0) return check.violations;
+  const seen = new Set<string>();
+  upsert.sas.forEach((sa, n) => {
+    check.include(checkSa(sa, shard, shards), `sas[${n}]`);
+    const pair = `${sa.id?.initiatorSpi}/${sa.id?.responderSpi}`;
+    if (seen.has(pair)) check.fail(`sas[${n}].id`, 'names the same SA as an earlier item of the batch');
+    seen.add(pair);
+  });
+  return check.violations;
+}
+
+/** Of each SA of an upsert, as encoded without keys, bytes. */
+export function checkSizes(lengths: readonly number[]): Violation[] {
+  const check = new Checker('upsert');
+  lengths.forEach((length, n) => {
+    if (length > LIMITS.saBytes) check.fail(`sas[${n}]`, `${length} bytes without keys, at most ${LIMITS.saBytes}`);
+  });
+  return check.violations;
+}
+
+/** What is wrong with one SA of a shard. */
+export function checkSa(sa: Sa, shard: number, shards: number): Violation[] {
+  const check = new Checker('');
+  checkSaId(check, sa.id, shard, shards);
+  check.bytes('peer_id', sa.peerId, 1, LIMITS.peerIdBytes);
+  if (sa.ikeVersion !== 2) check.fail('ike_version', `${sa.ikeVersion} is not supported, must be 2`);
+  const endpoints = sa.endpoints.length;
+  if (endpoints < 1 || endpoints > LIMITS.endpoints)
+    check.fail('endpoints', `${endpoints} items, must be 1 to ${LIMITS.endpoints}`);
+  else check.range('active_endpoint', sa.activeEndpoint, { min: 0, max: endpoints - 1 });
+  sa.endpoints.slice(0, LIMITS.endpoints).forEach((endpoint, n) => {
+    check.address(`endpoints[${n}].address`, endpoint.address);
+    check.range(`endpoints[${n}].port`, endpoint.port, { min: 0, max: 65_535 });
+    check.bytes(`endpoints[${n}].connection`, endpoint.connection, 0, LIMITS.connectionBytes);
+  });
+  check.include(checkPolicy(sa.policy), 'policy');
+  if (sa.keys) check.include(checkKeys(sa.keys), 'keys');
+  check.atMost('child_spis', sa.childSpis.length, LIMITS.childSpis);
+  if (sa.localAddress !== '') check.address('local_address', sa.localAddress);
+  check.bytes('site', sa.site, 0, LIMITS.siteBytes);
+  return check.violations;
+}
+
+function checkSaId(check: Checker, id: SaId | undefined, shard: number, shards: number): void {
+  if (!id) check.fail('id', 'is missing');
+  else if (id.initiatorSpi === 0n || id.responderSpi === 0n) check.fail('id', 'an SPI of 0 names no established SA');
+  else if (shardOf(id.responderSpi, shards) !== shard)
+    check.fail('id.responder_spi', `0x${id.responderSpi.toString(16)} is not of shard ${shard} of ${shards}`);
+}
+
+function checkPolicy(policy: Policy | undefined): Violation[] {
+  const check = new Checker('');
+  if (!policy) check.fail('mode', 'is missing');
+  else {
+    if (policy.mode === Mode.UNSPECIFIED || Mode[policy.mode] === undefined)
+      check.fail('mode', `${policy.mode} is not a known mode`);
+    if (Action[policy.action] === undefined) check.fail('action', `${policy.action} is not a known action`);
+    if (policy.mode !== Mode.DISABLED) {
+      check.range('interval_ms', policy.intervalMs, POLICY_LIMITS.intervalMs, ' ms');
+      check.range('retry_interval_ms', policy.retryIntervalMs, POLICY_LIMITS.retryIntervalMs, ' ms');
+      check.range('retries', policy.retries, POLICY_LIMITS.retries);
+      check.range('jitter_percent', policy.jitterPercent, POLICY_LIMITS.jitterPercent, ' percent');
+    }
+  }
+  return check.violations;
+}
+
+/** Says lengths, never bytes. */
+function checkKeys(keys: SaKeys): Violation[] {
+  const check = new Checker('');
+  const suite = findSuite(keys.encryption, keys.integrity, keys.skEi.length);
+  if (!suite)
+    check.fail(
+      'encryption',
+      `encryption ${keys.encryption} with integrity ${keys.integrity} and an sk_ei of ${keys.skEi.length} bytes is not supported`,
+    );
+  else {
+    const length = (field: string, key: Uint8Array, expected: number) => {
+      if (key.length !== expected) check.fail(field, `${key.length} bytes, must be ${expected} for ${suite.cipher}`);
+    };
+    length('sk_er', keys.skEr, suite.keyLength + suite.saltLength);
+    length('sk_ai', keys.skAi, suite.integrityKeyLength);
+    length('sk_ar', keys.skAr, suite.integrityKeyLength);
+  }
+  return check.violations;
+}
+
+export function checkRemove(remove: RemoveSas, shard: number, shards: number): Violation[] {
+  const check = new Checker('remove');
+  check.atMost('sas', remove.sas.length, LIMITS.removeBatch);
+  if (check.violations.length === 0)
+    remove.sas.forEach((id, n) => {
+      const item = new Checker('');
+      checkSaId(item, id, shard, shards);
+      for (const { field, description } of item.violations)
+        check.fail(`sas[${n}].${field.replace(/^id\.?/, '')}`, description);
+    });
+  return check.violations;
+}
+
+export function checkEvidence(evidence: Evidence): Violation[] {
+  const check = new Checker('evidence');
+  check.atMost('heard_handles', evidence.heardHandles.length + evidence.sentHandles.length, LIMITS.evidenceHandles);
+  check.range('age_ms', evidence.ageMs, { min: 0, max: LIMITS.evidenceAgeMs }, ' ms');
+  return check.violations;
+}
+
+export function checkDelegatedResults(results: DelegatedResults): Violation[] {
+  const check = new Checker('delegated_results');
+  check.atMost('handles', results.handles.length, LIMITS.delegatedResults);
+  if (results.handles.length !== results.probeIds.length)
+    check.fail(
+      'probe_ids',
+      `${results.probeIds.length} items, must be one for each of ${results.handles.length} handles`,
+    );
+  return check.violations;
+}
+
+export function checkAcks(acks: VerdictAcks): Violation[] {
+  const check = new Checker('verdict_acks');
+  check.atMost('acks', acks.acks.length, LIMITS.acks);
+  if (check.violations.length === 0) acks.acks.forEach((ack, n) => check.include(checkAck(ack), `acks[${n}]`));
+  return check.violations;
+}
+
+export function checkAck(ack: VerdictAck | undefined): Violation[] {
+  const check = new Checker('');
+  if (!ack) check.fail('verdict_id', 'is missing');
+  else {
+    check.bytes('verdict_id', ack.verdictId, 1, 128);
+    if (ack.outcome === Outcome.UNSPECIFIED || Outcome[ack.outcome] === undefined)
+      check.fail('outcome', `${ack.outcome} is not a known outcome`);
+    check.bytes('detail', ack.detail, 0, LIMITS.ackDetailBytes);
+  }
+  return check.violations;
+}
+
+export function checkPath(path: Path): Violation[] {
+  const check = new Checker('path');
+  // An open path needs no canaries, but may have them.
+  if (path.ready && !(path.open && path.canaryPort === 0)) {
+    check.address('canary_address', path.canaryAddress);
+    check.range('canary_port', path.canaryPort, { min: 1, max: 65_535 });
+  }
+  return check.violations;
+}
+
+export function checkHeadendName(field: string, headend: string): Violation[] {
+  const check = new Checker('');
+  check.headend(field, headend);
+  return check.violations;
+}
+
+export function checkPeerId(peerId: string): Violation[] {
+  const check = new Checker('');
+  check.bytes('peer_id', peerId, 1, LIMITS.peerIdBytes);
+  return check.violations;
+}
+
+export function checkPageSize(pageSize: number, field = 'page_size'): Violation[] {
+  const check = new Checker('');
+  check.range(field, pageSize, { min: 0, max: LIMITS.pageSize });
+  return check.violations;
+}
+
+export function checkShard(shard: number): Violation[] {
+  const check = new Checker('');
+  check.range('shard', shard, { min: 0, max: LIMITS.shards - 1 });
+  return check.violations;
+}

@@ -1,0 +1,256 @@
+/** The headend's stream: one per shard. Messages are taken in order, each done before the next is read. */
+
+import { create, fromBinary, type MessageInitShape } from '@bufbuild/protobuf';
+import { type ServerDuplexStream, status } from '@grpc/grpc-js';
+import {
+  type ConnectShardRequest,
+  ConnectShardRequestSchema,
+  type ConnectShardResponse,
+  ConnectShardResponseSchema,
+} from '../../../../proto/gen/dpd/v1/headend_pb.js';
+import { addressOf } from '../../../../workers/base/address.ts';
+import { ApiError, rejectIfInvalid, toServiceError } from '../../../api/grpc/errors.ts';
+import { WireWriter } from '../../../api/grpc/wire.ts';
+import * as validate from '../../../api/validation.ts';
+import type { Logger } from '../../../base/log.ts';
+import type { Concentrator } from '../../cluster/cluster-node.ts';
+import type { Neighbour, ShardHost, ShardStream } from '../../shard/hosted-shard.ts';
+import { encodeInventory } from './inventory.ts';
+import { upsertBytes } from './upsert-bytes.ts';
+
+const HELLO_MS = 10_000;
+const INVENTORY_BATCH = 5_000;
+/** A batch that Redis did not take may come again after this, ms. */
+const RETRY_AFTER_MS = 500;
+/** Redis fails over in less; a node that does without it for longer sends its headends elsewhere, ms. */
+const REDIS_PATIENCE_MS = 20_000;
+/** Requests beyond this take their turn; see {@link Concentrator.takeLarge}. */
+const LARGE_BYTES = 16_384;
+/** Messages that a headend may leave unread; beyond it the stream ends, and verdicts come again on the next. */
+const MAX_UNREAD = 10_000;
+const VERDICTS = ConnectShardResponseSchema.field.verdicts.number;
+
+/** Requests arrive as they are, and are decoded one at a time: what waits takes no more room than it did on the wire. */
+type Call = ServerDuplexStream<Buffer, ConnectShardResponse | Uint8Array>;
+
+/** Serves one ConnectShard call to its end. */
+export function connectShard(node: Concentrator, log: Logger, call: Call): void {
+  const stream = new HeadendStream(node, log, call);
+  stream.run().then(
+    () => call.end(),
+    (error: Error) => {
+      if (!(error instanceof ApiError)) log.error({ reason: error.message }, 'headend stream failed');
+      call.emit('error', toServiceError(error));
+    },
+  );
+}
+
+class HeadendStream implements ShardStream {
+  readonly #node: Concentrator;
+  readonly #log: Logger;
+  readonly #call: Call;
+  #host: ShardHost | undefined;
+  readonly #response = new WireWriter();
+  /** Why the stream must end, once something outside says so; and who is to be told. */
+  #failure: Error | undefined;
+  #interrupt: (failure: Error) => void = () => {};
+
+  constructor(node: Concentrator, log: Logger, call: Call) {
+    this.#node = node;
+    this.#log = log;
+    this.#call = call;
+  }
+
+  async run(): Promise<void> {
+    const call = this.#call;
+    call.on('cancelled', () => call.destroy());
+    const hello = setTimeout(() => this.#fail(status.DEADLINE_EXCEEDED, `no hello within ${HELLO_MS} ms`), HELLO_MS);
+    // Destroyed at the end of the requests, as an iterator does by itself, the call could not be given its status.
+    const requests = call.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
+    try {
+      for (;;) {
+        const next = await this.#orFailure(requests.next());
+        if (next.done) return;
+        const request = next.value;
+        const take = () => this.#take(request);
+        await this.#orFailure(request.length > LARGE_BYTES ? this.#node.takeLarge(take) : take());
+        clearTimeout(hello);
+      }
+    } catch (error) {
+      // A call that its client cancelled reads as an aborted stream.
+      if (!call.cancelled) throw error;
+    } finally {
+      clearTimeout(hello);
+      this.#host?.detach(this);
+    }
+  }
+
+  verdicts(verdicts: Uint8Array): void {
+    this.#response.bytes(VERDICTS, verdicts);
+    this.#send(this.#response.finish());
+  }
+
+  delegatedProbes(handles: Uint32Array, probeIds: Uint32Array): void {
+    this.#write({ case: 'delegatedProbes', value: { handles: [...handles], probeIds: [...probeIds] } });
+  }
+
+  members(members: readonly Neighbour[]): void {
+    this.#write({ case: 'members', value: { members: members.map((member) => ({ ...member })) } });
+  }
+
+  drain(graceMs: number): void {
+    this.#write({ case: 'drain', value: { graceMs } });
+  }
+
+  end(reason: string): void {
+    this.#fail(status.ABORTED, reason);
+  }
+
+  #fail(code: status, reason: string): void {
+    this.#failure ??= new ApiError(code, reason);
+    this.#interrupt(this.#failure);
+  }
+
+  /** As Promise.race, which would keep a reaction to each of a stream's messages for as long as the stream lives. */
+  #orFailure<T>(work: Promise<T>): Promise<T> {
+    if (this.#failure) return Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => {
+      this.#interrupt = reject;
+      work.then(resolve, reject);
+    });
+  }
+
+  #write(message: Exclude<MessageInitShape<typeof ConnectShardResponseSchema>['message'], undefined>): void {
+    this.#send(create(ConnectShardResponseSchema, { message }));
+  }
+
+  #send(response: ConnectShardResponse | Uint8Array): void {
+    if (this.#call.writableLength > MAX_UNREAD)
+      this.#fail(status.RESOURCE_EXHAUSTED, `${MAX_UNREAD} messages unread by the headend`);
+    this.#call.write(response);
+  }
+
+  async #take(request: Buffer): Promise<void> {
+    const { message } = decode(request);
+    if (message.case === 'hello') {
+      if (this.#host) throw new ApiError(status.FAILED_PRECONDITION, 'hello: already received on this stream');
+      rejectIfInvalid(validate.checkHello(message.value));
+      this.#host = await this.#node.openShard(message.value, this);
+      await this.#welcome(this.#host);
+      return;
+    }
+    const host = this.#host;
+    if (!host) throw new ApiError(status.FAILED_PRECONDITION, 'hello: must be the first message');
+    const { shard } = host.id;
+    switch (message.case) {
+      case 'upsert': {
+        rejectIfInvalid(validate.checkUpsert(message.value, shard, host.shards));
+        this.#node.admit(host.id.headend, message.value.sas.filter(({ id }) => host.records.find(id!) < 0).length);
+        const bytes = upsertBytes(request);
+        rejectIfInvalid(validate.checkSizes(bytes.map(({ sa }) => sa.length)));
+        const { batchId, sas } = message.value;
+        await this.#store(host, batchId, async () => ({ handles: await host.upsert(sas, bytes) }));
+        break;
+      }
+      case 'remove': {
+        rejectIfInvalid(validate.checkRemove(message.value, shard, host.shards));
+        const { batchId, sas } = message.value;
+        await this.#store(host, batchId, async () => ({ nextMessageIds: await host.remove(sas) }));
+        break;
+      }
+      case 'evidence':
+        rejectIfInvalid(validate.checkEvidence(message.value));
+        host.evidence(message.value.heardHandles, message.value.sentHandles, message.value.ageMs);
+        break;
+      case 'delegatedResults':
+        rejectIfInvalid(validate.checkDelegatedResults(message.value));
+        host.delegatedResults(message.value.handles, message.value.probeIds);
+        break;
+      case 'verdictAcks':
+        rejectIfInvalid(validate.checkAcks(message.value));
+        // Those that Redis does not take are asked for again, with their verdicts.
+        await this.#node.acknowledge(host.id, message.value.acks).catch(() => {});
+        break;
+      case 'reconcile': {
+        const { count, hash } = host.records.set;
+        const match = message.value.count === count && message.value.hash === hash;
+        this.#write({ case: 'reconciled', value: { match, count, hash } });
+        if (!match) await this.#inventory(host);
+        break;
+      }
+      case 'path': {
+        rejectIfInvalid(validate.checkPath(message.value));
+        const { canaryAddress, canaryPort, guarded, ready, open } = message.value;
+        host.setPath({
+          canaryAddress: ready && canaryPort > 0 ? addressOf(canaryAddress) : 0,
+          canaryPort,
+          guarded,
+          ready,
+          open,
+        });
+        break;
+      }
+      case 'voucher':
+        host.vouch(message.value.canary);
+        break;
+      default:
+        throw new ApiError(status.INVALID_ARGUMENT, 'message: none of the known kinds is set', [
+          { field: 'message', description: 'none of the known kinds is set' },
+        ]);
+    }
+  }
+
+  /** Does a batch, and says so. One that Redis does not take is refused, or ends the stream if that goes on for long. */
+  async #store(
+    host: ShardHost,
+    batchId: bigint,
+    work: () => Promise<{ handles: number[] } | { nextMessageIds: number[] }>,
+  ): Promise<void> {
+    try {
+      this.#write({ case: 'batchDone', value: { batchId, ...(await work()) } });
+    } catch (error) {
+      if (error instanceof ApiError) throw error;
+      const { name, message: reason } = error as Error;
+      if (host.withoutRedisMs >= REDIS_PATIENCE_MS) throw new ApiError(status.UNAVAILABLE, `not stored: ${name}`);
+      this.#log.warn({ ...host.id, reason }, 'batch refused');
+      this.#write({ case: 'batchRefused', value: { batchId, retryAfterMs: RETRY_AFTER_MS } });
+    }
+  }
+
+  async #welcome(host: ShardHost): Promise<void> {
+    const { count, hash } = host.records.set;
+    this.#write({
+      case: 'welcome',
+      value: {
+        node: this.#node.id,
+        epoch: BigInt(host.epoch),
+        count,
+        hash,
+        probePort: host.probePort,
+        probeAddress: this.#node.probeAdvertised,
+        history: host.history,
+      },
+    });
+    this.members(this.#node.neighbours());
+    await this.#inventory(host);
+    await host.look();
+  }
+
+  async #inventory(host: ShardHost): Promise<void> {
+    const handles = [...host.records.handles()];
+    for (let n = 0; n === 0 || n < handles.length; n += INVENTORY_BATCH) {
+      const batch = handles.slice(n, n + INVENTORY_BATCH);
+      const nextMids = await host.nextMids(batch);
+      this.#send(encodeInventory(host.records, batch, nextMids, n + INVENTORY_BATCH >= handles.length));
+    }
+  }
+}
+
+function decode(request: Buffer): ConnectShardRequest {
+  try {
+    return fromBinary(ConnectShardRequestSchema, request);
+  } catch (error) {
+    const description = `not a ConnectShardRequest: ${(error as Error).message}`;
+    throw new ApiError(status.INVALID_ARGUMENT, description, [{ field: 'message', description }]);
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * A concentrator: its shards, its place in the cluster, and what headends ask of it. Given clock, store, bus and a way to
+ * start tasks, so that a simulator runs the same code as a node.
+ */
+
+import { status } from '@grpc/grpc-js';
+import pLimit from 'p-limit';
+import type { Hello } from '../../../proto/gen/dpd/v1/headend_pb.js';
+import { Outcome, type VerdictAck } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { ApiError } from '../../api/grpc/errors.ts';
+import { spiHex } from '../../api/spi.ts';
+import type { Bus, Word } from '../../store/cluster/bus.ts';
+import { readHeadends, registerHeadend } from '../../store/cluster/directory.ts';
+import type { Member } from '../../store/cluster/members.ts';
+import type { ShardId } from '../../store/keys.ts';
+import { acknowledgeVerdicts } from '../../store/shard/acknowledgement.ts';
+import type { Neighbour, ShardHost, ShardStream } from '../shard/hosted-shard.ts';
+import { Membership } from './membership.ts';
+import { Shards, type ShardsContext } from './shards.ts';
+
+const LARGE_AT_ONCE = 2;
+
+export type ConcentratorContext = Omit<ShardsContext, 'members' | 'bus'> & {
+  /** SAs of one headend on this node at most. */
+  readonly headendPeers: number;
+  readonly joinBus: (hear: (word: Word) => void) => Promise<Bus>;
+  /** Where agents reach this node. */
+  readonly advertised: () => string;
+  /** IPv4 address that headends steer replies to; '' if they know it. */
+  readonly probeAdvertised: string;
+};
+
+export class Concentrator {
+  readonly id: string;
+  readonly shards: Shards;
+  readonly membership: Membership;
+  readonly bus: Bus;
+  readonly #context: ConcentratorContext;
+  #draining = false;
+  #stopping = false;
+
+  private constructor(context: ConcentratorContext, bus: Bus) {
+    this.id = context.store.node;
+    this.bus = bus;
+    this.#context = context;
+    this.membership = new Membership(
+      context.store.redis,
+      context.clock,
+      () => this.#describe(),
+      () => {
+        for (const host of this.shards.hosts()) host.tellMembers(this.neighbours());
+      },
+    );
+    this.shards = new Shards({ ...context, bus, members: () => this.membership.members });
+  }
+
+  /** Joins the bus and takes up the shards that this node had. {@link join} makes it known to others. */
+  static async start(context: ConcentratorContext): Promise<Concentrator> {
+    let concentrator: Concentrator | undefined;
+    const bus = await context.joinBus((word) => {
+      if (word.word === 'acknowledged') context.traces.acknowledged(word.verdictId, word.outcome);
+      else concentrator?.shards.hear(word);
+    });
+    concentrator = new Concentrator(context, bus);
+    await concentrator.shards.start();
+    return concentrator;
+  }
+
+  /** The node can be reached: others may know. */
+  async join(): Promise<void> {
+    await this.membership.beatNow();
+    this.membership.start();
+  }
+
+  get probeAdvertised(): string {
+    return this.#context.probeAdvertised;
+  }
+
+  /** Nodes that live, as headends are told. */
+  neighbours(): Neighbour[] {
+    return this.membership.members.map(({ id, address, draining }) => ({ id, address, draining }));
+  }
+
+  /** Headends ever seen, with their number of shards. */
+  headends(): Promise<Map<string, number>> {
+    return readHeadends(this.#context.store.redis);
+  }
+
+  /** Makes the shard this node's and joins the stream to it. */
+  async openShard(hello: Hello, stream: ShardStream): Promise<ShardHost> {
+    const { headend, shard, shards } = hello;
+    if (this.#stopping) throw new ApiError(status.UNAVAILABLE, 'this node is about to stop');
+    const others = this.membership.members.some(({ id, draining }) => id !== this.id && !draining);
+    if (this.#draining && others) throw new ApiError(status.UNAVAILABLE, 'this node gives its shards away');
+    try {
+      const registered = await registerHeadend(this.#context.store.redis, headend, shards);
+      if (registered !== shards)
+        throw new ApiError(
+          status.FAILED_PRECONDITION,
+          `hello.shards: ${shards}, but headend "${headend}" is registered with ${registered}`,
+        );
+      const host = await this.shards.open({ headend, shard }, shards, true);
+      await host.attach(stream, Number(hello.lastEpoch));
+      return host;
+    } catch (error) {
+      if (error instanceof ApiError) throw error;
+      this.#context.log.error({ headend, shard, reason: (error as Error).message }, 'shard not opened');
+      throw new ApiError(status.UNAVAILABLE, `shard not opened: ${(error as Error).name}`);
+    }
+  }
+
+  /**
+   * Large requests, of all streams, are taken a few at a time: what they decode to is many times as large, and would
+   * outlive the collector's young generation while all of them wait for Redis.
+   */
+  readonly takeLarge = pLimit(LARGE_AT_ONCE);
+
+  /** Refuses SAs beyond the node's limits, for all or for one headend, with RESOURCE_EXHAUSTED. */
+  admit(headend: string, more: number): void {
+    const { maxPeers, headendPeers } = this.#context;
+    const refuse = (limit: string) => {
+      throw new ApiError(
+        status.RESOURCE_EXHAUSTED,
+        `upsert.sas: ${more} more would exceed the node's limit of ${limit}`,
+      );
+    };
+    if (this.shards.peers + more > maxPeers) refuse(`${maxPeers} SAs`);
+    const its = this.shards.of(headend).reduce((sum, { records }) => sum + records.set.count, 0);
+    if (its + more > headendPeers) refuse(`${headendPeers} SAs of one headend`);
+  }
+
+  /** Notes acknowledgements. Of each whether that attempt of the verdict was waiting for one. */
+  async acknowledge(id: ShardId, acks: readonly VerdictAck[]): Promise<boolean[]> {
+    const answers = acks.map(({ verdictId, attempt, outcome, detail, successor }) => ({
+      verdictId,
+      attempt,
+      ack: { outcome: Outcome[outcome], detail, successor: successor ? spiHex(successor) : '' },
+    }));
+    const known = await acknowledgeVerdicts(this.#context.store.redis, id, answers);
+    answers.forEach(({ verdictId, ack: { outcome } }, n) => {
+      // The suspicion's trace is with the shard's owner.
+      if (known[n] && !this.#context.traces.acknowledged(verdictId, outcome))
+        this.bus.say({ word: 'acknowledged', ...id, verdictId, outcome });
+    });
+    return known;
+  }
+
+  /** Gives the shards away and takes none, or takes some again. Returns how many are still here. */
+  async setDraining(draining: boolean, graceMs: number): Promise<number> {
+    this.#draining = draining;
+    await this.membership.beatNow();
+    if (draining) await this.shards.drain(graceMs);
+    return this.shards.hosts().length;
+  }
+
+  /** Leaves: shards given away or given back, then out of the cluster. */
+  async stop(graceMs: number): Promise<void> {
+    await this.setDraining(true, graceMs);
+    this.#stopping = true;
+    await this.shards.stop();
+    await this.membership.stop();
+    this.bus.close();
+  }
+
+  #describe(): Member {
+    return {
+      id: this.id,
+      address: this.#context.advertised(),
+      draining: this.#draining,
+      shards: this.shards.hosts().length,
+      peers: this.shards.peers,
+    };
+  }
+}

@@ -1,0 +1,73 @@
+/** Who is in the cluster: this node says every second that it lives, and learns who else does. */
+
+import type { Clock } from '../../base/clock.ts';
+import { beat, leave, type Member } from '../../store/cluster/members.ts';
+import type { RedisClient } from '../../store/redis/redis.ts';
+
+const BEAT_MS = 1_000;
+
+export class Membership {
+  readonly #redis: RedisClient;
+  readonly #clock: Clock;
+  readonly #describe: () => Member;
+  readonly #onChange: (members: readonly Member[]) => void;
+  #members: readonly Member[] = [];
+  #cancel: () => void = () => {};
+  #beating: Promise<void> | undefined;
+
+  /**
+   * @param describe this node as it is now
+   * @param onChange told when a node joins, leaves, moves or begins to drain
+   */
+  constructor(
+    redis: RedisClient,
+    clock: Clock,
+    describe: () => Member,
+    onChange: (members: readonly Member[]) => void,
+  ) {
+    this.#redis = redis;
+    this.#clock = clock;
+    this.#describe = describe;
+    this.#onChange = onChange;
+  }
+
+  /** Nodes that live, by id; as of the last beat that Redis took. */
+  get members(): readonly Member[] {
+    return this.#members;
+  }
+
+  start(): void {
+    this.#cancel = this.#clock.every(BEAT_MS, () => void this.beatNow());
+  }
+
+  /** Says it now. Never rejects: without Redis the last known members stand. */
+  async beatNow(): Promise<void> {
+    this.#beating ??= this.#beat().finally(() => {
+      this.#beating = undefined;
+    });
+    await this.#beating;
+  }
+
+  async #beat(): Promise<void> {
+    try {
+      const members = await beat(this.#redis, this.#describe());
+      const changed = shape(members) !== shape(this.#members);
+      this.#members = members;
+      if (changed) this.#onChange(members);
+    } catch {
+      // Redis is away, which the shards' housekeeping says loudly enough.
+    }
+  }
+
+  /** Leaves the cluster. */
+  async stop(): Promise<void> {
+    this.#cancel();
+    await this.#beating;
+    await leave(this.#redis, this.#describe().id).catch(() => {});
+  }
+}
+
+/** What headends need to know of the members. */
+function shape(members: readonly Member[]): string {
+  return members.map(({ id, address, draining }) => `${id} ${address} ${draining}`).join('\n');
+}

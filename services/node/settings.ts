@@ -1,0 +1,169 @@
+/** A node's settings. README's table is this one. */
+
+import { hostname } from 'node:os';
+import { resolve } from 'node:path';
+import { flag, integer, matching, oneOf, optional, readSettings, type SettingsOf, text } from '../base/settings.ts';
+import { FAILOVER_SETTINGS } from '../failover/settings.ts';
+
+const IPV4 = /^\d{1,3}(\.\d{1,3}){3}$/;
+
+/** Transport settings that node and agent share. */
+export const TLS_SETTINGS = {
+  tlsCert: { env: 'DPD_TLS_CERT', help: 'own certificate, PEM file', fallback: '', parse: optional },
+  tlsKey: { env: 'DPD_TLS_KEY', help: 'key of the certificate, PEM file', fallback: '', parse: optional },
+  tlsCa: { env: 'DPD_TLS_CA', help: "CA of the other side's certificates, PEM file", fallback: '', parse: optional },
+  allowPlaintext: {
+    env: 'DPD_ALLOW_PLAINTEXT',
+    help: 'plaintext beyond loopback: IKE keys travel in the clear',
+    fallback: 'false',
+    boolean: true,
+    parse: flag,
+  },
+} as const;
+
+export const NODE_SETTINGS = {
+  address: {
+    env: 'DPD_ADDRESS',
+    help: 'where to serve: host:port or unix:/path',
+    fallback: '127.0.0.1:7600',
+    parse: text,
+  },
+  ...TLS_SETTINGS,
+  nodeId: {
+    env: 'DPD_NODE_ID',
+    help: "this node's name, the same after a restart",
+    fallback: hostname(),
+    parse: matching(/^[A-Za-z0-9._-]{1,64}$/, '1 to 64 of [A-Za-z0-9._-]'),
+  },
+  advertise: {
+    env: 'DPD_ADVERTISE',
+    help: 'where agents and other nodes reach this one, if not at its address',
+    fallback: '',
+    parse: optional,
+  },
+  drain: {
+    env: 'DPD_DRAIN_MS',
+    help: 'longest wait at a stop for headends to take their shards elsewhere, ms',
+    fallback: '15000',
+    parse: integer(0, 600_000),
+  },
+  redisUrl: {
+    env: 'REDIS_URL',
+    help: 'redis://, unix:/path, redis+sentinel:// or redis+cluster://; none: a private redis-server',
+    fallback: '',
+    parse: optional,
+  },
+  redisReplicas: {
+    env: 'DPD_REDIS_REPLICAS',
+    help: 'replicas that must have a verdict before it counts as written',
+    fallback: '0',
+    parse: integer(0, 16),
+  },
+  dataDir: {
+    env: 'DPD_DATA_DIR',
+    help: 'folder of the private redis-server and its key',
+    fallback: 'data',
+    parse: (value: string) => resolve(value),
+  },
+  vaultKeyFile: {
+    env: 'DPD_VAULT_KEY_FILE',
+    help: 'file with 32 bytes in base64 that seal IKE keys in Redis',
+    fallback: '',
+    parse: optional,
+  },
+  vaultKey: {
+    env: 'DPD_VAULT_KEY',
+    help: 'the same bytes themselves; better by environment than by flag',
+    fallback: '',
+    parse: optional,
+  },
+  threads: { env: 'DPD_THREADS', help: 'worker threads; 0: one per core', fallback: '0', parse: integer(0, 256) },
+  maxPeers: {
+    env: 'DPD_MAX_PEERS',
+    help: 'SAs on this node at most',
+    fallback: '2000000',
+    parse: integer(1, 10_000_000),
+  },
+  headendPeers: {
+    env: 'DPD_HEADEND_PEERS',
+    help: 'SAs of one headend on this node at most; 0: as many as the node takes',
+    fallback: '0',
+    parse: integer(0, 10_000_000),
+  },
+  probeRate: {
+    env: 'DPD_PROBE_RATE',
+    help: 'probes a second at most; what is due beyond it waits, and no verdict comes of waiting',
+    fallback: '50000',
+    parse: integer(1, 10_000_000),
+  },
+  probeAddress: {
+    env: 'DPD_PROBE_ADDRESS',
+    help: 'IPv4 address that probes leave from',
+    fallback: '0.0.0.0',
+    parse: matching(IPV4, 'an IPv4 address'),
+  },
+  probeAdvertise: {
+    env: 'DPD_PROBE_ADVERTISE',
+    help: 'IPv4 address that headends steer replies to, if not the one probes leave from',
+    fallback: '',
+    parse: (value: string) => (value === '' ? undefined : matching(IPV4, 'an IPv4 address')(value)),
+  },
+  probePortBase: {
+    env: 'DPD_PROBE_PORT_BASE',
+    help: 'UDP port of shard 0, the next for shard 1 ...; 0: any',
+    fallback: '14500',
+    parse: integer(0, 64_000),
+  },
+  failover: {
+    env: 'DPD_FAILOVER',
+    help: 'who sees failovers through: inside, this node too; elsewhere, npm run failover',
+    fallback: 'inside',
+    parse: oneOf('inside', 'elsewhere'),
+  },
+  failoverDeadline: FAILOVER_SETTINGS.failoverDeadline,
+  stormShare: {
+    env: 'DPD_STORM_SHARE',
+    help: 'share of silent peers from which verdicts are held back, percent; 0: never',
+    fallback: '50',
+    parse: integer(0, 100),
+  },
+  stormCount: {
+    env: 'DPD_STORM_COUNT',
+    help: 'silent peers that must come together for that',
+    fallback: '20',
+    parse: integer(1, 1_000_000),
+  },
+  stormWindow: {
+    env: 'DPD_STORM_WINDOW_MS',
+    help: 'how far back is looked for that, ms',
+    fallback: '10000',
+    parse: integer(1_000, 300_000),
+  },
+  stormHold: {
+    env: 'DPD_STORM_HOLD_MS',
+    help: 'longest time a verdict is held back, ms',
+    fallback: '300000',
+    parse: integer(1_000, 86_400_000),
+  },
+  stormThen: {
+    env: 'DPD_STORM_THEN',
+    help: 'what then becomes of it: release or drop',
+    fallback: 'release',
+    parse: oneOf('release', 'drop'),
+  },
+  stormReleaseRate: {
+    env: 'DPD_STORM_RELEASE_RATE',
+    help: 'held verdicts given per second and shard when the storm is over',
+    fallback: '100',
+    parse: integer(1, 1_000_000),
+  },
+} as const;
+
+export type NodeSettings = SettingsOf<typeof NODE_SETTINGS>;
+
+const USAGE = 'npm start -- [settings]: runs a node of the DPD offload cluster';
+
+/** The node's settings from this process's flags and environment. */
+export function readNodeSettings(): NodeSettings {
+  return readSettings(USAGE, NODE_SETTINGS);
+}

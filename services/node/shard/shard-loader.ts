@@ -1,0 +1,104 @@
+/** Filling a shard from Redis: every SA into the records and onto the thread, as its former owner left it. */
+
+import { VaultError } from '../../../workers/keys/vault.ts';
+import { readSaHead } from '../../../workers/sa/sa-message.ts';
+import { NO_HANDLE, RecordCursor, type SaPage } from '../../../workers/sa/sa-page.ts';
+import type { Abandoned, FormerOwners, LeftOut } from '../../../workers/shard/protocol.ts';
+import { wordsFromHex } from '../../api/spi.ts';
+import type { Logger } from '../../base/log.ts';
+import type { ShardStore, StoredPage } from '../../store/shard/shard-store.ts';
+import type { ShardRecords } from '../records/records.ts';
+import type { Sites } from '../records/sites.ts';
+import type { ShardTaskHandle } from './shard-thread.ts';
+
+const UNREADABLE = 'SA left out: what Redis has of it cannot be read';
+/** Hex digits of an SPI pair. */
+const SPI_LENGTH = 32;
+/** Pages on their way to the thread at once: more would wait there. */
+const WINDOW = 4;
+
+export type LoadContext = {
+  readonly store: Pick<ShardStore, 'readSas' | 'readDead' | 'removeSas'>;
+  readonly records: ShardRecords;
+  readonly task: Pick<ShardTaskHandle, 'send' | 'resume'>;
+  readonly sites: Sites;
+  readonly log: Logger;
+};
+
+/**
+ * Loads every SA of a shard that can be watched, and removes the others from Redis. Rejects as the store does, or with
+ * VaultError if keys were sealed with another vault key.
+ */
+export async function loadSas(context: LoadContext, former: FormerOwners): Promise<void> {
+  const { store, task } = context;
+  const leftOut: string[] = [];
+  const dead = await store.readDead();
+  task.send({ type: 'takeOver', former });
+  const pages: Promise<unknown>[] = [];
+  for await (const stored of store.readSas()) {
+    if (pages.length === WINDOW) await pages.shift();
+    const resumed = task
+      .resume(enter(context, stored, dead, leftOut))
+      .then((page) => leftOut.push(...leaveOut(context, page)));
+    // Whoever fails first is waited for in his turn.
+    resumed.catch(() => {});
+    pages.push(resumed);
+  }
+  await Promise.all(pages);
+  // Before a checkpoint is written that does not tell of them: without it they would pass for new, and be asked wrongly.
+  await store.removeSas(leftOut);
+  task.send({ type: 'takeOver', former: undefined });
+}
+
+/** Enters SAs into the records. One that cannot be read is left out: its headend finds it lost, and rekeys it. */
+function enter(
+  { records, sites, log }: LoadContext,
+  stored: StoredPage,
+  dead: ReadonlySet<string>,
+  leftOut: string[],
+): SaPage {
+  const { spis } = stored;
+  const count = spis.length / SPI_LENGTH;
+  const page = {
+    handles: new Uint32Array(count),
+    sites: new Uint16Array(count),
+    dead: new Uint8Array(count),
+    ...stored.records,
+  };
+  for (const cursor = new RecordCursor(page); cursor.next(); ) {
+    const { row: n, reader, saEnd } = cursor;
+    const from = reader.pos;
+    try {
+      const { revision, site } = readSaHead(reader, saEnd);
+      page.sites[n] = sites.number(site);
+      reader.pos = from;
+      page.handles[n] = records.put(wordsFromHex(spis, n * SPI_LENGTH), revision, page.sites[n]!, reader, saEnd);
+    } catch (error) {
+      page.handles[n] = NO_HANDLE;
+      leftOut.push(spiAt(spis, n));
+      log.error({ sa: spiAt(spis, n), reason: (error as Error).name }, UNREADABLE);
+    }
+    if (dead.size > 0 && dead.has(spiAt(spis, n))) page.dead[n] = 1;
+  }
+  return page;
+}
+
+function spiAt(spis: Buffer, n: number): string {
+  return spis.toString('latin1', n * SPI_LENGTH, (n + 1) * SPI_LENGTH);
+}
+
+/** Forgets what the thread cannot watch. Returns the SPI pairs. Throws VaultError if it could open no keys at all. */
+function leaveOut({ records, log }: LoadContext, leftOut: LeftOut): string[] {
+  if (leftOut.sealed > 0 && leftOut.opened === 0) throw new VaultError('sealed with another vault key, or damaged');
+  const spis = tellAbandoned(log, records, leftOut);
+  for (const handle of [...leftOut.unreadable, ...leftOut.lost]) records.remove(handle);
+  return spis;
+}
+
+/** Says in the log which SAs are not watched any more. Returns their SPI pairs. */
+export function tellAbandoned(log: Logger, records: ShardRecords, { unreadable, lost }: Abandoned): string[] {
+  for (const handle of unreadable) log.error({ sa: records.spi(handle) }, UNREADABLE);
+  if (lost.length > 0)
+    log.warn({ sas: lost.length }, 'SAs left out: their next message ids are not known; their headend rekeys them');
+  return [...unreadable, ...lost].map((handle) => records.spi(handle));
+}

@@ -1,0 +1,123 @@
+/** A shard's thread: filled with all that is known of the shard, and replaced by another when it dies. */
+
+import type { Clock } from '../../base/clock.ts';
+import type { Logger } from '../../base/log.ts';
+import { FencedError } from '../../store/redis/scripts.ts';
+import { ShardRecords } from '../records/records.ts';
+import type { ShardEvent, ShardTaskHandle } from './shard-thread.ts';
+
+const RESTART_MS = 500;
+
+export type ThreadContext = {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly startTask: (onEvent: (event: ShardEvent) => void) => ShardTaskHandle;
+};
+
+/** What the shard does about its thread. */
+export type ThreadEffects = {
+  /** Whether the shard still lives here, and with it its thread. */
+  wanted(): boolean;
+  /** A thread is about to start: what its predecessor told last must be in Redis. */
+  prepare(): Promise<void>;
+  /** Tells a new thread all it must know, and notes its SAs in the records. */
+  fill(task: ShardTaskHandle, records: ShardRecords): Promise<void>;
+  /** It knows all, and watches. */
+  filled(task: ShardTaskHandle): void;
+  hear(event: ShardEvent): void;
+  /** It died: handles mean nothing any more. */
+  died(): void;
+  /** The shard turned out to be another node's. */
+  fenced(reason: string): void;
+};
+
+export class ThreadKeeper {
+  /** The SAs of the thread by its handles. */
+  records = new ShardRecords();
+  readonly #context: ThreadContext;
+  readonly #effects: ThreadEffects;
+  #task!: ShardTaskHandle;
+  /** The same, once it knows all SAs. */
+  #filled: ShardTaskHandle | undefined;
+  readonly #dead = new WeakSet<ShardTaskHandle>();
+  /** The thread died, and its successor does not know all SAs yet. */
+  #replacing: PromiseWithResolvers<void> | undefined;
+
+  constructor(context: ThreadContext, effects: ThreadEffects) {
+    this.#context = context;
+    this.#effects = effects;
+  }
+
+  get task(): ShardTaskHandle {
+    return this.#task;
+  }
+
+  /** Settles when the thread that died has a successor, or none any more; undefined while it lives. */
+  get replaced(): Promise<void> | undefined {
+    return this.#replacing?.promise;
+  }
+
+  /** Starts and fills a thread. Rejects if that fails, or the thread ends meanwhile. */
+  async start(): Promise<void> {
+    await this.#effects.prepare();
+    if (!this.#effects.wanted()) throw new Error('the shard was given up');
+    const records = new ShardRecords();
+    this.records = records;
+    const task = this.#startTask();
+    this.#task = task;
+    const ended = task.done.then(() => {
+      throw new Error('the thread was stopped');
+    });
+    await Promise.race([this.#effects.fill(task, records), ended]);
+    if (this.#dead.has(task)) throw new Error('the thread died');
+    this.#filled = task;
+    this.#effects.filled(task);
+  }
+
+  /** Waits for a step of a change. Rejects if the thread died meanwhile: what was known of its handles holds no more. */
+  async outlive<T>(step: Promise<T>): Promise<T> {
+    const task = this.#task;
+    const result = await step;
+    if (task !== this.#task || this.#replacing) throw new Error('the thread of the shard died');
+    return result;
+  }
+
+  /** Lets go whoever waits for a successor: there will be none. */
+  noMore(): void {
+    this.#replacing?.resolve();
+  }
+
+  #startTask(): ShardTaskHandle {
+    const task = this.#context.startTask((event) => {
+      if (task === this.#task) this.#effects.hear(event);
+    });
+    // Whoever fills a thread sees to its end himself.
+    task.done.catch((error: Error) => {
+      this.#dead.add(task);
+      if (this.#effects.wanted() && task === this.#filled) this.#replace(error);
+    });
+    return task;
+  }
+
+  /** Everything the thread knew is known from Redis and runs again on a new one. */
+  #replace(error: Error): void {
+    const { clock, log } = this.#context;
+    log.error({ reason: error.message }, 'shard thread died; starting again');
+    this.#replacing ??= Promise.withResolvers();
+    this.#effects.died();
+    clock.after(RESTART_MS, async () => {
+      if (!this.#effects.wanted()) return;
+      // A task that was started but not filled must not go on beside the next one.
+      void this.#task.stop();
+      try {
+        await this.start();
+        this.#replacing?.resolve();
+        this.#replacing = undefined;
+      } catch (again) {
+        if (!this.#effects.wanted()) return;
+        if (again instanceof FencedError) this.#effects.fenced(again.message);
+        else this.#replace(again as Error);
+      }
+    });
+  }
+}

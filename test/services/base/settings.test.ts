@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { PeersFile } from '../../../services/agent/headend/peers-file.ts';
+import { AGENT_SETTINGS, readAgentSettings } from '../../../services/agent/settings.ts';
+import { clientCredentials, serverCredentials, staysOnHost } from '../../../services/api/grpc/credentials.ts';
+import { helpText, readSettings, SettingsError } from '../../../services/base/settings.ts';
+import { NODE_SETTINGS } from '../../../services/node/settings.ts';
+
+const read = (argv: string[], env: NodeJS.ProcessEnv = {}) => readSettings('test', NODE_SETTINGS, argv, env);
+
+test('flags win over the environment, and both over the default', () => {
+  assert.equal(read([]).threads, 0);
+  assert.equal(read([], { DPD_THREADS: '3' }).threads, 3);
+  assert.equal(read(['--threads', '4'], { DPD_THREADS: '3' }).threads, 4);
+  assert.equal(read(['--allow-plaintext']).allowPlaintext, true);
+});
+
+test('an error names the setting by the way it came, the value and the limit', () => {
+  assert.throws(() => read(['--threads', 'x']), /--threads=x: must be a whole number from 0 to 256/);
+  assert.throws(() => read([], { DPD_THREADS: '999' }), /DPD_THREADS=999/);
+  assert.throws(() => read(['--nonsense']), SettingsError);
+  assert.throws(() => readAgentSettings(['--shards', '3']), /shards=3: must be a power of two/);
+  assert.throws(() => readAgentSettings(['--node-address', '10.0.0.1']), /go together/);
+});
+
+test('README lists every setting', () => {
+  const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8');
+  for (const table of [NODE_SETTINGS, AGENT_SETTINGS])
+    for (const { env } of Object.values(table)) assert(readme.includes(`\`${env}\``), `${env} is not in README`);
+  assert.match(helpText('usage', NODE_SETTINGS), /--redis-url\s+REDIS_URL/);
+});
+
+test('plaintext stays on the host unless asked for by name', () => {
+  const settings = { tlsCert: undefined, tlsKey: undefined, tlsCa: undefined, allowPlaintext: false };
+  for (const address of ['127.0.0.1:1', 'localhost:1', '[::1]:1', 'unix:/x']) assert(staysOnHost(address), address);
+  for (const address of ['0.0.0.0:7600', '[::]:7600', '10.0.0.1:7600', 'hub.example:1', '127.0.0.1.example:1']) {
+    assert.throws(() => serverCredentials({ ...settings, address }), /plaintext would carry IKE keys/);
+    assert.throws(() => clientCredentials({ ...settings, address }), SettingsError);
+    serverCredentials({ ...settings, address, allowPlaintext: true });
+  }
+  assert.throws(() => serverCredentials({ ...settings, address: '127.0.0.1:1', tlsCert: '/x' }), /all three or none/);
+});
+
+test('a peers file with a mistake names the entry', () => {
+  const parse = (raw: object) => PeersFile.parse(raw, 'peers.json');
+  assert.throws(() => parse({ policy: { retries: 0 } }), /policy\.retries=0: must be a whole number from 1 to 20/);
+  assert.throws(() => parse({ peers: { a: { policy: { mode: 'NEVER' } } } }), /a\.policy\.mode=NEVER/);
+  assert.throws(() => parse({ peers: { a: { endpoints: [{ address: 'x' }] } } }), /a\.endpoints\[0\]/);
+  assert.equal(
+    parse({ policy: { intervalMs: 5_000 }, peers: { a: { policy: { retries: 2 } } } }).get('a').policy.intervalMs,
+    5_000,
+  );
+});

@@ -1,0 +1,368 @@
+/**
+ * Redis as far as the store uses it, in memory: hashes, sorted sets, streams, and the scripts by their contracts.
+ * redis-model.test.ts holds it against the real scripts on a real Redis. It can take back its last writes, as a replica
+ * does that is promoted before it has seen them.
+ */
+
+import type { FencedScript } from '../../../services/store/redis/scripts.ts';
+
+type Value = string | Buffer;
+type Hash = Map<string, Value>;
+type Undo = { readonly at: number; readonly run: () => void };
+type Script = (db: RedisModel, keys: readonly string[], args: readonly Value[]) => unknown;
+
+/** Writes older than this are never taken back, ms. */
+const UNDO_MS = 15_000;
+
+export class RedisModel {
+  #hashes = new Map<string, Hash>();
+  #sets = new Map<string, Map<string, number>>();
+  #streams = new Map<string, Value[]>();
+  readonly #undo: Undo[] = [];
+  /** Unix ms. */
+  readonly now: () => number;
+  /** Commands that need memory fail; those of a script do not once it has written something. */
+  full = false;
+  #histories = 0;
+  #written = false;
+
+  constructor(now: () => number) {
+    this.now = now;
+  }
+
+  /** Forgets everything, as a server does that is restarted without its file. */
+  flush(): void {
+    this.#hashes = new Map();
+    this.#sets = new Map();
+    this.#streams = new Map();
+    this.#undo.length = 0;
+    this.#histories++;
+  }
+
+  /** Names what it remembers: another after a failover, as master_replid is. */
+  get history(): string {
+    return this.#histories.toString(16).padStart(40, '0');
+  }
+
+  /** Takes back what was written in the last `ms`. */
+  loseLast(ms: number): void {
+    this.#histories++;
+    const since = this.now() - ms;
+    for (let last = this.#undo.at(-1); last && last.at >= since; last = this.#undo.at(-1)) {
+      this.#undo.pop();
+      last.run();
+    }
+  }
+
+  /** Everything, for comparison. */
+  dump(): unknown {
+    const plain = <T>(map: Map<string, T>, value: (item: T) => unknown) =>
+      Object.fromEntries([...map].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, item]) => [key, value(item)]));
+    return {
+      hashes: plain(this.#hashes, (hash) => plain(hash, String)),
+      sets: plain(this.#sets, (set) => plain(set, Number)),
+      streams: plain(this.#streams, (stream) => stream.map(String)),
+    };
+  }
+
+  hget(key: string, field: string): Value | null {
+    return this.#hashes.get(key)?.get(field) ?? null;
+  }
+
+  hash(key: string): ReadonlyMap<string, Value> {
+    return this.#hashes.get(key) ?? new Map();
+  }
+
+  hset(key: string, field: string, value: Value): void {
+    this.#writable();
+    let hash = this.#hashes.get(key);
+    if (!hash) {
+      hash = new Map();
+      this.#hashes.set(key, hash);
+    }
+    const old = hash.get(field);
+    hash.set(field, value);
+    this.#log(() => (old === undefined ? this.#hdel(key, field) : this.#hashes.get(key)!.set(field, old)));
+  }
+
+  hsetnx(key: string, field: string, value: Value): number {
+    if (this.hget(key, field) !== null) return 0;
+    this.hset(key, field, value);
+    return 1;
+  }
+
+  hdel(key: string, field: string): number {
+    this.#written = true;
+    const old = this.#hashes.get(key)?.get(field);
+    if (old === undefined) return 0;
+    this.#hdel(key, field);
+    this.#log(() => {
+      const hash = this.#hashes.get(key) ?? new Map<string, Value>();
+      this.#hashes.set(key, hash.set(field, old));
+    });
+    return 1;
+  }
+
+  set(key: string): ReadonlyMap<string, number> {
+    return this.#sets.get(key) ?? new Map();
+  }
+
+  zadd(key: string, score: number, member: string, onlyExisting = false): void {
+    this.#writable();
+    const set = this.#sets.get(key) ?? new Map<string, number>();
+    const old = set.get(member);
+    if (onlyExisting && old === undefined) return;
+    this.#sets.set(key, set.set(member, score));
+    this.#log(() => (old === undefined ? this.#zrem(key, member) : this.#sets.get(key)!.set(member, old)));
+  }
+
+  zrem(key: string, member: string): void {
+    this.#written = true;
+    const old = this.#sets.get(key)?.get(member);
+    if (old === undefined) return;
+    this.#zrem(key, member);
+    this.#log(() => {
+      const set = this.#sets.get(key) ?? new Map<string, number>();
+      this.#sets.set(key, set.set(member, old));
+    });
+  }
+
+  xadd(key: string, value: Value): void {
+    this.#writable();
+    const stream = this.#streams.get(key) ?? [];
+    stream.push(value);
+    this.#streams.set(key, stream);
+    this.#log(() => {
+      stream.pop();
+      if (stream.length === 0) this.#streams.delete(key);
+    });
+  }
+
+  stream(key: string): readonly Value[] {
+    return this.#streams.get(key) ?? [];
+  }
+
+  #hdel(key: string, field: string): void {
+    const hash = this.#hashes.get(key)!;
+    hash.delete(field);
+    if (hash.size === 0) this.#hashes.delete(key);
+  }
+
+  #zrem(key: string, member: string): void {
+    const set = this.#sets.get(key)!;
+    set.delete(member);
+    if (set.size === 0) this.#sets.delete(key);
+  }
+
+  /** Begins a script or a command. */
+  begin(): void {
+    this.#written = false;
+  }
+
+  /** A command that needs memory is about to write. */
+  #writable(): void {
+    if (this.full && !this.#written) throw new Error("OOM command not allowed when used memory > 'maxmemory'.");
+    this.#written = true;
+  }
+
+  #log(run: () => void): void {
+    const now = this.now();
+    this.#undo.push({ at: now, run });
+    if (this.#undo.length > 8_192 && this.#undo[4_096]!.at < now - UNDO_MS) this.#undo.splice(0, 4_096);
+  }
+}
+
+/** The scripts of services/store/scripts, by name. Those behind the fence are wrapped by {@link fenced}. */
+export const SCRIPTS: Readonly<Record<string, Script>> = {
+  'take-lease'(db, [lease, checkpoint], [node, ttl, holder, attended, unstopped]) {
+    const now = db.now();
+    const held = db.hget(lease!, 'epoch');
+    if (held !== null && String(holder) !== '' && String(held) !== String(holder)) return -1;
+    const epoch = Math.max(Number(held ?? 0) + 1, now);
+    const written = held === null ? -1 : Number(db.hget(lease!, 'written') ?? 0);
+    const another = String(db.hget(lease!, 'node')) !== String(node);
+    const ends = Number(db.hget(lease!, 'until') ?? 0);
+    if (held !== null) db.hset(lease!, 'since', String(now));
+    let former = Number(db.hget(lease!, 'former') ?? 0);
+    const goesOn = now + Number(unstopped);
+    const surelyLast = (key: string) => db.hget(key, 'history') === db.history;
+    const final = String(db.hget(checkpoint!, 'final')) !== '1' ? 0 : surelyLast(checkpoint!) ? 1 : 2;
+    if (final !== 0) db.hset(checkpoint!, 'final', '0');
+    if (String(holder) !== '') former = Math.max(former, goesOn);
+    else if (ends > 0 && !surelyLast(lease!)) former = Math.max(former, goesOn, now + Number(ttl));
+    else if (ends > 0 && another) former = Math.max(former, ends, goesOn);
+    if (final === 2) former = Math.max(former, now + Number(ttl));
+    former = Math.min(former, now + Math.max(Number(ttl), Number(unstopped)));
+    db.hset(lease!, 'epoch', String(epoch));
+    db.hset(lease!, 'node', node!);
+    db.hset(lease!, 'written', '0');
+    db.hset(lease!, 'attended', attended!);
+    db.hset(lease!, 'until', String(now + Number(ttl)));
+    db.hset(lease!, 'former', String(former));
+    db.hset(lease!, 'history', db.history);
+    db.hsetnx(checkpoint!, 'taken', String(now));
+    const since = Number(db.hget(lease!, 'since') ?? 0);
+    return [epoch, final, Math.max(0, former - now), now, ends, since, written];
+  },
+  'renew-lease'(db, [lease], [, , ttl, attended]) {
+    if (String(db.hget(lease!, 'attended')) !== '1' || String(db.hget(lease!, 'until')) === '0')
+      db.hset(lease!, 'since', String(db.now()));
+    db.hset(lease!, 'until', Number(ttl) === 0 ? '0' : String(db.now() + Number(ttl)));
+    db.hset(lease!, 'attended', attended!);
+    return [Number(db.hget(lease!, 'written') ?? 0), db.now(), Number(db.hget(lease!, 'since') ?? 0)];
+  },
+  'write-sas'(db, [, sas, dead], [, , withKeys, without, ...rest]) {
+    const keyless = 2 * Number(withKeys);
+    const removed = keyless + 2 * Number(without);
+    for (let n = 0; n < removed; n += 2) {
+      const [spi, record] = [String(rest[n]), rest[n + 1]!];
+      const old = n < keyless ? null : db.hget(sas!, spi);
+      const held = old === null ? Buffer.alloc(0) : Buffer.from(old);
+      const keys = held.length > 1 ? held.subarray(2 + held.readUInt16BE(0)) : Buffer.alloc(0);
+      db.hset(sas!, spi, Buffer.concat([Buffer.from(record), keys]));
+    }
+    for (const spi of rest.slice(removed)) for (const key of [sas!, dead!]) db.hdel(key, String(spi));
+    return 1;
+  },
+  'read-history'(db) {
+    return db.history;
+  },
+  'read-sas'(db, [sas]) {
+    const records = Array.from(db.hash(sas!), ([spi, record]) => ({ spi, record: Buffer.from(record) }));
+    const ends = Buffer.alloc(4 * records.length);
+    let length = 0;
+    records.forEach(({ record }, n) => {
+      length += record.length;
+      ends.writeUInt32LE(length, 4 * n);
+    });
+    const all = (part: (one: { spi: string; record: Buffer }) => Uint8Array) => Buffer.concat(records.map(part));
+    return [Buffer.from('0'), all(({ spi }) => Buffer.from(spi)), ends, all(({ record }) => record)];
+  },
+  'write-checkpoint'(db, [, checkpoint], [, , at, taken, final, whole, ...chunks]) {
+    if (String(whole) === '1') for (const field of [...db.hash(checkpoint!).keys()]) db.hdel(checkpoint!, field);
+    db.hset(checkpoint!, 'at', at!);
+    db.hset(checkpoint!, 'taken', taken!);
+    db.hset(checkpoint!, 'final', final!);
+    db.hset(checkpoint!, 'history', String(final) === '1' ? db.history : '');
+    for (let n = 0; n < chunks.length; n += 2) db.hset(checkpoint!, String(chunks[n]), chunks[n + 1]!);
+    return 1;
+  },
+  'append-verdicts'(db, [, log, unacked, dead, due], [, , , delay, verdicts, messages]) {
+    const packed = Buffer.from(verdicts!);
+    const bytes = Buffer.from(messages!);
+    const entry: Buffer[] = [];
+    for (let [at, to] = [0, 0]; at < packed.length; ) {
+      const from = to;
+      to += packed.readUInt16BE(at + 1);
+      const idAt = at + 3;
+      at = idAt + packed[at]!;
+      const id = packed.toString('latin1', idAt, at);
+      const verdict = Buffer.from(bytes.subarray(from, to));
+      if (db.hsetnx(dead!, id.split('.')[0]!, id) === 0) continue;
+      entry.push(verdict);
+      db.hset(unacked!, id, verdict);
+      db.zadd(due!, db.now() + Number(delay), id);
+    }
+    if (entry.length > 0) db.xadd(log!, Buffer.concat(entry));
+    return 1;
+  },
+  'confirm-write'(db, [lease], [, write]) {
+    db.hset(lease!, 'confirmed', write!);
+    return 1;
+  },
+  'revive-sas'(db, [, dead], [, , ...spis]) {
+    for (const spi of spis) db.hdel(dead!, String(spi));
+    return 1;
+  },
+  'write-path'(db, [lease], [, , path]) {
+    db.hset(lease!, 'path', path!);
+    return 1;
+  },
+  acknowledge(db, [unacked, failover, acks, attempts, due], answers) {
+    const known: number[] = [];
+    for (let n = 0; n < answers.length; n += 3) {
+      const verdict = String(answers[n]);
+      const message = db.hget(unacked!, verdict);
+      const waits = message !== null && String(answers[n + 1]) === String(db.hget(attempts!, verdict) ?? '0');
+      known.push(waits ? 1 : 0);
+      if (!waits) continue;
+      db.hdel(unacked!, verdict);
+      if (!db.set(due!).has(verdict)) continue;
+      db.hset(failover!, verdict, message);
+      db.hset(acks!, verdict, answers[n + 2]!);
+      db.zadd(due!, 0, verdict);
+    }
+    return known;
+  },
+  'advance-failovers'(db, [failover, attempts, acks, unacked, log, pursuits, due], args) {
+    const [id, present, next, verdict, pursuit, , dueAt] = args;
+    const name = String(id);
+    if (!db.set(due!).has(name)) return 0;
+    if (String(db.hget(attempts!, name) ?? '0') !== String(present)) return 0;
+    db.hset(attempts!, name, String(next));
+    db.hdel(acks!, name);
+    db.hdel(failover!, name);
+    db.hset(unacked!, name, verdict!);
+    db.xadd(log!, verdict!);
+    db.hset(pursuits!, name, pursuit!);
+    db.zadd(due!, Number(dueAt), name);
+    return 1;
+  },
+  'end-failover'(db, [failover, attempts, acks, pursuits, due, letters], [id, letter, most]) {
+    const name = String(id);
+    for (const key of [failover!, attempts!, acks!, pursuits!]) db.hdel(key, name);
+    db.zrem(due!, name);
+    if (String(letter) === '') return 1;
+    if (db.hash(letters!).size >= Number(most)) return 2;
+    db.hset(letters!, name, letter!);
+    return 1;
+  },
+  'replay-failover'(db, [letters, attempts, unacked, log, due], [id, attempt, verdict]) {
+    const name = String(id);
+    if (db.hdel(letters!, name) === 0) return 0;
+    db.hset(attempts!, name, String(attempt));
+    db.hset(unacked!, name, verdict!);
+    db.xadd(log!, verdict!);
+    db.zadd(due!, 0, name);
+    return 1;
+  },
+  beat(db, [nodes], [node, description, ttl, forget]) {
+    const now = db.now();
+    if (String(ttl) === '0') db.hdel(nodes!, String(node));
+    else db.hset(nodes!, String(node), `${now + Number(ttl)} ${description}`);
+    const live: string[] = [];
+    for (const [name, text] of db.hash(nodes!)) {
+      const [until, ...rest] = String(text).split(' ');
+      if (Number(until) > now) live.push(name, rest.join(' '));
+      else if (Number(until) + Number(forget) < now) db.hdel(nodes!, name);
+    }
+    return live;
+  },
+};
+
+/** Scripts that run behind the fence. */
+export const FENCED: ReadonlySet<string> = new Set<FencedScript>([
+  'renew-lease',
+  'write-sas',
+  'write-checkpoint',
+  'append-verdicts',
+  'confirm-write',
+  'revive-sas',
+  'write-path',
+]);
+
+/** A script behind the fence: see fence.lua. */
+export function fenced(script: Script): Script {
+  return (db, keys, args) => {
+    const held = db.hget(keys[0]!, 'epoch');
+    if (held === null) return -2;
+    if (String(held) !== String(args[0])) return -1;
+    const [, write, before] = /^(\d+)\/(\d+)$/.exec(String(args[1])) ?? [];
+    if (write !== undefined) {
+      const known = Number(db.hget(keys[0]!, 'written') ?? 0);
+      if (known < Number(before)) return -3;
+      if (known < Number(write)) db.hset(keys[0]!, 'written', write);
+    }
+    return script(db, keys, args);
+  };
+}

@@ -1,0 +1,22 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Vault, VaultError } from '../../../workers/keys/vault.ts';
+
+const vault = new Vault(Buffer.alloc(32, 1));
+
+test('what is sealed opens, in its own place and with its own key only', () => {
+  const record = vault.seal(Buffer.from('keys'), 'hub/1');
+  assert.equal(String(vault.open(record, 'hub/1')), 'keys');
+  assert.throws(() => vault.open(record, 'hub/2'), VaultError);
+  assert.throws(() => new Vault(Buffer.alloc(32, 2)).open(record, 'hub/1'), VaultError);
+  record[20]! ^= 1;
+  assert.throws(() => vault.open(record, 'hub/1'), VaultError);
+  assert(!vault.seal(Buffer.from('keys'), '').includes('keys'));
+});
+
+test('nothing is cut off: a record or a place that is too long is refused', () => {
+  const [most, more] = ['x'.repeat(1_024), `${'x'.repeat(1_023)}é`];
+  assert.equal(String(vault.open(vault.seal(Buffer.from(most), most), most)), most);
+  assert.throws(() => vault.seal(Buffer.from(more), 'hub/1'), RangeError);
+  assert.throws(() => vault.seal(Buffer.from('keys'), more), RangeError);
+});

@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import fc from 'fast-check';
+import { type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { spiWords } from '../../../services/api/spi.ts';
+import { keyMaterial } from '../../../workers/ikev2/sessions.ts';
+import { SUITES } from '../../../workers/ikev2/suites.ts';
+import { MessageReader } from '../../../workers/sa/message-reader.ts';
+import { readKeys, readSa, readSaHead } from '../../../workers/sa/sa-message.ts';
+
+const uint32 = fc.nat(0xffffffff);
+const spi = fc.bigInt({ min: 1n, max: 0xffff_ffff_ffff_ffffn });
+const octet = fc.nat(255);
+const address = fc.tuple(octet, octet, octet, octet).map((octets) => octets.join('.'));
+const policy = fc.record({
+  mode: fc.nat(4),
+  intervalMs: uint32,
+  retryIntervalMs: uint32,
+  retries: uint32,
+  jitterPercent: fc.nat(50),
+  action: fc.nat(3),
+});
+const sa = fc
+  .record({
+    id: fc.record({ initiatorSpi: spi, responderSpi: spi }),
+    peerId: fc.string(),
+    headendIsInitiator: fc.boolean(),
+    endpoints: fc.array(fc.record({ address, port: fc.nat(65_535), connection: fc.string() }), {
+      minLength: 1,
+      maxLength: 4,
+    }),
+    policy,
+    nextMessageId: uint32,
+    childSpis: fc.array(uint32, { maxLength: 3 }),
+    revision: uint32,
+    parked: fc.boolean(),
+    site: fc.string(),
+  })
+  .chain((fields) => fc.record({ fields: fc.constant(fields), active: fc.nat(fields.endpoints.length - 1) }))
+  .map(({ fields, active }) => create(SaSchema, { ...fields, activeEndpoint: active } as never));
+
+/** What the whole message says. */
+function expected(whole: Sa) {
+  const { intervalMs, retryIntervalMs, retries, jitterPercent, mode } = whole.policy!;
+  const endpoint = whole.endpoints[whole.activeEndpoint]!;
+  const [a, b, c, d] = endpoint.address.split('.').map(Number) as [number, number, number, number];
+  return {
+    spi: [...spiWords(whole.id!)],
+    headendIsInitiator: whole.headendIsInitiator,
+    address: ((a << 24) | (b << 16) | (c << 8) | d) >>> 0,
+    port: endpoint.port || 4_500,
+    policy: { mode, intervalMs, retryIntervalMs, retries, jitterPercent },
+    nextMessageId: whole.nextMessageId,
+    parked: whole.parked,
+  };
+}
+
+test('property: what is read is what the whole message says', () => {
+  fc.assert(
+    fc.property(sa, (message) => {
+      const bytes = toBinary(SaSchema, message);
+      assert.deepEqual(readSa(new MessageReader(bytes)), expected(message));
+      assert.deepEqual(readSaHead(new MessageReader(bytes)), { revision: message.revision, site: message.site });
+    }),
+  );
+});
+
+test('property: a message in two parts, in any order, reads as the whole does', () => {
+  fc.assert(
+    fc.property(sa, sa, (first, second) => {
+      const bytes = Buffer.concat([toBinary(SaSchema, first), toBinary(SaSchema, second)]);
+      const whole = fromBinary(SaSchema, bytes);
+      assert.deepEqual(readSa(new MessageReader(bytes)), expected(whole));
+      assert.deepEqual(readSaHead(new MessageReader(bytes)), { revision: whole.revision, site: whole.site });
+    }),
+  );
+});
+
+test('keys of every suite, for either role', () => {
+  for (const suite of SUITES)
+    for (const headendIsInitiator of [true, false]) {
+      const key = (length: number, fill: number) => new Uint8Array(length).fill(fill);
+      const ske = suite.keyLength + suite.saltLength;
+      const keys = {
+        skEi: key(ske, 1),
+        skEr: key(ske, 2),
+        skAi: key(suite.integrityKeyLength, 3),
+        skAr: key(suite.integrityKeyLength, 4),
+      };
+      const { encryption, integrity } = suite;
+      const message = toBinary(SaKeysSchema, create(SaKeysSchema, { encryption, integrity, ...keys }));
+      assert.deepEqual(readKeys(message, headendIsInitiator), {
+        suite: suite.index,
+        material: keyMaterial(suite, headendIsInitiator, keys),
+      });
+    }
+});
+
+test('what is no SA is refused', () => {
+  assert.throws(() => readSa(new MessageReader(new Uint8Array(0))), RangeError);
+  assert.throws(() => readSa(new MessageReader(Uint8Array.of(0x0a, 200))), RangeError);
+  assert.throws(() => readSaHead(new MessageReader(Uint8Array.of(0xff))), RangeError);
+  assert.throws(() => readKeys(new Uint8Array(0), true), RangeError);
+});
+
+test('property: where one message ends within others, nothing of another is read', () => {
+  fc.assert(
+    fc.property(sa, sa, fc.nat(), (first, second, cut) => {
+      const bytes = toBinary(SaSchema, first);
+      const reader = new MessageReader(Buffer.concat([bytes, toBinary(SaSchema, second)]));
+      assert.deepEqual(readSa(reader, bytes.length), expected(first));
+      reader.pos = 0;
+      assert.deepEqual(readSaHead(reader, bytes.length), { revision: first.revision, site: first.site });
+      // As if it ended earlier: it is refused, or what is left of it is a message as well.
+      const end = cut % bytes.length;
+      let part: Sa | undefined;
+      try {
+        part = fromBinary(SaSchema, bytes.subarray(0, end));
+      } catch {}
+      reader.pos = 0;
+      if (part) assert.deepEqual(readSaHead(reader, end), { revision: part.revision, site: part.site });
+      else assert.throws(() => readSaHead(reader, end), RangeError);
+    }),
+  );
+});

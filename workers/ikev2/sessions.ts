@@ -1,0 +1,243 @@
+/** What a shard knows of each IKE SA to speak on it: SPIs, keys, message ids, address. A structure of arrays. */
+
+import { copy } from '../base/bytes.ts';
+import { Slab } from '../base/slab.ts';
+import type { SpiWords } from '../base/spi.ts';
+import { SpiIndex, setSpi, spiAt, spiPairs } from '../base/spi-index.ts';
+import { roomFor, widen } from '../liveness/peers.ts';
+import type { DirectionKeys } from './sk-payload.ts';
+import { keyMaterialLength, SUITES, type Suite } from './suites.ts';
+
+/** IV bytes kept of a request until it is answered, so that a retransmission is bit for bit the same. */
+const IV_LENGTH = 16;
+
+export const SessionFlag = {
+  /** The handle is in use. */
+  USED: 1,
+  /** Keys are held: probes are direct. */
+  KEYED: 2,
+  /** The headend was the original initiator. */
+  INITIATOR: 4,
+  /** A request with `nextMid` was sent and not answered yet: it has an IV. */
+  OUTSTANDING: 8,
+  /** The keys are known but sealed: they must be opened before a request is sent. */
+  SEALED: 16,
+} as const;
+
+/** Fills a part of a buffer with random bytes. */
+export type FillRandom = (bytes: Uint8Array, from: number, to: number) => void;
+
+/** Stands for keys that are opened later. */
+export const SEALED = 'sealed';
+
+/** Position in SUITES, and key material as {@link keyMaterial} lays it out. */
+export type SessionKeys = { readonly suite: number; readonly material: Uint8Array };
+
+/** One SA as it enters the table. */
+export type SessionInput = {
+  readonly handle: number;
+  /** SPIs as two 32-bit words each, big-endian. */
+  readonly spi: SpiWords;
+  readonly headendIsInitiator: boolean;
+  /** Remote address as a 32-bit number, and UDP port. */
+  readonly address: number;
+  readonly port: number;
+  readonly keys?: SessionKeys | typeof SEALED | undefined;
+  readonly nextMid: number;
+};
+
+export class SessionTable {
+  flags = new Uint8Array(0);
+  spis = spiPairs(0);
+  address = new Uint32Array(0);
+  port = new Uint16Array(0);
+  nextMid = new Uint32Array(0);
+  /** After a takeover: how far above `nextMid` the next message id may be. */
+  doubt = new Uint8Array(0);
+  /** Probes sent and answered since the SA was loaded. */
+  sent = new Uint32Array(0);
+  answered = new Uint32Array(0);
+  #suite = new Uint8Array(0);
+  #keySlot = new Uint32Array(0);
+  /** Place of the outstanding request's IV. */
+  #ivSlot = new Uint32Array(0);
+  readonly #ivs = new Slab(IV_LENGTH);
+  readonly #slabs: readonly Slab[] = SUITES.map((suite) => new Slab(keyMaterialLength(suite)));
+  readonly #index = new SpiIndex();
+  /** Where keys are put for a cipher, by suite. */
+  readonly #keys: readonly DirectionKeys[] = SUITES.map((suite) => ({
+    encryption: Buffer.alloc(suite.keyLength),
+    salt: Buffer.alloc(suite.saltLength),
+    integrity: Buffer.alloc(suite.integrityKeyLength),
+  }));
+
+  /** Enters an SA at a free handle. */
+  add(input: SessionInput): void {
+    const { handle, spi } = input;
+    if (handle >= this.flags.length) this.#grow(handle + 1);
+    setSpi(this.spis, handle, spi);
+    this.flags[handle] = SessionFlag.USED | (input.headendIsInitiator ? SessionFlag.INITIATOR : 0);
+    this.nextMid[handle] = input.nextMid;
+    this.doubt[handle] = 0;
+    this.sent[handle] = 0;
+    this.answered[handle] = 0;
+    this.#index.add(this.spis, handle);
+    this.relocate(handle, input.address, input.port);
+    if (input.keys) this.setKeys(handle, input.keys);
+  }
+
+  /** Gives an SA its keys. An SA's keys never change, so a second call is ignored. */
+  setKeys(handle: number, keys: NonNullable<SessionInput['keys']>): void {
+    const held = this.flags[handle]! & (SessionFlag.KEYED | SessionFlag.SEALED);
+    if (held === SessionFlag.KEYED) return;
+    if (keys === SEALED) {
+      this.flags[handle]! |= SessionFlag.KEYED | SessionFlag.SEALED;
+      return;
+    }
+    const { suite, material } = keys;
+    this.#suite[handle] = suite;
+    const slab = this.#slabs[suite]!;
+    const slot = slab.take();
+    slab.block(slot).set(material, slab.offset(slot));
+    this.#keySlot[handle] = slot;
+    this.flags[handle] = (this.flags[handle]! & ~SessionFlag.SEALED) | SessionFlag.KEYED;
+  }
+
+  /** Changes where probes go. */
+  relocate(handle: number, address: number, port: number): void {
+    this.address[handle] = address;
+    this.port[handle] = port;
+  }
+
+  /** Forgets an SA and wipes its keys. */
+  remove(handle: number): void {
+    const flags = this.flags[handle]!;
+    if (!(flags & SessionFlag.USED)) return;
+    const open = (flags & (SessionFlag.KEYED | SessionFlag.SEALED)) === SessionFlag.KEYED;
+    if (open) this.#slabs[this.#suite[handle]!]!.drop(this.#keySlot[handle]!);
+    this.#index.remove(this.spis, handle);
+    this.settle(handle);
+    this.flags[handle] = 0;
+  }
+
+  /** A request is outstanding from now on, with an IV of its own. */
+  begin(handle: number, fillRandom: FillRandom): void {
+    const slot = this.#ivs.take();
+    const at = this.#ivs.offset(slot);
+    fillRandom(this.#ivs.block(slot), at, at + IV_LENGTH);
+    this.#ivSlot[handle] = slot;
+    this.flags[handle]! |= SessionFlag.OUTSTANDING;
+  }
+
+  /** No request is outstanding any more. */
+  settle(handle: number): void {
+    if (!(this.flags[handle]! & SessionFlag.OUTSTANDING)) return;
+    this.#ivs.drop(this.#ivSlot[handle]!);
+    this.flags[handle]! &= ~SessionFlag.OUTSTANDING;
+  }
+
+  /** Copies the outstanding request's IV, cut to `length`. */
+  copyIv(handle: number, to: Uint8Array, at: number, length: number): void {
+    const slot = this.#ivSlot[handle]!;
+    copy(this.#ivs.block(slot), this.#ivs.offset(slot), to, at, length);
+  }
+
+  /** Handle of an SA by its SPIs as words, or -1. */
+  find(i0: number, i1: number, r0: number, r1: number): number {
+    return this.#index.find(this.spis, i0, i1, r0, r1);
+  }
+
+  /** Whether all bits of a flag are set. */
+  is(handle: number, flag: number): boolean {
+    return handle < this.flags.length && (this.flags[handle]! & flag) === flag;
+  }
+
+  suite(handle: number): Suite {
+    return SUITES[this.#suite[handle]!]!;
+  }
+
+  /** SPIs of an SA. */
+  spi(handle: number): SpiWords {
+    return spiAt(this.spis, handle);
+  }
+
+  /** Keys as {@link setKeys} took them, copied, or undefined without any that are open. */
+  exportKeys(handle: number): SessionKeys | undefined {
+    if (!this.is(handle, SessionFlag.USED | SessionFlag.KEYED) || this.is(handle, SessionFlag.SEALED)) return undefined;
+    const suite = this.#suite[handle]!;
+    const slab = this.#slabs[suite]!;
+    const at = slab.offset(this.#keySlot[handle]!);
+    return { suite, material: slab.block(this.#keySlot[handle]!).slice(at, at + slab.stride) };
+  }
+
+  /** Keys of what the headend sends; good until keys are next asked for. */
+  sendKeys(handle: number): DirectionKeys {
+    return this.#direction(handle, 0);
+  }
+
+  /** Keys of what the spoke sends; good until keys are next asked for. */
+  receiveKeys(handle: number): DirectionKeys {
+    return this.#direction(handle, 1);
+  }
+
+  #direction(handle: number, index: 0 | 1): DirectionKeys {
+    const suite = this.#suite[handle]!;
+    const keys = this.#keys[suite]!;
+    const slab = this.#slabs[suite]!;
+    const bytes = slab.block(this.#keySlot[handle]!);
+    let at = slab.offset(this.#keySlot[handle]!) + (index * slab.stride) / 2;
+    copy(bytes, at, keys.encryption, 0, keys.encryption.length);
+    at += keys.encryption.length;
+    copy(bytes, at, keys.salt, 0, keys.salt.length);
+    copy(bytes, at + keys.salt.length, keys.integrity, 0, keys.integrity.length);
+    return keys;
+  }
+
+  #grow(needed: number): void {
+    const capacity = roomFor(needed, this.flags.length);
+    this.flags = widen(new Uint8Array(capacity), this.flags);
+    this.spis = spiPairs(capacity, this.spis);
+    this.address = widen(new Uint32Array(capacity), this.address);
+    this.port = widen(new Uint16Array(capacity), this.port);
+    this.nextMid = widen(new Uint32Array(capacity), this.nextMid);
+    this.doubt = widen(new Uint8Array(capacity), this.doubt);
+    this.#ivSlot = widen(new Uint32Array(capacity), this.#ivSlot);
+    this.sent = widen(new Uint32Array(capacity), this.sent);
+    this.answered = widen(new Uint32Array(capacity), this.answered);
+    this.#suite = widen(new Uint8Array(capacity), this.#suite);
+    this.#keySlot = widen(new Uint32Array(capacity), this.#keySlot);
+  }
+}
+
+/**
+ * Lays both directions' keys out in a row, the headend's sending direction first.
+ * @throws RangeError naming the key whose length does not fit the suite
+ */
+export function keyMaterial(
+  suite: Suite,
+  headendIsInitiator: boolean,
+  keys: { skEi: Uint8Array; skEr: Uint8Array; skAi: Uint8Array; skAr: Uint8Array },
+): Uint8Array {
+  const expect = (name: 'skEi' | 'skEr' | 'skAi' | 'skAr', length: number) => {
+    if (keys[name].length !== length)
+      throw new RangeError(`${name} is ${keys[name].length} bytes, must be ${length} for ${suite.cipher}`);
+    return keys[name];
+  };
+  const ske = suite.keyLength + suite.saltLength;
+  const initiator = [expect('skEi', ske), expect('skAi', suite.integrityKeyLength)];
+  const responder = [expect('skEr', ske), expect('skAr', suite.integrityKeyLength)];
+  return Buffer.concat(headendIsInitiator ? [...initiator, ...responder] : [...responder, ...initiator]);
+}
+
+/** The keys that {@link keyMaterial} laid out. */
+export function splitKeyMaterial(suite: Suite, headendIsInitiator: boolean, material: Uint8Array) {
+  const ske = suite.keyLength + suite.saltLength;
+  const half = ske + suite.integrityKeyLength;
+  const [initiator, responder] = headendIsInitiator ? [0, half] : [half, 0];
+  return {
+    skEi: material.subarray(initiator, initiator + ske),
+    skAi: material.subarray(initiator + ske, initiator + half),
+    skEr: material.subarray(responder, responder + ske),
+    skAr: material.subarray(responder + ske, responder + half),
+  };
+}

@@ -1,0 +1,92 @@
+/** Datagrams side by side in memory, for one system call that sends or receives many (sendmmsg(2), recvmmsg(2)). */
+
+import { nativeFunctions, nativeMemory, partOf } from '../base/ffi.ts';
+import { errno, SockAddr, writeSockAddr } from './sockets.ts';
+
+const libc = nativeFunctions({
+  sendmmsg: { return: 'int32', arguments: ['int32', 'pointer', 'uint32', 'int32'] },
+  recvmmsg: { return: 'int32', arguments: ['int32', 'pointer', 'uint32', 'int32', 'pointer'] },
+});
+
+/** struct mmsghdr: a msghdr (name, its length, iovec, their number, control, its length, flags), and what was done. */
+const Header = { LENGTH: 64, NAME: 0, NAME_LENGTH: 8, IOVEC: 16, IOVECS: 24, DONE: 56 } as const;
+/** struct iovec: address and length. */
+const Vector = { LENGTH: 16, BASE: 0, SIZE: 8 } as const;
+const MSG_DONTWAIT = 0x40;
+const EINTR = 4;
+const EAGAIN = 11;
+const ENOBUFS = 105;
+
+/** What became of a batch that was to be sent. */
+export const BUSY = -1;
+export const REFUSED = -2;
+
+export class Datagrams {
+  /** One after the other, each with room for `room` bytes. */
+  readonly bytes: Buffer;
+  readonly room: number;
+  readonly #names: Buffer;
+  readonly #vectors: Buffer;
+  readonly #headers: Buffer;
+  /** Address of each of them. */
+  readonly #at: readonly bigint[];
+
+  /** @param room for each, bytes */
+  constructor(count: number, room: number) {
+    this.room = room;
+    const bytes = nativeMemory(count * room);
+    const names = nativeMemory(count * SockAddr.LENGTH);
+    const vectors = nativeMemory(count * Vector.LENGTH);
+    const headers = nativeMemory(count * Header.LENGTH);
+    for (let n = 0; n < count; n++) {
+      vectors.bytes.writeBigUInt64LE(partOf(bytes, n * room).address, n * Vector.LENGTH + Vector.BASE);
+      vectors.bytes.writeBigUInt64LE(BigInt(room), n * Vector.LENGTH + Vector.SIZE);
+      const header = n * Header.LENGTH;
+      headers.bytes.writeBigUInt64LE(partOf(names, n * SockAddr.LENGTH).address, header + Header.NAME);
+      headers.bytes.writeUInt32LE(SockAddr.LENGTH, header + Header.NAME_LENGTH);
+      headers.bytes.writeBigUInt64LE(partOf(vectors, n * Vector.LENGTH).address, header + Header.IOVEC);
+      headers.bytes.writeBigUInt64LE(1n, header + Header.IOVECS);
+    }
+    this.bytes = bytes.bytes;
+    this.#names = names.bytes;
+    this.#vectors = vectors.bytes;
+    this.#headers = headers.bytes;
+    this.#at = Array.from({ length: count }, (_, n) => partOf(headers, n * Header.LENGTH).address);
+  }
+
+  get count(): number {
+    return this.#at.length;
+  }
+
+  /** Length of the n-th as it was received. */
+  received(n: number): number {
+    return this.#headers.readUInt32LE(n * Header.LENGTH + Header.DONE);
+  }
+
+  /** Says how long the n-th is and where it goes. */
+  address(n: number, length: number, address: number, port: number): void {
+    this.#vectors.writeUInt32LE(length, n * Vector.LENGTH + Vector.SIZE);
+    writeSockAddr(this.#names, n * SockAddr.LENGTH, address, port);
+  }
+
+  /** Says how long the n-th is, and that it goes where another came from. */
+  addressAs(n: number, length: number, other: Datagrams, from: number): void {
+    this.#vectors.writeUInt32LE(length, n * Vector.LENGTH + Vector.SIZE);
+    other.#names.copy(this.#names, n * SockAddr.LENGTH, from * SockAddr.LENGTH, (from + 1) * SockAddr.LENGTH);
+  }
+
+  /** Sends those from `first` on, before `end`. Returns how many left, BUSY if the kernel takes none now, or REFUSED: not the first. */
+  send(fd: number, first: number, end: number): number {
+    for (;;) {
+      const sent = libc!.sendmmsg(fd, this.#at[first]!, end - first, MSG_DONTWAIT);
+      if (sent > 0) return sent;
+      const error = errno![0];
+      if (error !== EINTR) return error === EAGAIN || error === ENOBUFS ? BUSY : REFUSED;
+    }
+  }
+
+  /** Takes what has arrived. Returns how many. */
+  receive(fd: number): number {
+    return Math.max(0, libc!.recvmmsg(fd, this.#at[0]!, this.count, MSG_DONTWAIT, 0n));
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * An encoded Sa (types.proto), read for what watching it needs: a shard is taken over as fast as these are read. One pass, one
+ * reader a page, and no message, view or string that is not kept. Bytes were checked when they were registered; what is no Sa
+ * throws RangeError or Error.
+ */
+
+import { EndpointSchema, PolicySchema, SaIdSchema, SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { addressNumber } from '../base/address.ts';
+import { keyMaterial, type SessionInput, type SessionKeys } from '../ikev2/sessions.ts';
+import { findSuite } from '../ikev2/suites.ts';
+import type { Policy } from '../liveness/policy.ts';
+import { fieldNumbers, MessageReader } from './message-reader.ts';
+
+const SA = fieldNumbers(SaSchema);
+const ID = fieldNumbers(SaIdSchema);
+const ENDPOINT = fieldNumbers(EndpointSchema);
+const POLICY = fieldNumbers(PolicySchema);
+const KEYS = fieldNumbers(SaKeysSchema);
+/** IKE's port with NAT traversal (RFC 3948). */
+const NAT_T_PORT = 4500;
+const NONE: Uint8Array = new Uint8Array(0);
+
+/** What a shard's thread needs to know of an SA. */
+export type WatchedSa = Pick<SessionInput, 'spi' | 'headendIsInitiator' | 'address' | 'port'> & {
+  readonly policy: Policy;
+  readonly nextMessageId: number;
+  readonly parked: boolean;
+};
+
+/** Reads an Sa without its keys, from where the reader is up to `end`. A part given twice is merged, as protobuf has it. */
+export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
+  const spi: [number, number, number, number] = [0, 0, 0, 0];
+  const policy = { mode: 0, intervalMs: 0, retryIntervalMs: 0, retries: 0, jitterPercent: 0 };
+  const endpoints: number[] = [];
+  let headendIsInitiator = false;
+  let parked = false;
+  let active = 0;
+  let nextMessageId = 0;
+  while (reader.pos < end) {
+    const tag = reader.uint32();
+    const field = tag >>> 3;
+    if (field === SA.id) readId(reader, spi);
+    else if (field === SA.headendIsInitiator) headendIsInitiator = reader.bool();
+    else if (field === SA.endpoints) {
+      endpoints.push(reader.pos);
+      reader.skipField(tag);
+    } else if (field === SA.activeEndpoint) active = reader.uint32();
+    else if (field === SA.policy) readPolicy(reader, policy);
+    else if (field === SA.nextMessageId) nextMessageId = reader.uint32();
+    else if (field === SA.parked) parked = reader.bool();
+    else reader.skipField(tag);
+  }
+  checkEnd(reader, end);
+  const endpoint = endpoints[active];
+  if (endpoint === undefined) throw new RangeError(`an SA without endpoint ${active}`);
+  reader.pos = endpoint;
+  const { address, port } = readEndpoint(reader);
+  return { spi, headendIsInitiator, address, port, policy: policy as Policy, nextMessageId, parked };
+}
+
+/** Reads of an Sa, from where the reader is up to `end`, what its headend is told of it, and its site. */
+export function readSaHead(reader: MessageReader, end = reader.len): { revision: number; site: string } {
+  const head = { revision: 0, site: '' };
+  while (reader.pos < end) {
+    const tag = reader.uint32();
+    const field = tag >>> 3;
+    if (field === SA.revision) head.revision = reader.uint32();
+    else if (field === SA.site) head.site = reader.string();
+    else reader.skipField(tag);
+  }
+  checkEnd(reader, end);
+  return head;
+}
+
+/** Reads SaKeys. Throws RangeError if they fit no suite. */
+export function readKeys(message: Uint8Array, headendIsInitiator: boolean): SessionKeys {
+  const reader = new MessageReader(message);
+  const keys = { skEi: NONE, skEr: NONE, skAi: NONE, skAr: NONE };
+  let encryption = 0;
+  let integrity = 0;
+  while (reader.pos < reader.len) {
+    const tag = reader.uint32();
+    const field = tag >>> 3;
+    if (field === KEYS.encryption) encryption = reader.int32();
+    else if (field === KEYS.integrity) integrity = reader.int32();
+    else if (field === KEYS.skEi) keys.skEi = reader.bytes();
+    else if (field === KEYS.skEr) keys.skEr = reader.bytes();
+    else if (field === KEYS.skAi) keys.skAi = reader.bytes();
+    else if (field === KEYS.skAr) keys.skAr = reader.bytes();
+    else reader.skipField(tag);
+  }
+  const suite = findSuite(encryption, integrity, keys.skEi.length);
+  if (!suite) throw new RangeError(`no suite for encryption ${encryption}, integrity ${integrity}`);
+  return { suite: suite.index, material: keyMaterial(suite, headendIsInitiator, keys) };
+}
+
+function readId(reader: MessageReader, spi: [number, number, number, number]): void {
+  for (const end = reader.partEnd(); reader.pos < end; ) {
+    const tag = reader.uint32();
+    const field = tag >>> 3;
+    // 64 bits, the low ones first.
+    if (field === ID.initiatorSpi) {
+      spi[1] = reader.fixed32();
+      spi[0] = reader.fixed32();
+    } else if (field === ID.responderSpi) {
+      spi[3] = reader.fixed32();
+      spi[2] = reader.fixed32();
+    } else reader.skipField(tag);
+  }
+}
+
+function readEndpoint(reader: MessageReader): { address: number; port: number } {
+  let address = 0;
+  let port = 0;
+  for (const end = reader.partEnd(); reader.pos < end; ) {
+    const tag = reader.uint32();
+    const field = tag >>> 3;
+    if (field === ENDPOINT.address) {
+      const addressEnd = reader.partEnd();
+      address = addressNumber(reader.source, reader.pos, addressEnd);
+      reader.pos = addressEnd;
+    } else if (field === ENDPOINT.port) port = reader.uint32();
+    else reader.skipField(tag);
+  }
+  return { address, port: port || NAT_T_PORT };
+}
+
+function readPolicy(reader: MessageReader, policy: { -readonly [Name in keyof Policy]: number }): void {
+  for (const end = reader.partEnd(); reader.pos < end; ) {
+    const tag = reader.uint32();
+    const field = tag >>> 3;
+    if (field === POLICY.mode) policy.mode = reader.int32();
+    else if (field === POLICY.intervalMs) policy.intervalMs = reader.uint32();
+    else if (field === POLICY.retryIntervalMs) policy.retryIntervalMs = reader.uint32();
+    else if (field === POLICY.retries) policy.retries = reader.uint32();
+    else if (field === POLICY.jitterPercent) policy.jitterPercent = reader.uint32();
+    else reader.skipField(tag);
+  }
+}
+
+/** A part that ends elsewhere than the message is damaged, and what was read is another's. */
+function checkEnd(reader: MessageReader, end: number): void {
+  if (reader.pos !== end) throw new RangeError(`a message that ends at ${end}, and its last part at ${reader.pos}`);
+}

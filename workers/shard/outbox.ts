@@ -1,0 +1,56 @@
+/** What a shard has to tell its main thread: gathered while it works, posted at the end of a tick. */
+
+import type { Outcomes } from '../liveness/outcomes.ts';
+import type { FromShard, Recovery, ShardVerdict } from './protocol.ts';
+import { VerdictRows } from './verdict-rows.ts';
+
+/** How often the main thread is told how peers fare, and always before a verdict, ms. */
+const OUTCOMES_MS = 250;
+
+export class Outbox {
+  readonly #post: (message: FromShard) => void;
+  readonly #verdicts = new VerdictRows();
+  #recoveries: Recovery[] = [];
+  #delegatedHandles: number[] = [];
+  #delegatedIds: number[] = [];
+  #outcomesAt = Number.NEGATIVE_INFINITY;
+
+  constructor(post: (message: FromShard) => void) {
+    this.#post = post;
+  }
+
+  /** A peer was found dead. */
+  verdict(verdict: ShardVerdict): void {
+    this.#verdicts.add(verdict);
+  }
+
+  /** A suspected or dead peer lives. */
+  recovered(recovery: Recovery): void {
+    this.#recoveries.push(recovery);
+  }
+
+  /** The headend shall ask a peer. */
+  delegated(handle: number, probeId: number): void {
+    this.#delegatedHandles.push(handle);
+    this.#delegatedIds.push(probeId);
+  }
+
+  /** Posts what was gathered; how peers fare before their verdicts, which are judged by it. */
+  flush(nowMs: number, outcomes: Outcomes): void {
+    if (outcomes.changed && (!this.#verdicts.empty || nowMs - this.#outcomesAt >= OUTCOMES_MS)) {
+      this.#outcomesAt = nowMs;
+      this.#post({ type: 'outcomes', outcomes: outcomes.read() });
+    }
+    if (!this.#verdicts.empty) this.#post({ type: 'verdicts', rows: this.#verdicts.take() });
+    if (this.#recoveries.length > 0) {
+      this.#post({ type: 'recovered', recoveries: this.#recoveries });
+      this.#recoveries = [];
+    }
+    if (this.#delegatedHandles.length > 0) {
+      const handles = Uint32Array.from(this.#delegatedHandles);
+      this.#post({ type: 'delegated', handles, probeIds: Uint32Array.from(this.#delegatedIds) });
+      this.#delegatedHandles = [];
+      this.#delegatedIds = [];
+    }
+  }
+}

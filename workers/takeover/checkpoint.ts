@@ -1,0 +1,122 @@
+/**
+ * Checkpoints of liveness: what a new owner needs to go on. Written in chunks of neighbouring handles, only those in
+ * which something changed, and only so many at a time, the longest unwritten first: a large shard's checkpoint lags
+ * behind, and says by how much. A row, 30 bytes, big-endian: SPIs (16), next message id (4), last evidence as Unix ms
+ * (float64, 8), flags (1), and how far above that id the true one may be (1).
+ */
+
+import type { SpiWords } from '../base/spi.ts';
+import { writeSpi } from '../base/spi-index.ts';
+import type { SessionTable } from '../ikev2/sessions.ts';
+import { SessionFlag } from '../ikev2/sessions.ts';
+import { Flag, type PeerTable, widen } from '../liveness/peers.ts';
+import type { CheckpointChunk, CheckpointPart } from '../shard/protocol.ts';
+
+const CHUNK_BITS = 9;
+const CHUNK = 1 << CHUNK_BITS;
+export const ROW_LENGTH = 30;
+/** Chunks collected at a time, unless all are wanted: 8,192 SAs, 240 KiB. */
+const COLLECTED = 16;
+
+const RowFlag = { OUTSTANDING: 1, FRESH: 2 } as const;
+
+/** One SA's liveness as checkpointed. */
+export type CheckpointRow = {
+  readonly spi: SpiWords;
+  readonly nextMid: number;
+  readonly heardUnix: number;
+  /** A request with `nextMid` was under way. */
+  readonly outstanding: boolean;
+  /** Not asked yet since it was added. */
+  readonly fresh: boolean;
+  /** After a takeover, until the peer has answered: the next id is `nextMid` or up to so many above. */
+  readonly doubt: number;
+};
+
+/** Marks and collects the chunks that changed since they were last collected. */
+export class CheckpointWriter {
+  #dirty = new Uint8Array(1);
+  /** Since when a chunk is dirty at the earliest, on the clock of the peers' times; 0: since the last collection. */
+  #since = new Float64Array(1);
+  #collectedAt: number;
+
+  /** @param nowMs on the clock of the peers' times */
+  constructor(nowMs: number) {
+    this.#collectedAt = nowMs;
+  }
+
+  /** Something about this handle changed. */
+  touch(handle: number): void {
+    const chunk = handle >>> CHUNK_BITS;
+    if (chunk >= this.#dirty.length) {
+      const capacity = Math.max(chunk + 1, this.#dirty.length * 2);
+      this.#dirty = widen(new Uint8Array(capacity), this.#dirty);
+      this.#since = widen(new Float64Array(capacity), this.#since);
+    }
+    this.#dirty[chunk] = 1;
+  }
+
+  /**
+   * Changed chunks, which then count as clean.
+   * @param peers whose times are on the clock that `epochUnix` is the zero of
+   * @param epochUnix Unix ms at which that clock was 0
+   * @param whole every chunk, changed or not
+   */
+  collect(sessions: SessionTable, peers: PeerTable, epochUnix: number, nowMs: number, whole: boolean): CheckpointPart {
+    if (whole) this.#dirty.fill(1);
+    const dirty: number[] = [];
+    for (let index = 0; index < this.#dirty.length; index++) {
+      if (this.#dirty[index] === 0) continue;
+      if (this.#since[index] === 0) this.#since[index] = this.#collectedAt;
+      dirty.push(index);
+    }
+    dirty.sort((a, b) => this.#since[a]! - this.#since[b]!);
+    const chunks: CheckpointChunk[] = dirty.slice(0, whole ? dirty.length : COLLECTED).map((index) => {
+      this.#dirty[index] = 0;
+      this.#since[index] = 0;
+      return { index, bytes: encode(index * CHUNK, sessions, peers, epochUnix) };
+    });
+    this.#collectedAt = nowMs;
+    const oldest = dirty[chunks.length];
+    return { chunks, asOfMs: oldest === undefined ? nowMs : this.#since[oldest]! };
+  }
+}
+
+function encode(first: number, sessions: SessionTable, { heardAt, flags }: PeerTable, epochUnix: number): Uint8Array {
+  const bytes = Buffer.allocUnsafe(CHUNK * ROW_LENGTH);
+  let at = 0;
+  for (let handle = first; handle < first + CHUNK; handle++) {
+    if (!sessions.is(handle, SessionFlag.USED)) continue;
+    at = writeSpi(sessions.spis, handle, bytes, at);
+    at = bytes.writeUInt32BE(sessions.nextMid[handle]!, at);
+    at = bytes.writeDoubleBE(heardAt[handle]! + epochUnix, at);
+    const outstanding = sessions.is(handle, SessionFlag.OUTSTANDING) ? RowFlag.OUTSTANDING : 0;
+    at = bytes.writeUInt8(outstanding | (flags[handle]! & Flag.FRESH ? RowFlag.FRESH : 0), at);
+    at = bytes.writeUInt8(sessions.doubt[handle]!, at);
+  }
+  return Uint8Array.from(bytes.subarray(0, at));
+}
+
+/** Rows of a chunk. */
+export function* decodeChunk(chunk: Uint8Array): Generator<CheckpointRow> {
+  const bytes = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+  for (let at = 0; at + ROW_LENGTH <= chunk.length; at += ROW_LENGTH)
+    yield { spi: spiInRow(bytes, at), ...decodeRow(bytes, at) };
+}
+
+/** SPIs in the row at this byte of a chunk. */
+export function spiInRow(bytes: DataView, at: number): SpiWords {
+  return [bytes.getUint32(at), bytes.getUint32(at + 4), bytes.getUint32(at + 8), bytes.getUint32(at + 12)];
+}
+
+/** The rest of the row at this byte of a chunk. */
+export function decodeRow(bytes: DataView, at: number): Omit<CheckpointRow, 'spi'> {
+  const flags = bytes.getUint8(at + 28);
+  return {
+    nextMid: bytes.getUint32(at + 16),
+    heardUnix: bytes.getFloat64(at + 20),
+    outstanding: (flags & RowFlag.OUTSTANDING) !== 0,
+    fresh: (flags & RowFlag.FRESH) !== 0,
+    doubt: bytes.getUint8(at + 29),
+  };
+}
