@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { OperatorService } from '../proto/gen/dpd/v1/operator_pb.js';
 import { ApiClient } from '../services/api/grpc/client.ts';
 import { plaintext } from '../services/api/grpc/credentials.ts';
-import { SettingsError } from '../services/base/settings.ts';
+
+import { SettingsError } from '../workers/base/errors.ts';
 
 const ROOT = new URL('../', import.meta.url);
 const { scripts } = JSON.parse(readFileSync(new URL('package.json', ROOT), 'utf8')) as { scripts: { start: string } };

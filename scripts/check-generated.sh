@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lints the API, refuses changes that break it against the main branch, and checks that the generated code is fresh.
+# Lints the API, refuses changes that break it against the main branch, and checks that what is generated is fresh.
 set -eu
 buf lint
 # On main itself, the commit before is what it must not break.
@@ -10,7 +10,8 @@ if git cat-file -e "$base:buf.yaml" 2>/dev/null; then
 else
   echo "buf breaking: no earlier API to compare with"
 fi
-before=$(git hash-object proto/gen/dpd/v1/* proto/gen/google/rpc/* proto/gen/descriptors.binpb)
+generated="proto/dpd/v1/operator.proto docs/metrics.md docs/settings.md proto/gen/dpd/v1/* proto/gen/google/rpc/* proto/gen/descriptors.binpb"
+before=$(git hash-object $generated)
 npm run -s generate
-after=$(git hash-object proto/gen/dpd/v1/* proto/gen/google/rpc/* proto/gen/descriptors.binpb)
-[ "$before" = "$after" ] || { echo "proto/gen was stale: commit what npm run generate made of it" >&2; exit 1; }
+after=$(git hash-object $generated)
+[ "$before" = "$after" ] || { echo "generated files were stale: commit what npm run generate made of them" >&2; exit 1; }

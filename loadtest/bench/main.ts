@@ -1,8 +1,12 @@
 /** `npm run bench [-- NAME ...] [--json]`: benchmarks, each with its baseline and ratio from the same run. */
 
 import { parseArgs } from 'node:util';
-import { runMain, SettingsError } from '../../services/base/settings.ts';
+import { runMain } from '../../services/base/settings.ts';
+import { SettingsError } from '../../workers/base/errors.ts';
+import { hub } from './hub/hub.ts';
+import { HUB_FLAGS, HUB_HELP, readHubOptions } from './hub/options.ts';
 import type { Result } from './measure.ts';
+import { failover } from './node/failover.ts';
 import { register } from './node/register.ts';
 import { start } from './node/start.ts';
 import { takeover } from './node/takeover.ts';
@@ -13,6 +17,7 @@ import { probe } from './shard/probe.ts';
 import { scale } from './shard/scale.ts';
 import { sealing } from './shard/seal.ts';
 import { wheel } from './shard/wheel.ts';
+import { steering } from './steering/steering.ts';
 
 const BENCHMARKS: Readonly<Record<string, () => Promise<Result>>> = {
   wheel,
@@ -22,6 +27,7 @@ const BENCHMARKS: Readonly<Record<string, () => Promise<Result>>> = {
   evidence,
   register,
   verdict,
+  failover,
   takeover,
   scale,
   start,
@@ -30,16 +36,20 @@ const BENCHMARKS: Readonly<Record<string, () => Promise<Result>>> = {
 await runMain(async () => {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { json: { type: 'boolean' }, help: { type: 'boolean' } },
+    options: { json: { type: 'boolean' }, help: { type: 'boolean' }, ...HUB_FLAGS },
   });
+  // They need root, one of them minutes: only where they are named.
+  const byName: typeof BENCHMARKS = { ...BENCHMARKS, steering, hub: () => hub(readHubOptions(values)) };
   if (values.help) {
-    process.stdout.write(`npm run bench [-- NAME ...] [--json]\nnames: ${Object.keys(BENCHMARKS).join(', ')}\n`);
+    process.stdout.write(
+      `npm run bench [-- NAME ...] [--json]\nnames: ${Object.keys(byName).join(', ')}\nsteering: needs root\n${HUB_HELP}\n`,
+    );
     return;
   }
   const results: Record<string, Result> = {};
   for (const name of positionals.length > 0 ? positionals : Object.keys(BENCHMARKS)) {
-    const run = BENCHMARKS[name];
-    if (!run) throw new SettingsError(`${name}: no such benchmark; there are ${Object.keys(BENCHMARKS).join(', ')}`);
+    const run = byName[name];
+    if (!run) throw new SettingsError(`${name}: no such benchmark; there are ${Object.keys(byName).join(', ')}`);
     results[name] = await run();
     if (!values.json) {
       const figures = Object.entries(results[name]).map(([figure, value]) => `${figure} ${value}`);

@@ -12,11 +12,12 @@ import { Agent } from '../../services/agent/agent.ts';
 import { NodeChannels } from '../../services/agent/channels.ts';
 import { plaintext } from '../../services/api/grpc/credentials.ts';
 import { createLogger } from '../../services/base/log.ts';
-import { flag, integer, readSettings, runMain, SettingsError } from '../../services/base/settings.ts';
+import { flag, integer, readSettings, runMain } from '../../services/base/settings.ts';
+import { SettingsError } from '../../workers/base/errors.ts';
 import { SUITES } from '../../workers/ikev2/suites.ts';
 import { round } from '../bench/measure.ts';
 import { total } from '../counters.ts';
-import { SimulatedDataPlane } from '../headend/simulated.ts';
+import { SimulatedHeadend } from '../headend/simulated.ts';
 import { type FleetShape, LIVES, saOf, spread, suiteNamed } from '../spokes/fleet.ts';
 import { SpokesThread } from '../spokes/thread.ts';
 import { DemoCluster } from './cluster.ts';
@@ -107,6 +108,7 @@ async function demo(
     retryIntervalMs: retryInterval,
     retries,
     jitterPercent: 10,
+    unprovenMs: 0,
     action: Action.FAILOVER,
   };
   const display = new Display(settings.json ? process.stderr : process.stdout);
@@ -138,15 +140,12 @@ async function demo(
     spokes = thread;
     const fleet: FleetShape = { count, shards, seed, suite, sockets: thread.sockets };
     const spokeOf = (sa: Sa) => Number(sa.peerId.slice('spoke-'.length));
-    const dataPlane = new SimulatedDataPlane(
+    const headend = new SimulatedHeadend(
       {
         sas: Array.from({ length: count }, (_, spoke) => saOf(fleet, spoke, 0, policy)),
         failOver(sa, endpoint) {
           thread.bring(spokeOf(sa), endpoint);
           return endpoint < LIVES ? saOf(fleet, spokeOf(sa), endpoint, policy) : undefined;
-        },
-        rekey(sa) {
-          return this.failOver(sa, sa.activeEndpoint);
         },
       },
       { share: settings.traffic / 100, everyMs: interval / 3 },
@@ -155,11 +154,11 @@ async function demo(
         failedOver: () => ledger.failovers++,
       },
     );
-    agent = new Agent({ headend: 'demo-hub', shards, addresses: cluster.addresses }, dataPlane, {
+    agent = new Agent({ headend: 'demo-hub', shards, addresses: cluster.addresses }, headend, {
       channels: new NodeChannels(plaintext('')),
       log: createLogger('agent', 'warn'),
     });
-    await dataPlane.start(agent);
+    await headend.start(agent);
     const show = async (phase: string) => {
       // A node that was just killed does not answer any more.
       const counters = total(await cluster!.counters().catch(() => []));
@@ -195,7 +194,7 @@ async function demo(
       const first = performance.now();
       for (const [n, spoke] of victims.entries()) {
         await sleep(Math.max(0, first + n * gap - performance.now()));
-        dataPlane.silence(saOf(fleet, spoke, 0, policy));
+        headend.silence(saOf(fleet, spoke, 0, policy));
         ledger.expect(`spoke-${spoke}`, Date.now());
         thread.kill(spoke, 0);
       }

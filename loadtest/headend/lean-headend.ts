@@ -7,10 +7,13 @@ import { create } from '@bufbuild/protobuf';
 import { type Evidence, EvidenceSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
 import { Outcome, type Policy, type Sa, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import { shardOf } from '../../services/api/spi.ts';
+import { Offset } from '../../workers/ikev2/header.ts';
+import { bindUdp } from '../../workers/net/udp.ts';
+import { readCanary } from '../../workers/path/canary.ts';
 import { type FleetShape, saOf } from '../spokes/fleet.ts';
 import { encodeRequest, RawStream } from './raw-stream.ts';
 
-export const HEADEND = 'load';
+const HEADEND = 'load';
 
 const BATCH = 1_000;
 /** Batches on their way at once on each stream. */
@@ -40,6 +43,8 @@ export class LeanHeadend {
   readonly #placeOf = new Map<number, { group: Group; handle: number }>();
   readonly #onVerdict: (verdict: Verdict) => void;
   readonly #timer: NodeJS.Timeout;
+  /** Where canaries arrive: there are no rules here, so each that does is vouched for. */
+  #canaries: Awaited<ReturnType<typeof bindUdp>> | undefined;
   #reports = 0;
 
   constructor(
@@ -86,6 +91,8 @@ export class LeanHeadend {
       if (waiting[shard]!.length === 0 && gathered[shard]!.length > 0) pack(shard);
       return waiting[shard]!.shift();
     };
+    this.#canaries = await bindUdp('127.0.0.1', 0);
+    this.#canaries.on('message', (datagram) => this.#vouch(datagram));
     await Promise.all(this.#streams.map((stream, shard) => this.#load(stream, shard, () => batchFor(shard), mortal)));
   }
 
@@ -99,6 +106,7 @@ export class LeanHeadend {
 
   close(): void {
     clearInterval(this.#timer);
+    this.#canaries?.close();
     for (const stream of this.#streams) stream.close();
   }
 
@@ -121,7 +129,8 @@ export class LeanHeadend {
     };
     stream.onMessage((message) => {
       if (message.case === 'inventory' && message.value.complete) {
-        stream.tell({ case: 'path', value: { ready: true, open: true } });
+        const { address, port } = this.#canaries!.address();
+        stream.tell({ case: 'path', value: { ready: true, canaryAddress: address, canaryPort: port } });
         pump();
       } else if (message.case === 'batchDone') {
         this.#held(shard, sent.shift()!, message.value.handles, mortal);
@@ -132,6 +141,12 @@ export class LeanHeadend {
     stream.onFailure(done.reject);
     stream.tell({ case: 'hello', value: { headend: HEADEND, shard, shards: this.#fleet.shards } });
     return done.promise;
+  }
+
+  #vouch(datagram: Buffer): void {
+    const canary = readCanary(datagram);
+    const stream = canary && this.#streams[datagram.readUInt32BE(Offset.SPI_R + 4)];
+    stream?.tell({ case: 'voucher', value: { canary: canary!.number } });
   }
 
   #held(shard: number, spokes: readonly number[], handles: readonly number[], mortal: ReadonlySet<number>): void {

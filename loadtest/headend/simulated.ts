@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Action, Outcome, type Sa, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
-import type { AgentSide, Applied, DataPlane, ProbeSource } from '../../services/agent/headend/headend.ts';
+import type { AgentSide, Applied, Headend, ProbeSource } from '../../services/agent/headend/headend.ts';
 import { spiHex } from '../../services/api/spi.ts';
 import { bindUdp } from '../../workers/net/udp.ts';
 import { readCanary } from '../../workers/path/canary.ts';
@@ -12,10 +12,10 @@ import { readCanary } from '../../workers/path/canary.ts';
 export type SimulatedSpokes = {
   /** SAs that stand at the start. */
   readonly sas: Iterable<Sa>;
+  /** The headend's own address, to which nodes send canaries; loopback if nodes are on this host. */
+  readonly address?: string;
   /** Sets up the peer's SA on another endpoint, or undefined if it cannot be reached. */
   failOver(sa: Sa, endpoint: number): Sa | undefined;
-  /** Replaces an SA, at the same endpoint, by one whose message ids begin anew; undefined if the peer cannot be reached. */
-  rekey(sa: Sa): Sa | undefined;
 };
 
 /** What the simulation tells whoever watches it. */
@@ -36,7 +36,7 @@ const REPORT_MS = 1_000;
 /** Setting an SA up takes as long as on the strongSwan hub of the lab, ms. */
 const FAILOVER_MS = 20;
 
-export class SimulatedDataPlane implements DataPlane {
+export class SimulatedHeadend implements Headend {
   readonly #spokes: SimulatedSpokes;
   readonly #traffic: TrafficShape;
   readonly #events: SimulatedEvents;
@@ -57,12 +57,12 @@ export class SimulatedDataPlane implements DataPlane {
 
   async start(agent: AgentSide): Promise<void> {
     this.#agent = agent;
-    this.#canaries = await bindUdp('127.0.0.1', 0);
+    this.#canaries = await bindUdp(this.#spokes.address ?? '127.0.0.1', 0);
     // There are no steering rules here: what leaves is proper if it comes from the shard's own port.
     this.#canaries.on('message', (datagram, from) => {
       const canary = readCanary(datagram);
       const shard = this.#ports.indexOf(from.port);
-      if (canary !== undefined && shard >= 0) agent.vouch(shard, canary);
+      if (canary && shard >= 0) agent.vouch(shard, canary.number);
     });
     for (const sa of this.#spokes.sas) this.#add(sa);
     agent.complete();
@@ -73,21 +73,18 @@ export class SimulatedDataPlane implements DataPlane {
     this.#ports[shard] = probe.port;
     if (!this.#canaries) return;
     const { address, port } = this.#canaries.address();
-    this.#agent.path(shard, { canaryAddress: address, canaryPort: port, guarded: false, ready: true, open: true });
+    this.#agent.path(shard, {
+      canaryAddress: address,
+      canaryPort: port,
+      guarded: false,
+      ready: true,
+      returning: false,
+    });
   }
 
   held(): void {}
 
-  lost(spis: readonly string[]): void {
-    for (const spi of spis) {
-      const sa = this.#sas.get(spi);
-      if (!sa) continue;
-      this.#sas.delete(spi);
-      this.#agent.remove(sa.id!);
-      const next = this.#spokes.rekey(sa);
-      if (next) this.#add(next);
-    }
-  }
+  keysWanted(): void {}
 
   released(): void {}
 

@@ -9,7 +9,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { runMain, SettingsError } from '../../services/base/settings.ts';
+import { runMain } from '../../services/base/settings.ts';
+import { SettingsError } from '../../workers/base/errors.ts';
 import { NodeProcess } from '../node-process.ts';
 
 const SCRIPTS: Readonly<Record<string, string>> = {

@@ -9,12 +9,7 @@ import type { SendBuffers } from '../../workers/net/send-buffers.ts';
 /** Handle of the SA that a request names, or -1 if it is no liveness check of an SA held here. */
 export function findRequest(sessions: SessionTable, request: Buffer): number {
   if (!isInformational(request, false)) return -1;
-  return sessions.find(
-    request.readUInt32BE(Offset.SPI_I),
-    request.readUInt32BE(Offset.SPI_I + 4),
-    request.readUInt32BE(Offset.SPI_R),
-    request.readUInt32BE(Offset.SPI_R + 4),
-  );
+  return sessions.named(request);
 }
 
 /** Writes the answer, or returns undefined where a spoke stays silent. `nextMid` is the spoke's expectation. */

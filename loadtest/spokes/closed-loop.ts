@@ -2,16 +2,19 @@
 
 import { create } from '@bufbuild/protobuf';
 import { Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { Address } from '../../workers/base/address.ts';
 import { pooledRandom } from '../../workers/crypto/random.ts';
 import { TICK_MS } from '../../workers/liveness/wheel.ts';
 import { SENDS_IN_FLIGHT } from '../../workers/net/send-buffers.ts';
 import { readCanary } from '../../workers/path/canary.ts';
 import type { FromShard } from '../../workers/shard/protocol.ts';
 import { Shard } from '../../workers/shard/shard.ts';
-import { type FleetShape, pageOf } from './fleet.ts';
+import { type FleetShape, pageOf, vouchedPath } from './fleet.ts';
 import { Responder } from './responder.ts';
 
 const SOCKETS = [1, 2].map((n) => ({ address: `127.0.0.${n}`, port: 9 }));
+
+const SPOKES = { address: Address.of('127.0.0.1'), port: 9 };
 
 export type LoopShape = {
   readonly peers: number;
@@ -35,6 +38,7 @@ export class ClosedLoop {
   spokesMicros = 0;
   #now = 0;
   readonly #asked: Buffer[] = [];
+  readonly #canaries: number[] = [];
   readonly #answers: Buffer[] = [];
 
   constructor({ peers, seed, suite, post = () => {}, ...times }: LoopShape) {
@@ -44,19 +48,19 @@ export class ClosedLoop {
       wall: () => this.#now,
       fillRandom: pooledRandom(),
       send: (message) => {
-        if (readCanary(message) !== undefined) return true;
+        const canary = readCanary(message);
+        if (canary) {
+          this.#canaries.push(canary.number);
+          return true;
+        }
         this.probes++;
         // One more would be written over the first.
         return this.#asked.push(message) < SENDS_IN_FLIGHT;
       },
       post,
+      shard: 0,
     });
-    this.shard.handle({
-      type: 'path',
-      path: { canaryAddress: 1, canaryPort: 9, guarded: false, ready: true, open: true },
-    });
-    const untilMs = Number.MAX_SAFE_INTEGER;
-    this.shard.handle({ type: 'lease', fromMs: 0, untilMs, vouchedUntilMs: untilMs });
+    this.shard.handle({ type: 'path', path: vouchedPath('127.0.0.1', 9) });
     const fleet: FleetShape = { count: peers, shards: 1, seed, suite, sockets: SOCKETS };
     const policy = create(PolicySchema, { mode: Mode.PERIODIC, ...times });
     this.shard.handle({ type: 'upsert', page: pageOf(fleet, peers, policy) });
@@ -73,7 +77,9 @@ export class ClosedLoop {
         if (answer) this.#answers.push(answer);
       }
       this.spokesMicros += Number(process.hrtime.bigint() - begun) / 1_000;
-      for (const answer of this.#answers) this.shard.receive(answer);
+      for (const canary of this.#canaries) this.shard.handle({ type: 'voucher', canary });
+      for (const answer of this.#answers) this.shard.receive(answer, SPOKES);
+      this.#canaries.length = 0;
       this.#asked.length = 0;
       this.#answers.length = 0;
     }

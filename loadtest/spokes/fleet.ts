@@ -7,7 +7,9 @@ import { createHash } from 'node:crypto';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { type Sa, SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { spiPair } from '../../services/api/spi.ts';
+import { NAT_T_PORT } from '../../workers/ikev2/header.ts';
 import { SUITES } from '../../workers/ikev2/suites.ts';
+import type { ShardPath } from '../../workers/path/ways.ts';
 import { packPage, type SaPage } from '../../workers/sa/sa-page.ts';
 
 export const LIVES = 2;
@@ -30,6 +32,12 @@ export function spread(fleet: number, count: number): number[] {
 /** Index of the strongest suite with this cipher, as OpenSSL names it: the one with the longest integrity check value; or -1. */
 export function suiteNamed(cipher: string): number {
   return SUITES.findLastIndex((suite) => suite.cipher === cipher);
+}
+
+/** The path of a headend without rules of its own, which vouches for canaries that arrive there. */
+export function vouchedPath(canaryAddress: string, canaryPort: number): ShardPath {
+  const ways = [{ local: '', ikePort: NAT_T_PORT, index: 0, canaryAddress, canaryPort }];
+  return { guarded: false, ready: true, returning: false, ways };
 }
 
 /** Keys and SPIs of one life of one spoke. */

@@ -1,5 +1,6 @@
 /** Spokes by number, each with its lives: they answer until they are killed. */
 
+import { NOWHERE } from '../../workers/base/address.ts';
 import { keyMaterial, SessionTable } from '../../workers/ikev2/sessions.ts';
 import { SendBuffers } from '../../workers/net/send-buffers.ts';
 import { answerRequest, findRequest } from './answer.ts';
@@ -33,7 +34,7 @@ export class Responder {
       handle,
       spi: identity.spi,
       headendIsInitiator: false,
-      address: 0,
+      address: NOWHERE,
       port: 0,
       nextMid: 0,
       keys: { suite: identity.suite.index, material: keyMaterial(identity.suite, false, identity) },

@@ -1,11 +1,11 @@
-/** An agent: one data plane, one uplink a shard, and what passes between them. */
+/** An agent: one headend, one uplink a shard, and what passes between them. */
 
 import type { Sa } from '../../proto/gen/dpd/v1/types_pb.js';
 import { shardOf } from '../api/spi.ts';
 import { checkSa } from '../api/validation.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
-import type { AgentSide, DataPlane, PathState } from './headend/headend.ts';
+import type { AgentSide, Headend, LeftOutSa, PathState } from './headend/headend.ts';
 import { Placement } from './placement.ts';
 import { ShardUplink, type StreamOpener } from './uplink.ts';
 import { VerdictInbox } from './verdict-inbox.ts';
@@ -33,28 +33,26 @@ export type AgentContext = {
 };
 
 export class Agent implements AgentSide {
-  readonly #dataPlane: DataPlane;
+  readonly #headend: Headend;
   readonly #uplinks: readonly ShardUplink[];
   readonly #placement: Placement;
   readonly #shards: number;
-  readonly #log: Logger;
   readonly #clock: Clock;
   readonly #channels: AgentContext['channels'];
   readonly #cancelRebalance: () => void;
   #nodesChangedAt: number;
 
-  /** Connects every shard; start() the data plane with it. */
-  constructor(settings: AgentSettings, dataPlane: DataPlane, context: AgentContext) {
-    const { headend, shards, addresses } = settings;
+  /** Connects every shard; start() the headend with it. */
+  constructor(settings: AgentSettings, headend: Headend, context: AgentContext) {
+    const { headend: name, shards, addresses } = settings;
     const { log, channels, clock = systemClock, random = Math.random } = context;
-    this.#dataPlane = dataPlane;
+    this.#headend = headend;
     this.#shards = shards;
-    this.#log = log;
     this.#clock = clock;
     this.#channels = channels;
-    this.#placement = new Placement(headend, shards, addresses, () => clock.now());
+    this.#placement = new Placement(name, shards, addresses, () => clock.now());
     this.#nodesChangedAt = clock.now();
-    const inbox = new VerdictInbox(dataPlane, log, (verdict, { outcome, detail, successor }) =>
+    const inbox = new VerdictInbox(headend, log, (verdict, { outcome, detail, successor }) =>
       this.#uplinks[verdict.shard]!.acknowledge({
         verdictId: verdict.id,
         attempt: verdict.attempt,
@@ -67,7 +65,7 @@ export class Agent implements AgentSide {
       { length: shards },
       (_, shard) =>
         new ShardUplink(
-          { headend, shard, shards },
+          { headend: name, shard, shards },
           {
             choose: () => this.#placement.choose(shard),
             failed: (address) => this.#placement.failed(shard, address),
@@ -76,21 +74,17 @@ export class Agent implements AgentSide {
             },
             connected: (address, probe, held) => {
               this.#placement.connected(address);
-              dataPlane.connected(shard, probe, held);
+              headend.connected(shard, probe, held);
             },
-            held: (spis) => dataPlane.held(spis),
-            lost: (spis) => {
-              log.error({ shard, sas: spis.length }, 'the cluster has lost SAs that it held');
-              dataPlane.lost(spis);
-            },
-            released: (spi, mid) => dataPlane.released(spi, mid),
-            disconnected: () => dataPlane.disconnected(shard),
-            verdicts: (verdicts) => {
-              for (const verdict of verdicts) inbox.take(verdict);
-            },
+            held: (spis) => headend.held(spis),
+            keysWanted: (spis) => headend.keysWanted(spis),
+            released: (spi, mid) => headend.released(spi, mid),
+            disconnected: () => headend.disconnected(shard),
+            verdicts: (verdicts) =>
+              this.#uplinks[shard]!.underWay(verdicts.filter((verdict) => !inbox.receive(verdict))),
             delegated: (probes) => {
               for (const { sa, answer } of probes)
-                dataPlane.probe(sa).then(
+                headend.probe(sa).then(
                   (answered) => answered && answer(),
                   (error: Error) => log.warn({ peer: sa.peerId, reason: error.message }, 'delegated probe failed'),
                 );
@@ -102,7 +96,7 @@ export class Agent implements AgentSide {
     this.#cancelRebalance = clock.every(REBALANCE_MS, () => this.#rebalance());
   }
 
-  /** Everything the data plane has told is held by the cluster. */
+  /** Everything the headend has told is held by the cluster. */
   get settled(): boolean {
     return this.#uplinks.every((uplink) => uplink.settled);
   }
@@ -112,14 +106,12 @@ export class Agent implements AgentSide {
     return this.#uplinks.reduce((sum, uplink) => sum + uplink.repairs, 0);
   }
 
-  upsert(sa: Sa): void {
+  upsert(sa: Sa, keysAtNode = false): string | undefined {
     // One SA that the node refuses would end the stream for all of its shard.
-    const violations = sa.id ? checkSa(sa, shardOf(sa.id.responderSpi, this.#shards), this.#shards) : [];
-    if (violations.length > 0 || !sa.id) {
-      this.#log.error({ peer: sa.peerId, violations }, 'SA not registered');
-      return;
-    }
-    this.#uplinkOf(sa.id!.responderSpi).upsert(sa);
+    const [violation] = checkSa(sa, shardOf(sa.id?.responderSpi ?? 0n, this.#shards), this.#shards);
+    if (violation) return `${violation.field}: ${violation.description}`;
+    this.#uplinkOf(sa.id!.responderSpi).upsert(sa, keysAtNode);
+    return undefined;
   }
 
   remove(id: { initiatorSpi: bigint; responderSpi: bigint }): void {
@@ -144,14 +136,21 @@ export class Agent implements AgentSide {
     this.#uplinks[shard]!.path(path);
   }
 
+  leftOut(sas: readonly LeftOutSa[]): void {
+    const byShard = Map.groupBy(sas, ({ id }) => shardOf(id.responderSpi, this.#shards));
+    this.#uplinks.forEach((uplink, shard) => {
+      uplink.leftOut(byShard.get(shard) ?? []);
+    });
+  }
+
   vouch(shard: number, canary: number): void {
     this.#uplinks[shard]!.vouch(canary);
   }
 
-  /** Stops the data plane, then the streams, and closes the channels. */
+  /** Stops the headend, then the streams, and closes the channels. */
   async stop(): Promise<void> {
     this.#cancelRebalance();
-    await this.#dataPlane.stop();
+    await this.#headend.stop();
     for (const uplink of this.#uplinks) uplink.stop();
     this.#channels.close();
   }

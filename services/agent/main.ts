@@ -1,13 +1,13 @@
-/** `npm run agent`: stands beside a strongSwan headend until SIGTERM or SIGINT. */
+/** `npm run agent`: stands beside a headend until SIGTERM or SIGINT. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import { SettingsError } from '../../workers/base/errors.ts';
 import { clientCredentials } from '../api/grpc/credentials.ts';
 import { createLogger } from '../base/log.ts';
-import { runMain, SettingsError } from '../base/settings.ts';
+import { runMain } from '../base/settings.ts';
 import { startTracing } from '../telemetry/traces.ts';
 import { Agent } from './agent.ts';
 import { NodeChannels } from './channels.ts';
-import { StrongSwanDataPlane } from './headend/strongswan/strongswan.ts';
 import { readAgentSettings } from './settings.ts';
 
 /** Longest wait for the cluster when all there is to do is to give SAs back, ms. */
@@ -16,12 +16,12 @@ const RELEASE_MS = 60_000;
 await runMain(async () => {
   const settings = readAgentSettings();
   const log = createLogger('agent');
-  const stopTracing = startTracing('dpd-agent');
-  const dataPlane = new StrongSwanDataPlane(settings.strongSwan, log);
+  const stopTracing = await startTracing('dpd-agent');
+  const headend = settings.createHeadend(log);
   // What cannot be used is refused now, not at the first attempt to connect.
   for (const address of settings.agent.addresses) clientCredentials({ ...settings.transport, address });
-  const agent = new Agent(settings.agent, dataPlane, { channels: new NodeChannels(settings.transport), log });
-  await dataPlane.start(agent);
+  const agent = new Agent(settings.agent, headend, { channels: new NodeChannels(settings.transport), log });
+  await headend.start(agent);
   const stop = async (reason: string) => {
     log.info({ reason }, 'stopping');
     await agent.stop();

@@ -5,7 +5,7 @@
 
 import type { Inventory } from '../../proto/gen/dpd/v1/headend_pb.js';
 import type { Sa, SaId } from '../../proto/gen/dpd/v1/types_pb.js';
-import { NO_MID } from '../../workers/shard/protocol.ts';
+import { NO_MID } from '../../workers/sa/ids.ts';
 import { SetHash } from '../api/reconcile.ts';
 import { type SpiPair, spiFromHex, spiHex, spiWords } from '../api/spi.ts';
 
@@ -18,70 +18,75 @@ export type Batch =
   | { readonly kind: 'upsert'; readonly sas: readonly Sa[] }
   | { readonly kind: 'remove'; readonly ids: readonly Pick<SaId, 'initiatorSpi' | 'responderSpi'>[] };
 
-/** `keyed`: the node has the keys, and probes directly. */
-type Held = { handle: number; revision: number; keyed: boolean };
+/** An SA as the node holds it. `keyed`: the node has the keys, and probes directly. */
+type Held = { readonly handle: number; readonly revision: number; readonly keyed: boolean };
+
+/** Where one SA stands between headend and node. */
+type Entry = {
+  /** As the headend wants it; undefined: not any more. */
+  sa: Sa | undefined;
+  /** As the node holds it, as far as it has said. */
+  held: Held | undefined;
+  /**
+   * settled: nothing to do. due: to be sent. surplus: to be removed. underWay: in a batch that is not answered yet. keyless: told
+   * without keys, as the node had them, and it has not: whoever has keys has to tell it again.
+   */
+  state: 'settled' | 'due' | 'surplus' | 'underWay' | 'keyless';
+};
 
 export class Registration {
-  /** Wanted SAs by SPI pair. */
-  readonly #wanted = new Map<string, Sa>();
+  readonly #entries = new Map<string, Entry>();
   readonly #wantedSet = new SetHash();
-  /** What the node holds, as far as it has said. */
-  readonly #held = new Map<string, Held>();
   readonly #spiByHandle = new Map<number, string>();
-  /** SAs with keys that a node has ever held: it has used message ids of theirs that nobody else knows. */
-  readonly #used = new Set<string>();
-  /** SAs with keys that a node was sent and never answered for, until the next node has said what it holds. */
-  readonly #unanswered = new Set<string>();
-  /** What Redis was in by the last welcome. */
-  #history = '';
-  readonly #toUpsert = new Set<string>();
-  readonly #toRemove = new Set<string>();
-  /** Of these, wanted ones that the connected node does not hold: reported as lost. */
-  readonly #lost = new Set<string>();
+  /** SPI pairs of entries that are due, and surplus, in order. */
+  readonly #due = new Set<string>();
+  readonly #surplus = new Set<string>();
+  /** SAs told without keys that the node must have. */
+  readonly #keysAtNode = new Set<string>();
   #inventory: Map<string, Held> | undefined;
   /** What the node holds is known. */
   #known = false;
   #complete = false;
 
-  /** Wants an SA, in this revision. False if the cluster has lost it, which is said once: it is not registered again. */
-  upsert(sa: Sa): boolean {
+  /**
+   * Wants an SA, in this revision. Returns false if it has no keys and the node has none either: it is not sent.
+   * @param keysAtNode it comes without keys, as the node holds them
+   */
+  upsert(sa: Sa, keysAtNode = false): boolean {
     const spi = spiHex(sa.id!);
-    this.#forget(spi);
-    this.#wanted.set(spi, sa);
-    if (this.#held.get(spi)?.keyed) this.#used.add(spi);
+    const entry = this.#entryOf(spi);
+    this.#unwant(entry);
+    entry.sa = sa;
     this.#wantedSet.add(spiWords(sa.id!), sa.revision);
-    this.#toRemove.delete(spi);
-    if (this.#known && this.#used.has(spi) && !this.#held.has(spi)) {
-      const reported = this.#lost.has(spi);
-      this.#lost.add(spi);
-      return reported;
-    }
-    this.#toUpsert.add(spi);
-    return true;
+    if (keysAtNode) this.#keysAtNode.add(spi);
+    else this.#keysAtNode.delete(spi);
+    this.#surplus.delete(spi);
+    this.#setDue(spi, entry);
+    return entry.state !== 'keyless';
   }
 
   /** Wants an SA no more. */
   remove(id: SpiPair): void {
     const spi = spiHex(id);
-    if (!this.#forget(spi)) return;
-    this.#used.delete(spi);
-    this.#unanswered.delete(spi);
-    this.#lost.delete(spi);
-    this.#toUpsert.delete(spi);
-    this.#toRemove.add(spi);
+    const entry = this.#entries.get(spi);
+    if (!entry?.sa) return;
+    this.#unwant(entry);
+    this.#keysAtNode.delete(spi);
+    this.#due.delete(spi);
+    this.#setSurplus(spi, entry);
   }
 
   get(spi: string): Sa | undefined {
-    return this.#wanted.get(spi);
+    return this.#entries.get(spi)?.sa;
   }
 
   /** All SAs wanted. */
-  wanted(): IterableIterator<Sa> {
-    return this.#wanted.values();
+  *wanted(): Generator<Sa> {
+    for (const { sa } of this.#entries.values()) if (sa) yield sa;
   }
 
   get count(): number {
-    return this.#wanted.size;
+    return this.#wantedSet.count;
   }
 
   get hash(): bigint {
@@ -90,33 +95,20 @@ export class Registration {
 
   /** Handle of an SA that the node holds. */
   handleOf(spi: string): number | undefined {
-    return this.#held.get(spi)?.handle;
+    return this.#entries.get(spi)?.held?.handle;
   }
 
   /** SA behind a handle of the node's. */
   saOf(handle: number): Sa | undefined {
     const spi = this.#spiByHandle.get(handle);
-    return spi === undefined ? undefined : this.#wanted.get(spi);
-  }
-
-  /**
-   * A node welcomes the headend; its inventory follows.
-   * @param history of its Redis. In the same one it knows of all that a former node held; in another, or if that is not
-   *   known, it may have lost what was held, and asked, and never answered for
-   */
-  welcomed(history: string): void {
-    if (history === '' || history !== this.#history) {
-      for (const spi of this.#unanswered) this.#used.add(spi);
-      this.#unanswered.clear();
-    }
-    this.#history = history;
+    return spi === undefined ? undefined : this.get(spi);
   }
 
   /**
    * The node says what it holds, in batches. On the last one the difference becomes what is to be sent.
-   * @returns SAs that the cluster held and has lost, and with them their message ids: not to be registered again
+   * @returns SPI pairs of SAs that are not sent, as they were told without keys
    */
-  takeInventory(batch: Inventory): string[] {
+  addInventory(batch: Inventory): string[] {
     this.#inventory ??= new Map();
     batch.handles.forEach((handle, n) => {
       const id = { initiatorSpi: batch.initiatorSpis[n]!, responderSpi: batch.responderSpis[n]! };
@@ -124,55 +116,43 @@ export class Registration {
       this.#inventory!.set(spiHex(id), { handle, revision: batch.revisions[n]!, keyed });
     });
     if (!batch.complete) return [];
-    this.#held.clear();
     this.#spiByHandle.clear();
-    for (const [spi, held] of this.#inventory) {
-      this.#hold(spi, held);
-      // What is not wanted yet may be wanted when another node has lost it.
-      if (held.keyed && (!this.#complete || this.#wanted.has(spi))) this.#used.add(spi);
-    }
+    for (const entry of this.#entries.values()) entry.held = undefined;
+    for (const [spi, held] of this.#inventory) this.#hold(spi, this.#entryOf(spi), held);
     this.#inventory = undefined;
-    // What is on its way to this very node is not answered for by an inventory that it sends in between.
-    if (!this.#known) this.#unanswered.clear();
     this.#known = true;
-    this.#lost.clear();
-    for (const [spi, sa] of this.#wanted) {
-      const held = this.#held.get(spi);
-      if (!held && this.#used.has(spi)) {
-        this.#toUpsert.delete(spi);
-        this.#lost.add(spi);
-      } else if (held?.revision !== sa.revision) this.#toUpsert.add(spi);
+    const keyless: string[] = [];
+    for (const [spi, entry] of this.#entries) {
+      // What is on its way to this very node is answered for by that.
+      if (entry.state === 'underWay') continue;
+      if (!entry.sa && this.#complete) this.#setSurplus(spi, entry);
+      else if (entry.sa && entry.held?.revision !== entry.sa.revision) this.#setDue(spi, entry);
+      else this.#settle(spi, entry);
+      if (entry.state === 'keyless') keyless.push(spi);
     }
-    if (this.#complete) this.#removeSurplus();
-    return [...this.#lost];
+    return keyless;
   }
 
   /** All that is wanted has been told: from now on what the node holds beyond it is surplus. */
   complete(): void {
     if (this.#complete) return;
     this.#complete = true;
-    for (const spi of this.#used) if (!this.#wanted.has(spi)) this.#used.delete(spi);
-    this.#removeSurplus();
+    for (const [spi, entry] of this.#entries) if (!entry.sa && entry.held) this.#setSurplus(spi, entry);
   }
 
   get isComplete(): boolean {
     return this.#complete;
   }
 
-  #removeSurplus(): void {
-    for (const spi of this.#held.keys()) if (!this.#wanted.has(spi)) this.#toRemove.add(spi);
-  }
-
   /** The next batch to send, or undefined when there is none. It counts as sent: {@link done}, {@link refused} or {@link reset}. */
   next(): Batch | undefined {
-    if (this.#toRemove.size > 0) {
-      const spis = take(this.#toRemove, REMOVE_BATCH);
+    if (this.#surplus.size > 0) {
+      const spis = this.#start(this.#surplus, REMOVE_BATCH);
       return { kind: 'remove', ids: spis.map(spiFromHex) };
     }
-    if (this.#toUpsert.size > 0) {
-      const sas = take(this.#toUpsert, UPSERT_BATCH).flatMap((spi) => this.#wanted.get(spi) ?? []);
-      for (const { id, keys } of sas) if (keys) this.#unanswered.add(spiHex(id!));
-      return { kind: 'upsert', sas };
+    if (this.#due.size > 0) {
+      const spis = this.#start(this.#due, UPSERT_BATCH);
+      return { kind: 'upsert', sas: spis.map((spi) => this.get(spi)!) };
     }
     return undefined;
   }
@@ -182,60 +162,96 @@ export class Registration {
     if (batch.kind === 'upsert')
       batch.sas.forEach((sa, n) => {
         const spi = spiHex(sa.id!);
-        const keyed = sa.keys !== undefined || this.#held.get(spi)?.keyed === true;
-        this.#hold(spi, { handle: handles[n]!, revision: sa.revision, keyed });
-        this.#unanswered.delete(spi);
-        if (keyed && this.#wanted.has(spi)) this.#used.add(spi);
+        const entry = this.#entryOf(spi);
+        const keyed = sa.keys !== undefined || entry.held?.keyed === true;
+        this.#hold(spi, entry, { handle: handles[n]!, revision: sa.revision, keyed });
+        if (entry.state === 'underWay') this.#settle(spi, entry);
       });
     else
       for (const id of batch.ids) {
         const spi = spiHex(id);
-        this.#spiByHandle.delete(this.#held.get(spi)?.handle ?? -1);
-        this.#held.delete(spi);
+        const entry = this.#entryOf(spi);
+        this.#spiByHandle.delete(entry.held?.handle ?? -1);
+        entry.held = undefined;
+        if (entry.state === 'underWay') this.#settle(spi, entry);
       }
   }
 
   /** The node has not done a batch: what of it is still wanted is to be sent again. */
   refused(batch: Batch): void {
-    if (batch.kind === 'upsert')
-      for (const { id } of batch.sas) {
-        const spi = spiHex(id!);
-        if (this.#wanted.has(spi)) this.#toUpsert.add(spi);
-      }
-    else
-      for (const id of batch.ids) {
-        const spi = spiHex(id);
-        if (!this.#wanted.has(spi)) this.#toRemove.add(spi);
-      }
+    const ids = batch.kind === 'upsert' ? batch.sas.map(({ id }) => id!) : batch.ids;
+    for (const id of ids) {
+      const spi = spiHex(id);
+      const entry = this.#entries.get(spi);
+      if (entry?.state !== 'underWay') continue;
+      if (entry.sa) this.#setDue(spi, entry);
+      else this.#setSurplus(spi, entry);
+    }
   }
 
   /** The stream broke: nothing is known of what the node holds until its next inventory. */
   reset(): void {
-    this.#held.clear();
     this.#spiByHandle.clear();
-    this.#toUpsert.clear();
-    this.#toRemove.clear();
-    this.#lost.clear();
+    this.#due.clear();
+    this.#surplus.clear();
     this.#inventory = undefined;
     this.#known = false;
+    for (const [spi, entry] of this.#entries) {
+      entry.held = undefined;
+      entry.state = 'settled';
+      if (!entry.sa) this.#entries.delete(spi);
+    }
   }
 
-  #hold(spi: string, held: Held): void {
-    this.#held.set(spi, held);
+  #entryOf(spi: string): Entry {
+    let entry = this.#entries.get(spi);
+    if (!entry) {
+      entry = { sa: undefined, held: undefined, state: 'settled' };
+      this.#entries.set(spi, entry);
+    }
+    return entry;
+  }
+
+  #unwant(entry: Entry): void {
+    if (entry.sa) this.#wantedSet.remove(spiWords(entry.sa.id!), entry.sa.revision);
+    entry.sa = undefined;
+  }
+
+  #hold(spi: string, entry: Entry, held: Held): void {
+    entry.held = held;
     this.#spiByHandle.set(held.handle, spi);
   }
 
-  #forget(spi: string): boolean {
-    const sa = this.#wanted.get(spi);
-    if (!sa) return false;
-    this.#wantedSet.remove(spiWords(sa.id!), sa.revision);
-    this.#wanted.delete(spi);
-    return true;
+  #setDue(spi: string, entry: Entry): void {
+    if (this.#keysAtNode.has(spi) && this.#known && entry.held?.keyed !== true) {
+      this.#due.delete(spi);
+      entry.state = 'keyless';
+      return;
+    }
+    entry.state = 'due';
+    this.#due.add(spi);
   }
-}
 
-function take(set: Set<string>, most: number): string[] {
-  const items = [...set.values().take(most)];
-  for (const item of items) set.delete(item);
-  return items;
+  #setSurplus(spi: string, entry: Entry): void {
+    entry.state = 'surplus';
+    this.#surplus.add(spi);
+  }
+
+  /** Nothing is to be done; an entry that says nothing is forgotten. */
+  #settle(spi: string, entry: Entry): void {
+    entry.state = 'settled';
+    this.#due.delete(spi);
+    this.#surplus.delete(spi);
+    if (!entry.sa && !entry.held) this.#entries.delete(spi);
+  }
+
+  /** Takes entries out of a queue, into a batch. */
+  #start(queue: Set<string>, most: number): string[] {
+    const spis = [...queue.values().take(most)];
+    for (const spi of spis) {
+      queue.delete(spi);
+      this.#entryOf(spi).state = 'underWay';
+    }
+    return spis;
+  }
 }

@@ -8,12 +8,14 @@ import {
   type ConnectShardResponse,
 } from '../../proto/gen/dpd/v1/headend_pb.js';
 import type { Sa, Verdict, VerdictAckSchema } from '../../proto/gen/dpd/v1/types_pb.js';
-import { NO_MID } from '../../workers/shard/protocol.ts';
+import { always } from '../../workers/base/always.ts';
+
+import { NO_MID } from '../../workers/sa/ids.ts';
 import { spiHex } from '../api/spi.ts';
 import { LIMITS } from '../api/validation.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
-import type { HeldSa, PathState, ProbeSource } from './headend/headend.ts';
+import type { HeldSa, LeftOutSa, PathState, ProbeSource } from './headend/headend.ts';
 import type { KnownNode } from './placement.ts';
 import { type Batch, Registration } from './registration.ts';
 
@@ -21,6 +23,7 @@ const BACKOFF_MS = { first: 100, longest: 5_000 };
 /** Longest wait from hello to the end of the inventory, ms. */
 const WELCOME_MS = 30_000;
 const RECONCILE_MS = 10_000;
+always(BACKOFF_MS.longest < WELCOME_MS, 'whoever waits for a welcome waits longer than between attempts');
 /** Batches on their way at once. */
 const WINDOW = 4;
 
@@ -52,8 +55,8 @@ export type UplinkEvents = {
   disconnected(): void;
   /** These SAs are durably in the node's care. */
   held(spis: readonly string[]): void;
-  /** The cluster held these SAs and has lost them, and their message ids with them. */
-  lost(spis: readonly string[]): void;
+  /** These SAs were told without keys, and the node has none. */
+  keysWanted(spis: readonly string[]): void;
   /** An SA removed is out of the node's care. */
   released(spi: string, nextMessageId: number | undefined): void;
   verdicts(verdicts: readonly Verdict[]): void;
@@ -74,12 +77,11 @@ export class ShardUplink {
   #stream: UplinkStream | undefined;
   #inSync = false;
   #batchId = 0n;
-  #probe: ProbeSource = { address: '', port: 0 };
-  /** Epoch of the last welcome, which tells the next node of an owner whom Redis forgot. */
-  #lastEpoch = 0n;
+  #probe: ProbeSource = { address: '', address6: '', port: 0 };
   /** Address of the node that the shard is with. */
   #address: string | undefined;
   #held: HeldSa[] = [];
+  #leftOut: { readonly key: string; readonly sas: readonly LeftOutSa[] } = { key: '', sas: [] };
   /** Answers of this moment, which go together. */
   #acks: Ack[] = [];
   #backoffMs = BACKOFF_MS.first;
@@ -110,9 +112,10 @@ export class ShardUplink {
     return this.#inSync && this.registration.isComplete && this.#outstanding.size === 0 && !this.#pumping;
   }
 
-  upsert(sa: Sa): void {
+  upsert(sa: Sa, keysAtNode: boolean): void {
     // Later, as whoever calls is in the middle of something.
-    if (!this.registration.upsert(sa)) this.#context.clock.after(0, () => this.#events.lost([spiHex(sa.id!)]));
+    if (!this.registration.upsert(sa, keysAtNode))
+      this.#context.clock.after(0, () => this.#events.keysWanted([spiHex(sa.id!)]));
     this.#pumpSoon();
   }
 
@@ -127,8 +130,9 @@ export class ShardUplink {
     this.#pumpSoon();
   }
 
-  /** Sends traffic evidence; without a stream it is dropped, for it would be stale later. */
+  /** Sends traffic evidence; without a stream it is dropped, for it would be stale later. So is what is too old to be told. */
   evidence(heard: readonly string[], sent: readonly string[], ageMs: number): void {
+    if (ageMs > LIMITS.evidenceAgeMs) return;
     const handles = (spis: readonly string[]) => spis.flatMap((spi) => this.registration.handleOf(spi) ?? []);
     const heardHandles = handles(heard);
     const sentHandles = handles(sent);
@@ -138,13 +142,31 @@ export class ShardUplink {
         value: {
           heardHandles: heardHandles.slice(n, n + LIMITS.evidenceHandles / 2),
           sentHandles: sentHandles.slice(n, n + LIMITS.evidenceHandles / 2),
-          ageMs,
+          ageMs: Math.ceil(ageMs),
         },
       });
   }
 
   path(path: PathState): void {
-    this.#send({ case: 'path', value: path });
+    this.#send({ case: 'path', value: { ...path, ways: path.ways?.map((way) => ({ ...way })) ?? [] } });
+  }
+
+  /** SAs of the shard that are not told. Sent when they are others than before, and to each node that the shard comes to. */
+  leftOut(sas: readonly LeftOutSa[]): void {
+    const key = sas.map(({ id, why }) => `${id.initiatorSpi} ${id.responderSpi} ${why}`).join();
+    if (key === this.#leftOut.key) return;
+    this.#leftOut = { key, sas };
+    if (this.#inSync) this.#sendLeftOut();
+  }
+
+  #sendLeftOut(): void {
+    const { sas } = this.#leftOut;
+    const named = sas.slice(0, LIMITS.leftOut).map(({ id, peerId, why }) => ({
+      id: { ...id },
+      peerId: cut(peerId, LIMITS.peerIdBytes),
+      why: cut(why, LIMITS.whyBytes),
+    }));
+    this.#send({ case: 'leftOut', value: { sas: named, total: sas.length } });
   }
 
   vouch(canary: number): void {
@@ -155,6 +177,15 @@ export class ShardUplink {
   acknowledge(ack: Ack): void {
     this.#acks.push(ack);
     if (this.#acks.length === 1) this.#context.clock.after(0, () => this.#sendAcks());
+  }
+
+  /** These verdicts came again while they are being applied. */
+  underWay(verdicts: readonly Verdict[]): void {
+    for (let n = 0; n < verdicts.length; n += LIMITS.acks) {
+      const some = verdicts.slice(n, n + LIMITS.acks);
+      const value = { verdictIds: some.map(({ id }) => id), attempts: some.map(({ attempt }) => attempt) };
+      this.#send({ case: 'underWay', value });
+    }
   }
 
   /** Closes the stream for good. */
@@ -183,18 +214,18 @@ export class ShardUplink {
     this.#stream = stream;
     this.#address = address;
     stream.on('data', (response: ConnectShardResponse) => {
-      if (stream === this.#stream) this.#take(response);
+      if (stream === this.#stream) this.#onResponse(response);
     });
-    stream.on('error', (error) => this.#lost(stream, error.message));
-    stream.on('end', () => this.#lost(stream, 'ended by the node'));
+    stream.on('error', (error) => this.#onLost(stream, error.message));
+    stream.on('end', () => this.#onLost(stream, 'ended by the node'));
     this.#cancelWelcome = clock.after(WELCOME_MS, () => {
       stream.cancel();
-      this.#lost(stream, `no welcome within ${WELCOME_MS} ms`);
+      this.#onLost(stream, `no welcome within ${WELCOME_MS} ms`);
     });
-    this.#send({ case: 'hello', value: { ...this.#hello, lastEpoch: this.#lastEpoch } });
+    this.#send({ case: 'hello', value: this.#hello });
   }
 
-  #lost(stream: UplinkStream, reason: string): void {
+  #onLost(stream: UplinkStream, reason: string): void {
     if (stream !== this.#stream) return;
     const { clock, random } = this.#context;
     this.#events.failed(this.#address!);
@@ -218,12 +249,14 @@ export class ShardUplink {
     this.#events.disconnected();
   }
 
-  #take({ message }: ConnectShardResponse): void {
+  #onResponse({ message }: ConnectShardResponse): void {
     switch (message.case) {
       case 'welcome':
-        this.#lastEpoch = message.value.epoch;
-        this.registration.welcomed(message.value.history);
-        this.#probe = { address: message.value.probeAddress, port: message.value.probePort };
+        this.#probe = {
+          address: message.value.probeAddress,
+          address6: message.value.probeAddress6,
+          port: message.value.probePort,
+        };
         this.#log.info(
           { node: message.value.node, epoch: String(message.value.epoch), held: message.value.count },
           'connected',
@@ -231,14 +264,16 @@ export class ShardUplink {
         break;
       case 'inventory': {
         const { initiatorSpis, responderSpis, nextMessageIds, complete } = message.value;
+        const unparked = new Set(message.value.unparked);
         initiatorSpis.forEach((initiatorSpi, n) => {
           this.#held.push({
             id: { initiatorSpi, responderSpi: responderSpis[n]! },
             nextMessageId: midOf(nextMessageIds[n]!),
+            parked: !unparked.has(n),
           });
         });
-        const lost = this.registration.takeInventory(message.value);
-        if (lost.length > 0) this.#events.lost(lost);
+        const keyless = this.registration.addInventory(message.value);
+        if (keyless.length > 0) this.#events.keysWanted(keyless);
         if (complete) this.#synchronized();
         break;
       }
@@ -289,6 +324,7 @@ export class ShardUplink {
     const held = this.#held;
     this.#held = [];
     this.#events.connected(this.#address!, this.#probe, held);
+    if (this.#leftOut.sas.length > 0) this.#sendLeftOut();
     this.#pump();
   }
 
@@ -348,6 +384,14 @@ export class ShardUplink {
   #send(message: Outgoing): void {
     this.#stream?.write(create(ConnectShardRequestSchema, { message }));
   }
+}
+
+/** The start of a text, of so many bytes at most. */
+function cut(text: string, bytes: number): string {
+  return Buffer.from(text)
+    .subarray(0, bytes)
+    .toString('utf8')
+    .replace(/\uFFFD+$/, '');
 }
 
 function midOf(mid: number): number | undefined {

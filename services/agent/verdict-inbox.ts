@@ -3,36 +3,38 @@
 import { Outcome, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import type { Logger } from '../base/log.ts';
 import { inSpan } from '../telemetry/traces.ts';
-import type { Applied, DataPlane } from './headend/headend.ts';
+import type { Applied, Headend } from './headend/headend.ts';
 
 /** Verdicts applied at the same time. */
-const CONCURRENCY = 16;
+const CONCURRENCY = 256;
 /** Outcomes remembered, to answer repeated deliveries. */
 const REMEMBERED = 20_000;
 const DETAIL_LENGTH = 400;
 
 export class VerdictInbox {
-  readonly #dataPlane: DataPlane;
+  readonly #headend: Headend;
   readonly #log: Logger;
   readonly #acknowledge: (verdict: Verdict, applied: Applied) => void;
   readonly #outcomes = new Map<string, Applied>();
   readonly #pending = new Map<string, Verdict>();
   #running = 0;
 
-  constructor(dataPlane: DataPlane, log: Logger, acknowledge: (verdict: Verdict, applied: Applied) => void) {
-    this.#dataPlane = dataPlane;
+  constructor(headend: Headend, log: Logger, acknowledge: (verdict: Verdict, applied: Applied) => void) {
+    this.#headend = headend;
     this.#log = log;
     this.#acknowledge = acknowledge;
   }
 
-  /** Takes a delivery. */
-  take(verdict: Verdict): void {
+  /** Takes a delivery. Returns false if it is under way already. */
+  receive(verdict: Verdict): boolean {
     const known = this.#outcomes.get(attemptOf(verdict));
     if (known) this.#acknowledge(verdict, known);
-    else if (!this.#pending.has(attemptOf(verdict))) {
+    else if (this.#pending.has(attemptOf(verdict))) return false;
+    else {
       this.#pending.set(attemptOf(verdict), verdict);
       void this.#work();
     }
+    return true;
   }
 
   async #work(): Promise<void> {
@@ -62,7 +64,7 @@ export class VerdictInbox {
   async #apply(verdict: Verdict): Promise<Applied> {
     try {
       const applied = await inSpan('dpd.failover', verdict.traceparent, async (span) => {
-        const result = await this.#dataPlane.apply(verdict);
+        const result = await this.#headend.apply(verdict);
         span.setAttributes({ 'dpd.verdict.id': verdict.id, 'dpd.outcome': Outcome[result.outcome] });
         return result;
       });

@@ -1,14 +1,16 @@
 /** What the API accepts. Each check names the field, the value and the limit; nothing is changed before all pass. */
 
-import { isIPv4 } from 'node:net';
+import { isIP } from 'node:net';
 import type {
   DelegatedResults,
   Evidence,
   Hello,
+  LeftOut,
   Path,
   RemoveSas,
   UpsertSas,
   VerdictAcks,
+  VerdictsUnderWay,
 } from '../../proto/gen/dpd/v1/headend_pb.js';
 import {
   Action,
@@ -20,11 +22,15 @@ import {
   type SaKeys,
   type VerdictAck,
 } from '../../proto/gen/dpd/v1/types_pb.js';
+import { IKE_PORT, MAX_BARE_INDEX, MAX_MARKER_INDEX, NAT_T_PORT } from '../../workers/ikev2/header.ts';
 import { findSuite } from '../../workers/ikev2/suites.ts';
+import { MAX_WAYS } from '../../workers/liveness/interlock.ts';
 import { POLICY_LIMITS } from '../../workers/liveness/policy.ts';
-import { LONGEST_SA } from '../node/records/sa-store.ts';
 import type { Violation } from './grpc/errors.ts';
 import { shardOf } from './spi.ts';
+
+/** Items on a page, where a request does not say. */
+export const DEFAULT_PAGE = 100;
 
 export const LIMITS = {
   shards: 256,
@@ -34,6 +40,8 @@ export const LIMITS = {
   evidenceAgeMs: 3_600_000,
   delegatedResults: 100_000,
   acks: 1_000,
+  verdictIdBytes: 128,
+  ways: MAX_WAYS,
   endpoints: 16,
   childSpis: 64,
   peerIdBytes: 128,
@@ -41,8 +49,10 @@ export const LIMITS = {
   ackDetailBytes: 512,
   connectionBytes: 128,
   pageSize: 1_000,
+  leftOut: 100,
+  whyBytes: 256,
   /** All of the limits above together stay below. */
-  saBytes: LONGEST_SA,
+  saBytes: 4_092,
 } as const;
 
 const HEADEND_NAME = /^[A-Za-z0-9._-]{1,64}$/;
@@ -78,7 +88,12 @@ class Checker {
   }
 
   address(field: string, value: string): void {
-    if (!isIPv4(value)) this.fail(field, `"${value.slice(0, 80)}" is not an IPv4 address`);
+    if (isIP(value) === 0 || value.includes('%')) this.fail(field, `"${value.slice(0, 80)}" is not an IP address`);
+  }
+
+  ikePort(field: string, value: number): void {
+    if (value !== 0 && value !== IKE_PORT && value !== NAT_T_PORT)
+      this.fail(field, `${value} is not ${IKE_PORT} or ${NAT_T_PORT}`);
   }
 
   include(violations: readonly Violation[], path: string): void {
@@ -138,6 +153,7 @@ export function checkSa(sa: Sa, shard: number, shards: number): Violation[] {
   if (sa.keys) check.include(checkKeys(sa.keys), 'keys');
   check.atMost('child_spis', sa.childSpis.length, LIMITS.childSpis);
   if (sa.localAddress !== '') check.address('local_address', sa.localAddress);
+  check.ikePort('local_port', sa.localPort);
   check.bytes('site', sa.site, 0, LIMITS.siteBytes);
   return check.violations;
 }
@@ -160,6 +176,7 @@ function checkPolicy(policy: Policy | undefined): Violation[] {
       check.range('interval_ms', policy.intervalMs, POLICY_LIMITS.intervalMs, ' ms');
       check.range('retry_interval_ms', policy.retryIntervalMs, POLICY_LIMITS.retryIntervalMs, ' ms');
       check.range('retries', policy.retries, POLICY_LIMITS.retries);
+      check.range('unproven_ms', policy.unprovenMs, POLICY_LIMITS.unprovenMs, ' ms');
       check.range('jitter_percent', policy.jitterPercent, POLICY_LIMITS.jitterPercent, ' percent');
     }
   }
@@ -224,11 +241,33 @@ export function checkAcks(acks: VerdictAcks): Violation[] {
   return check.violations;
 }
 
+export function checkUnderWay({ verdictIds, attempts }: VerdictsUnderWay): Violation[] {
+  const check = new Checker('under_way');
+  check.atMost('verdict_ids', verdictIds.length, LIMITS.acks);
+  if (attempts.length !== verdictIds.length)
+    check.fail('attempts', `${attempts.length} items for ${verdictIds.length} verdict_ids`);
+  if (check.violations.length === 0)
+    verdictIds.forEach((id, n) => check.bytes(`verdict_ids[${n}]`, id, 1, LIMITS.verdictIdBytes));
+  return check.violations;
+}
+
+export function checkLeftOut({ sas, total }: LeftOut): Violation[] {
+  const check = new Checker('left_out');
+  check.atMost('sas', sas.length, LIMITS.leftOut);
+  if (total < sas.length) check.fail('total', `${total} is less than the ${sas.length} sas`);
+  if (check.violations.length === 0)
+    sas.forEach(({ peerId, why }, n) => {
+      check.bytes(`sas[${n}].peer_id`, peerId, 0, LIMITS.peerIdBytes);
+      check.bytes(`sas[${n}].why`, why, 1, LIMITS.whyBytes);
+    });
+  return check.violations;
+}
+
 export function checkAck(ack: VerdictAck | undefined): Violation[] {
   const check = new Checker('');
   if (!ack) check.fail('verdict_id', 'is missing');
   else {
-    check.bytes('verdict_id', ack.verdictId, 1, 128);
+    check.bytes('verdict_id', ack.verdictId, 1, LIMITS.verdictIdBytes);
     if (ack.outcome === Outcome.UNSPECIFIED || Outcome[ack.outcome] === undefined)
       check.fail('outcome', `${ack.outcome} is not a known outcome`);
     check.bytes('detail', ack.detail, 0, LIMITS.ackDetailBytes);
@@ -238,12 +277,28 @@ export function checkAck(ack: VerdictAck | undefined): Violation[] {
 
 export function checkPath(path: Path): Violation[] {
   const check = new Checker('path');
-  // An open path needs no canaries, but may have them.
-  if (path.ready && !(path.open && path.canaryPort === 0)) {
-    check.address('canary_address', path.canaryAddress);
-    check.range('canary_port', path.canaryPort, { min: 1, max: 65_535 });
-  }
+  if (!path.ready) return [];
+  check.atMost('ways', path.ways.length, LIMITS.ways);
+  if (path.ways.length === 0) checkCanary(check, '', path);
+  path.ways.slice(0, LIMITS.ways).forEach((way, n) => {
+    if (way.localAddress !== '') check.address(`ways[${n}].local_address`, way.localAddress);
+    check.ikePort(`ways[${n}].local_port`, way.localPort);
+    check.range(`ways[${n}].index`, way.index, {
+      min: 0,
+      max: way.localPort === IKE_PORT ? MAX_BARE_INDEX : MAX_MARKER_INDEX,
+    });
+    if (way.canaryAddress !== '') checkCanary(check, `ways[${n}].`, way);
+  });
   return check.violations;
+}
+
+function checkCanary(
+  check: Checker,
+  prefix: string,
+  { canaryAddress, canaryPort }: { readonly canaryAddress: string; readonly canaryPort: number },
+): void {
+  check.address(`${prefix}canary_address`, canaryAddress);
+  check.range(`${prefix}canary_port`, canaryPort, { min: 1, max: 65_535 });
 }
 
 export function checkHeadendName(field: string, headend: string): Violation[] {

@@ -1,11 +1,8 @@
 /** Settings from flags and environment: read once at the edge, checked, and passed down. Flags win. */
 
+import { isIPv6 } from 'node:net';
 import { parseArgs } from 'node:util';
-
-/** A setting that cannot be used. The message names it. */
-export class SettingsError extends Error {
-  override name = 'SettingsError';
-}
+import { SettingsError } from '../../workers/base/errors.ts';
 
 /** One setting, as README's table has it. */
 export type Setting<T> = {
@@ -14,6 +11,8 @@ export type Setting<T> = {
   readonly help: string;
   /** Shown in help; the effective default is what `parse` makes of it. */
   readonly fallback: string;
+  /** What the default is in words, where it is not the same on every machine. */
+  readonly varies?: string;
   /** A flag without a value. */
   readonly boolean?: boolean;
   /** Throws an error that says what is wrong with the value. */
@@ -25,6 +24,14 @@ export type SettingsOf<Table extends SettingsTable> = {
   readonly [K in keyof Table]: Table[K] extends Setting<infer T> ? T : never;
 };
 
+/** Where settings come from: this process, unless said otherwise. */
+export type SettingsSource = {
+  readonly argv?: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+  /** What to do about flags that the table does not have, and about `--help`. */
+  readonly others?: 'refuse' | 'ignore';
+};
+
 /**
  * Reads the settings of `table`; keys in lower camel case are flags in kebab case.
  * Prints help and exits with 0 on `--help`. Throws SettingsError.
@@ -32,30 +39,33 @@ export type SettingsOf<Table extends SettingsTable> = {
 export function readSettings<Table extends SettingsTable>(
   usage: string,
   table: Table,
-  argv = process.argv.slice(2),
-  env: NodeJS.ProcessEnv = process.env,
+  { argv = process.argv.slice(2), env = process.env, others = 'refuse' }: SettingsSource = {},
 ): SettingsOf<Table> {
   const options = Object.fromEntries(
     Object.entries(table).map(([name, setting]) => [
-      kebab(name),
+      flagOf(name),
       { type: setting.boolean ? ('boolean' as const) : ('string' as const) },
     ]),
   );
   let values: Record<string, string | boolean | undefined>;
   try {
-    ({ values } = parseArgs({ args: argv, options: { ...options, help: { type: 'boolean' } } }));
+    ({ values } = parseArgs({
+      args: [...argv],
+      options: others === 'refuse' ? { ...options, help: { type: 'boolean' } } : options,
+      strict: others === 'refuse',
+    }));
   } catch (error) {
     throw new SettingsError(`${(error as Error).message.split('. ')[0]}; --help lists the settings`);
   }
-  if (values['help']) {
+  if (others === 'refuse' && values['help']) {
     process.stdout.write(helpText(usage, table));
     process.exit(0);
   }
   const result: Record<string, unknown> = {};
   for (const [name, setting] of Object.entries(table)) {
-    const flag = values[kebab(name)];
+    const flag = values[flagOf(name)];
     const text = flag === undefined ? (env[setting.env] ?? setting.fallback) : String(flag);
-    const source = flag === undefined && env[setting.env] !== undefined ? setting.env : `--${kebab(name)}`;
+    const source = flag === undefined && env[setting.env] !== undefined ? setting.env : `--${flagOf(name)}`;
     try {
       result[name] = setting.parse(text);
     } catch (error) {
@@ -68,7 +78,7 @@ export function readSettings<Table extends SettingsTable>(
 /** Help for a table, one setting a line. */
 export function helpText(usage: string, table: SettingsTable): string {
   const lines = Object.entries(table).map(([name, { env, help, fallback }]) => {
-    const flag = `  --${kebab(name)}`.padEnd(26);
+    const flag = `  --${flagOf(name)}`.padEnd(26);
     return `${flag}${env.padEnd(26)}${help}${fallback === '' ? '' : ` [${fallback}]`}`;
   });
   return `${usage}\n\n${'  flag'.padEnd(26)}${'environment'.padEnd(26)}meaning [default]\n${lines.join('\n')}\n`;
@@ -114,6 +124,12 @@ export function matching(pattern: RegExp, what: string): (value: string) => stri
   };
 }
 
+/** An IPv6 address. */
+export function ipv6(value: string): string {
+  if (!isIPv6(value)) throw new Error('must be an IPv6 address');
+  return value;
+}
+
 /** One of a few words. */
 export function oneOf<const T extends string>(...words: readonly T[]): (value: string) => T {
   return (value) => {
@@ -123,6 +139,7 @@ export function oneOf<const T extends string>(...words: readonly T[]): (value: s
   };
 }
 
-function kebab(name: string): string {
+/** A setting's flag, without its dashes. */
+export function flagOf(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }

@@ -1,12 +1,13 @@
 /** `npm run failover`: a failover worker of its own, for nodes that run with --failover elsewhere. */
 
+import { SettingsError } from '../../workers/base/errors.ts';
 import { systemClock } from '../base/clock.ts';
 import { createLogger } from '../base/log.ts';
-import { readSettings, runMain, SettingsError } from '../base/settings.ts';
+import { readSettings, runMain } from '../base/settings.ts';
 import { joinBus } from '../store/cluster/bus.ts';
 import { connectRedis } from '../store/redis/redis.ts';
 import { FailoverWorker } from './queue.ts';
-import { Pursuer } from './reconciler.ts';
+import { FailoverReconciler } from './reconciler.ts';
 import { FAILOVER_SETTINGS } from './settings.ts';
 
 await runMain(async () => {
@@ -16,8 +17,8 @@ await runMain(async () => {
   const redis = await connectRedis(settings.redisUrl);
   const bus = await joinBus(redis, settings.redisUrl, () => {});
   const limits = { deadlineMs: settings.failoverDeadline };
-  const pursuer = new Pursuer({ redis, bus, clock: systemClock, log, limits });
-  const worker = new FailoverWorker(settings.redisUrl, pursuer, log);
+  const reconciler = new FailoverReconciler({ redis, bus, clock: systemClock, log, limits });
+  const worker = new FailoverWorker(settings.redisUrl, reconciler, log);
   log.info('working');
   const stop = async (signal: string) => {
     log.info({ signal }, 'stopping');

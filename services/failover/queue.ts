@@ -3,11 +3,13 @@
  * storm of jobs. Whoever works on a job holds its lock; if he dies it stalls, and another takes it up.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DelayedError, type Job, Queue, UnrecoverableError, Worker } from 'bullmq';
+import { always } from '../../workers/base/always.ts';
 import type { Logger } from '../base/log.ts';
 import type { ShardId } from '../store/keys.ts';
 import { patientRedis, type RedisClient } from '../store/redis/redis.ts';
-import type { Pursuer } from './reconciler.ts';
+import type { FailoverReconciler } from './reconciler.ts';
 
 const NAME = 'failover';
 /** Braces, so that all of the queue lies in one slot of Redis Cluster. */
@@ -15,41 +17,61 @@ const PREFIX = '{dpd-queue}';
 /** A worker's lock; renewed while it lives. */
 const LOCK_MS = 10_000;
 const STALLED_MS = 5_000;
+always(STALLED_MS < LOCK_MS, 'a stalled job is noticed within its lock');
+/** A shard is woken so often at most, ms: it is looked at for the first time later than this after a verdict. */
+const WAKE_MS = 4_000;
+/** And hurried so often, ms. */
+const HURRY_MS = 1_000;
 /** Shards worked on at the same time. */
 const CONCURRENCY = 8;
 /** A run that fails, for want of Redis mostly, is tried again for ever. */
 const BACKOFF = { type: 'exponential', delay: 500 } as const;
 const ATTEMPTS = 1_000_000;
 
-type JobData = ShardId & { readonly shards: number };
-
 export class FailoverQueue {
-  readonly #queue: Queue<JobData>;
+  readonly #queue: Queue<ShardId>;
   readonly #redis: RedisClient;
-  readonly #waking = new Set<string>();
+  /** What was asked for a moment ago: shards to be woken, and those to be worked on now. */
+  readonly #lately = new Set<string>();
 
   constructor(url: string) {
     this.#redis = patientRedis(url);
     const redis = this.#redis;
-    this.#queue = new Queue<JobData>(NAME, { connection: redis as never, prefix: PREFIX });
+    this.#queue = new Queue<ShardId>(NAME, { connection: redis as never, prefix: PREFIX });
     // Commands carry the error as well.
     this.#queue.on('error', () => {});
   }
 
-  /** There are failovers in this shard. Any number of calls make one job. Resolves when Redis has it. */
-  async wake(id: ShardId, shards: number): Promise<void> {
-    const key = `${id.headend}/${id.shard}`;
-    // While Redis is away one call a shard waits for it.
-    if (this.#waking.has(key)) return;
-    this.#waking.add(key);
+  /** There are failovers in this shard. Any number of calls make one job, which is there for as long as it has some. */
+  wake(id: ShardId): Promise<void> {
+    const jobId = jobOf(id);
+    return this.#once(WAKE_MS, jobId, () => this.#add(jobId, id));
+  }
+
+  /** One of them is due now: the shard's job does not wait any longer. */
+  hurry(id: ShardId): Promise<void> {
+    const jobId = jobOf(id);
+    return this.#once(HURRY_MS, `${jobId} now`, async () => {
+      await this.#add(jobId, id);
+      const job = await this.#queue.getJob(jobId);
+      // One that does not wait is at work, and comes back soon by itself.
+      await job?.promote().catch(() => {});
+    });
+  }
+
+  /** Makes a call once in a time, ms. While Redis is away one of a kind waits for it. */
+  async #once(perMs: number, what: string, call: () => Promise<void>): Promise<void> {
+    if (this.#lately.has(what)) return;
+    this.#lately.add(what);
     try {
-      await this.#add(key, { ...id, shards });
+      await call();
+      await sleep(perMs, undefined, { ref: false });
     } finally {
-      this.#waking.delete(key);
+      this.#lately.delete(what);
     }
   }
 
-  async #add(jobId: string, data: JobData): Promise<void> {
+  async #add(jobId: string, data: ShardId): Promise<void> {
     await this.#queue.add('shard', data, {
       jobId,
       attempts: ATTEMPTS,
@@ -66,14 +88,14 @@ export class FailoverQueue {
 }
 
 export class FailoverWorker {
-  readonly #worker: Worker<JobData>;
+  readonly #worker: Worker<ShardId>;
   readonly #redis: RedisClient;
 
   /** Begins to work, now or when Redis can be reached. */
-  constructor(url: string, pursuer: Pursuer, log: Logger) {
+  constructor(url: string, reconciler: FailoverReconciler, log: Logger) {
     this.#redis = patientRedis(url);
     const redis = this.#redis;
-    this.#worker = new Worker<JobData>(NAME, (job, token) => work(pursuer, job, token), {
+    this.#worker = new Worker<ShardId>(NAME, (job, token) => work(reconciler, job, token), {
       connection: redis as never,
       prefix: PREFIX,
       concurrency: CONCURRENCY,
@@ -93,10 +115,14 @@ export class FailoverWorker {
   }
 }
 
-async function work(pursuer: Pursuer, job: Job<JobData>, token: string | undefined): Promise<void> {
-  const { headend, shard, shards } = job.data;
+function jobOf({ headend, shard }: ShardId): string {
+  return `${headend}/${shard}`;
+}
+
+async function work(reconciler: FailoverReconciler, job: Job<ShardId>, token: string | undefined): Promise<void> {
+  const { headend, shard } = job.data;
   if (token === undefined) throw new UnrecoverableError('a job without a lock');
-  const again = await pursuer.run({ headend, shard }, shards);
+  const again = await reconciler.run({ headend, shard });
   if (again === undefined) return;
   await job.moveToDelayed(Date.now() + again, token);
   throw new DelayedError();

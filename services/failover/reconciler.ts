@@ -1,178 +1,150 @@
 /**
- * Sees failovers through: delivered, acknowledged, the next endpoint up, and alive by evidence; else the endpoint after
- * it. Works on one shard at a time. Every step is one atomic write that happens once, so that this code may die, or run
- * twice, at any point.
+ * Sees failovers through whose endpoint did not come up, or that nobody acknowledges: another endpoint, or an operator. Those that
+ * succeed end with their acknowledgement, and are not looked at. Works on one shard at a time, many failovers in one step; each
+ * step is one atomic write that happens once, so that this code may die, or run twice, at any point.
  */
 
 import type { Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
-import { shardOf, spiFromHex } from '../api/spi.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { Bus } from '../store/cluster/bus.ts';
 import { knownDead } from '../store/cluster/dead-endpoints.ts';
 import type { ShardId } from '../store/keys.ts';
 import type { RedisClient } from '../store/redis/redis.ts';
-import { redisNow } from '../store/redis/redis.ts';
-import { FailoverStore, type FailoverWait, type StoredFailover } from '../store/shard/failover-store.ts';
+import {
+  FailoverStore,
+  type NextAttempt,
+  type StandingFailover,
+  type StoredFailover,
+} from '../store/shard/failover-store.ts';
 import { readVerdict, writeVerdict } from '../store/shard/stored-verdict.ts';
-import { begin, type FailoverLimits, LOOK_MS, type Pursuit, plan, type SuccessorState } from './plan.ts';
+import { begin, type FailoverLimits, type FailoverProgress, plan } from './plan.ts';
 
 /** Failovers looked at in one step. */
 const BATCH = 200;
 /** Longest run before others get their turn, ms. */
 const RUN_MS = 5_000;
-/** SAs of policies without numbers are given this to show life, ms. */
-const DETECTION_MS = 60_000;
+/** How often a shard is looked at that has failovers, ms: an acknowledgement makes one due, and word of it may be lost; or, after a run
+ * that had something to do, come while it was at work. */
+const LOOK_MS = { idle: 5_000, busy: 1_000 };
 
-export type PursuerContext = {
+export type ReconcilerContext = {
   readonly redis: RedisClient;
-  readonly bus: Pick<Bus, 'say'>;
+  readonly bus: Pick<Bus, 'publish'>;
   readonly clock: Clock;
   readonly log: Logger;
   readonly limits: FailoverLimits;
 };
 
-/** The shard whose failovers are looked at, and what is known of endpoints meanwhile. */
-type PursuedShard = {
-  readonly id: ShardId;
-  readonly shards: number;
-  readonly store: FailoverStore;
-  readonly isDead: Awaited<ReturnType<typeof knownDead>>;
-};
+/** A failover that is due, read. */
+type Due = StandingFailover & { readonly verdict: Verdict; readonly progress: FailoverProgress };
+type Ended = { readonly due: Due; readonly reason: string };
 
-/** What came of a step: whether the shard's owner has something to deliver, and what waits. */
-type Came = { readonly deliver: boolean; readonly wait?: FailoverWait };
+export class FailoverReconciler {
+  readonly #context: ReconcilerContext;
+  readonly counters = { advanced: 0, givenUp: 0 };
 
-export class Pursuer {
-  readonly #context: PursuerContext;
-  readonly counters = { done: 0, advanced: 0, givenUp: 0 };
-
-  constructor(context: PursuerContext) {
+  constructor(context: ReconcilerContext) {
     this.#context = context;
   }
 
   /**
    * Does what is due in a shard. Returns after how long to come again, ms, or undefined if nothing is left. Times are
    * Redis's: those of nodes may differ, and jump.
-   * @param shards number of shards of the headend
    */
-  async run(id: ShardId, shards: number): Promise<number | undefined> {
+  async run(id: ShardId): Promise<number | undefined> {
     const { clock, redis } = this.#context;
     const store = new FailoverStore(redis, id);
     const began = clock.now();
-    const beganUnix = await redisNow(redis);
-    const now = () => Math.round(beganUnix + clock.now() - began);
+    let lookMs = LOOK_MS.idle;
     while (clock.now() - began < RUN_MS) {
-      const due = await store.readDue(now(), BATCH);
-      if (due.length === 0) {
-        const next = await store.nextDue();
-        return next === undefined ? undefined : Math.min(Math.max(0, next - now()), LOOK_MS);
-      }
-      const verdicts = due.map(({ verdict }) => readVerdict(verdict));
-      const isDead = await knownDead(
-        redis,
-        verdicts.flatMap(({ endpoints }) => endpoints),
-        clock.wall(),
-      );
-      const shard = { id, shards, store, isDead };
-      let deliver = false;
-      const waits: FailoverWait[] = [];
-      for (const [n, failover] of due.entries()) {
-        const came = await this.#step(shard, failover, verdicts[n]!, now());
-        deliver ||= came.deliver;
-        if (came.wait) waits.push(came.wait);
-      }
-      await store.wait(waits);
-      if (deliver) this.#context.bus.say({ word: 'look', ...id });
+      const { nowUnix, nextUnix, due } = await store.readDue(BATCH);
+      if (due.length === 0)
+        return nextUnix === undefined ? undefined : Math.min(Math.max(0, nextUnix - nowUnix), lookMs);
+      await this.#step(id, store, due, nowUnix);
+      lookMs = LOOK_MS.busy;
     }
     return 0;
   }
 
-  async #step(
-    { id, shards, store, isDead }: PursuedShard,
-    { id: verdictId, pursuit: stored, ack }: StoredFailover,
-    verdict: Verdict,
-    now: number,
-  ): Promise<Came> {
-    const { log, limits } = this.#context;
-    const pursuit = stored
-      ? (JSON.parse(stored) as Pursuit)
-      : { ...begin(now, verdict.nextEndpoint), attempt: verdict.attempt };
-    const successor = ack?.successor ? spiFromHex(ack.successor) : undefined;
-    const successorShard = successor && { headend: id.headend, shard: shardOf(successor.responderSpi, shards) };
-    const step = plan(
-      pursuit,
-      {
-        endpoints: verdict.endpoints.length,
-        deadEndpoint: verdict.deadEndpoint,
-        nextEndpoint: verdict.nextEndpoint,
-        detectionMs: detectionMs(verdict),
-        acknowledged: ack,
-        successor: successorShard ? await this.#lifeOf(successorShard, ack!.successor) : 'UNKNOWN',
-        knownDead: (endpoint) => isDead(verdict.endpoints[endpoint]!),
-      },
-      limits,
-      now,
-    );
-    const settle = async (letter?: Parameters<FailoverStore['end']>[1]) => {
-      if (successorShard) await new FailoverStore(this.#context.redis, successorShard).forget(ack!.successor);
-      if (!(await store.end(verdictId, letter)))
-        log.error({ ...id, verdict: verdictId }, 'no room for another failover given up: this one is only told here');
-    };
-    switch (step.kind) {
-      case 'wait':
-        return {
-          deliver: step.deliver,
-          wait: {
-            id: verdictId,
-            pursuit: JSON.stringify(pursuit),
-            dueUnix: step.dueUnix,
-            acknowledged: ack !== undefined,
-          },
-        };
-      case 'done':
-        await settle();
-        this.counters.done++;
-        return { deliver: false };
-      case 'advance': {
-        const next = { ...verdict, attempt: step.pursuit.attempt, nextEndpoint: step.endpoint };
-        const advanced = await store.advance(verdictId, pursuit.attempt, {
-          attempt: step.pursuit.attempt,
-          verdict: writeVerdict(next),
-          pursuit: JSON.stringify(step.pursuit),
-          dueUnix: now + LOOK_MS,
-        });
-        if (!advanced) return { deliver: false };
-        this.counters.advanced++;
-        log.info({ ...id, verdict: verdictId, attempt: next.attempt, endpoint: step.endpoint }, 'next endpoint');
-        return { deliver: true };
+  /** One step of each of these. */
+  async #step(id: ShardId, store: FailoverStore, stored: readonly StoredFailover[], nowUnix: number): Promise<void> {
+    const { redis, clock, limits } = this.#context;
+    const failovers = stored.map((failover) => read(failover, nowUnix));
+    const endpoints = failovers.flatMap(({ failed, verdict }) => (failed === undefined ? [] : verdict.endpoints));
+    const isDead = await knownDead(redis, endpoints, clock.wall());
+    const waits: Parameters<FailoverStore['wait']>[0][number][] = [];
+    const advances: NextAttempt[] = [];
+    const ended: Ended[] = [];
+    for (const due of failovers) {
+      const { failed, verdict, progress } = due;
+      const knownDead = (endpoint: number) => isDead(verdict.endpoints[endpoint]!);
+      const { deadEndpoint, nextEndpoint } = verdict;
+      const situation = { endpoints: verdict.endpoints.length, deadEndpoint, nextEndpoint, failed, knownDead };
+      const step = plan(progress, situation, limits, nowUnix);
+      switch (step.kind) {
+        case 'wait':
+          waits.push({ ...due, progress: JSON.stringify(progress), dueUnix: step.dueUnix });
+          break;
+        case 'advance':
+          advances.push(nextAttempt(due, step));
+          break;
+        case 'giveUp':
+          ended.push({ due, reason: step.reason });
+          break;
       }
-      case 'giveUp':
-        await settle({
-          attempts: pursuit.attempt + 1,
-          reason: step.reason,
-          givenUpUnix: now,
-          verdict: writeVerdict(verdict).toString('base64'),
-        });
-        this.counters.givenUp++;
-        log.error({ ...id, verdict: verdictId, reason: step.reason }, 'failover given up');
-        return { deliver: false };
     }
+    await store.wait(waits);
+    await this.#advance(id, store, advances);
+    await this.#giveUp(id, store, ended, nowUnix);
   }
 
-  /** Asks the successor's owner, through Redis, whether it has shown life. */
-  async #lifeOf(id: ShardId, spi: string): Promise<SuccessorState> {
-    const store = new FailoverStore(this.#context.redis, id);
-    const answer = await store.answer(spi);
-    if (answer === 'ALIVE' || answer === 'DEAD') return answer;
-    await store.ask(spi);
-    this.#context.bus.say({ word: 'look', ...id });
-    return answer === 'HELD' ? 'HELD' : 'UNKNOWN';
+  async #advance(id: ShardId, store: FailoverStore, attempts: readonly NextAttempt[]): Promise<void> {
+    const { log, bus } = this.#context;
+    const advanced = await store.advance(attempts);
+    for (const { id: verdict, next, endpoint } of attempts.filter((_, n) => advanced[n]))
+      log.info({ ...id, verdict, attempt: next, endpoint }, 'next endpoint');
+    const count = advanced.filter(Boolean).length;
+    this.counters.advanced += count;
+    if (count > 0) bus.publish({ type: 'look', ...id });
+  }
+
+  async #giveUp(id: ShardId, store: FailoverStore, ended: readonly Ended[], givenUpUnix: number): Promise<void> {
+    const { log } = this.#context;
+    const results = await store.giveUp(
+      ended.map(({ due, reason }) => ({
+        ...due,
+        letter: {
+          attempts: due.progress.attempt + 1,
+          reason,
+          givenUpUnix,
+          verdict: writeVerdict(due.verdict).toString('base64'),
+        },
+      })),
+    );
+    for (const [n, { due, reason }] of ended.entries()) {
+      if (results[n] === 'changed') continue;
+      this.counters.givenUp++;
+      const facts = { ...id, verdict: due.id, reason };
+      log.error(facts, 'failover given up');
+      if (results[n] === 'noRoom')
+        log.error(facts, 'no room for another failover given up: this one is only told here');
+    }
   }
 }
 
-/** How long the policy of the dead SA takes to find a peer dead: its successor has the same. */
-function detectionMs({ history }: Verdict): number {
-  if (!history) return DETECTION_MS;
-  return Math.max(0, Number(history.earliestUnixMs - history.lastEvidenceUnixMs)) || DETECTION_MS;
+function read({ id, verdict: message, progress, failed }: StoredFailover, nowUnix: number): Due {
+  const verdict = readVerdict(message);
+  const began = { ...begin(nowUnix, verdict.nextEndpoint), attempt: verdict.attempt };
+  const known = progress === undefined ? began : (JSON.parse(progress) as FailoverProgress);
+  return { id, attempt: known.attempt, failed, verdict, progress: known };
+}
+
+function nextAttempt(
+  { id, attempt, failed, verdict }: Due,
+  { endpoint, progress, dueUnix }: Extract<ReturnType<typeof plan>, { kind: 'advance' }>,
+): NextAttempt {
+  const next = progress.attempt;
+  const message = writeVerdict({ ...verdict, attempt: next, nextEndpoint: endpoint });
+  return { id, attempt, failed, next, endpoint, verdict: message, progress: JSON.stringify(progress), dueUnix };
 }

@@ -1,51 +1,33 @@
 /** A node's metrics as they are now. */
 
-import { State } from '../../workers/liveness/peers.ts';
-import type { Reading } from '../telemetry/metrics.ts';
-import type { ConcentratorNode } from './node.ts';
+import { COUNTER_ROWS } from '../../workers/shard/counters.ts';
+import type { FailoverReconciler } from '../failover/reconciler.ts';
+import type { Metric } from '../telemetry/metrics.ts';
+import type { ClusterNode } from './cluster/cluster-node.ts';
 
 /** Values of all shards hosted here; those whose thread does not answer are left out. */
-export async function readNode(node: ConcentratorNode): Promise<Reading[]> {
+export async function readMetrics(
+  cluster: ClusterNode,
+  { advanced, givenUp }: FailoverReconciler['counters'],
+): Promise<Metric[]> {
   const shards = await Promise.allSettled(
-    node.hosts().map(async (host) => ({ host, counters: await host.counters() })),
+    cluster.shards.hosted().map(async (shard) => ({ id: shard.id, counts: await shard.counts() })),
   );
-  const readings: Reading[] = [{ name: 'dpd.members', value: node.concentrator.membership.members.length }];
-  for (const shard of shards) {
-    if (shard.status === 'rejected') continue;
-    const { host, counters } = shard.value;
-    const { held, waiting } = host.verdicts;
-    const where = { 'dpd.headend': host.id.headend, 'dpd.shard': host.id.shard };
-    const add = (name: Reading['name'], value: number, attributes = {}) =>
-      readings.push({ name, value, attributes: { ...where, ...attributes } });
-    for (const [state, number] of Object.entries(State))
-      if (number !== State.FREE) add('dpd.peers', counters.states[number]!, { state: state.toLowerCase() });
-    add('dpd.path.vouched', counters.pathVouched ? 1 : 0);
-    add('dpd.probes.behind', counters.behindMs);
-    add('dpd.verdicts.waiting', waiting);
-    add('dpd.verdicts.held', held.count);
-    add('dpd.verdicts', counters.verdicts);
-    add('dpd.probes', counters.probesSent, { result: 'sent' });
-    add('dpd.probes', counters.probesAnswered, { result: 'answered' });
-    add('dpd.probes', counters.retransmissions, { result: 'repeated' });
-    add('dpd.probes', counters.probesSuppressed, { result: 'spared' });
-    add('dpd.probes', counters.sendErrors, { result: 'failed' });
-    add('dpd.replies.dropped', counters.repliesMalformed, { reason: 'malformed' });
-    add('dpd.replies.dropped', counters.repliesUnknownSa, { reason: 'unknown_sa' });
-    add('dpd.replies.dropped', counters.repliesForged, { reason: 'forged' });
-    add('dpd.replies.dropped', counters.repliesReplayed, { reason: 'replayed' });
-    add('dpd.replies.dropped', counters.repliesUnread, { reason: 'unread' });
-    add('dpd.guard', counters.suspicionsBlinded, { guard: 'blind_time' });
-    add('dpd.guard', counters.probesBlocked, { guard: 'interlock' });
-    add('dpd.guard', held.counters.held, { guard: 'storm_held' });
-    add('dpd.guard', held.counters.cancelled, { guard: 'storm_taken_back' });
-    add('dpd.guard', held.counters.released, { guard: 'storm_released' });
-    add('dpd.guard', held.counters.dropped, { guard: 'storm_dropped' });
-  }
-  const { done, advanced, givenUp } = node.failovers;
-  readings.push(
-    { name: 'dpd.failovers', value: done, attributes: { step: 'done' } },
+  const metrics: Metric[] = [
+    { name: 'dpd.members', value: cluster.membership.members.length },
+    { name: 'dpd.failovers', value: cluster.seenThrough, attributes: { step: 'done' } },
     { name: 'dpd.failovers', value: advanced, attributes: { step: 'next_endpoint' } },
     { name: 'dpd.failovers', value: givenUp, attributes: { step: 'given_up' } },
-  );
-  return readings;
+  ];
+  for (const shard of shards) {
+    if (shard.status === 'rejected') continue;
+    const { id, counts } = shard.value;
+    const where = { 'dpd.headend': id.headend, 'dpd.shard': id.shard };
+    for (const [counter, { metric, attribute }] of COUNTER_ROWS) {
+      if (!metric) continue;
+      const attributes = attribute ? { ...where, [attribute[0]]: attribute[1] } : where;
+      metrics.push({ name: metric, value: counts[counter], attributes });
+    }
+  }
+  return metrics;
 }

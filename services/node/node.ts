@@ -1,33 +1,25 @@
-/** A node of the cluster as a process: a concentrator with its Redis, its threads and its API. */
+/** A node as a process: its place in the cluster, with its Redis, its threads and its API. */
 
 import { availableParallelism, hostname } from 'node:os';
-import type { ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js';
 import { Piscina } from 'piscina';
-import { HeadendService } from '../../proto/gen/dpd/v1/headend_pb.js';
-import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
-import { VerdictService } from '../../proto/gen/dpd/v1/verdicts_pb.js';
 import { serverCredentials } from '../api/grpc/credentials.ts';
-import { ApiError, toServiceError } from '../api/grpc/errors.ts';
-import { type RunningServer, startServer } from '../api/grpc/server.ts';
-import { serviceDefinition } from '../api/grpc/service.ts';
+import type { RunningServer } from '../api/grpc/server.ts';
 import { systemClock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { FailoverQueue, FailoverWorker } from '../failover/queue.ts';
-import { Pursuer } from '../failover/reconciler.ts';
+import { FailoverReconciler } from '../failover/reconciler.ts';
 import { joinBus } from '../store/cluster/bus.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../store/redis/embedded-redis.ts';
 import { connectRedis, type RedisClient } from '../store/redis/redis.ts';
 import type { StoreContext } from '../store/shard/shard-store.ts';
 import { openVault } from '../store/vault.ts';
+import type { Metric } from '../telemetry/metrics.ts';
 import { SuspicionTraces } from '../telemetry/traces.ts';
-import { connectShard } from './api/headend/connect-shard.ts';
-import * as operator from './api/operator/list-peers.ts';
-import * as deadLetters from './api/operator/settle-dead-letters.ts';
-import * as verdictApi from './api/verdicts/watch-verdicts.ts';
-import { Concentrator } from './cluster/cluster-node.ts';
+import { serveApi } from './api/serve.ts';
+import { ClusterNode } from './cluster/cluster-node.ts';
+import { readMetrics } from './metrics.ts';
 import { Sites } from './records/sites.ts';
 import type { NodeSettings } from './settings.ts';
-import type { ShardHost } from './shard/hosted-shard.ts';
 import { ShardThread } from './shard/shard-thread.ts';
 import { StormGuard } from './verdicts/storm-guard.ts';
 
@@ -35,41 +27,34 @@ import { StormGuard } from './verdicts/storm-guard.ts';
 const THREAD_YOUNG_MB = 12;
 const SHARD_TASK = new URL('../../workers/shard/task.ts', import.meta.url).href;
 
-/** What a node is made of besides its concentrator. */
+/** What a node is made of besides its place in the cluster. */
 type Parts = {
   readonly redis: RedisClient;
   readonly replicated: StoreContext['replicated'];
-  readonly url: string;
   readonly embedded: EmbeddedRedis | undefined;
   readonly pool: Piscina;
   readonly queue: FailoverQueue;
   readonly worker: FailoverWorker | undefined;
-  readonly pursuer: Pursuer;
+  readonly reconciler: FailoverReconciler;
 };
 
-export class ConcentratorNode {
-  readonly id: string;
-  readonly redis: RedisClient;
+export class DpdNode {
   readonly redisUrl: string;
-  readonly settings: NodeSettings;
-  readonly concentrator: Concentrator;
-  readonly #log: Logger;
+  readonly cluster: ClusterNode;
+  readonly #settings: NodeSettings;
   readonly #parts: Parts;
   readonly #stop = new AbortController();
-  #server!: RunningServer;
+  #server: RunningServer | undefined;
 
-  private constructor(settings: NodeSettings, log: Logger, parts: Parts, concentrator: Concentrator) {
-    this.id = settings.nodeId;
-    this.redis = parts.redis;
-    this.redisUrl = parts.url;
-    this.settings = settings;
-    this.concentrator = concentrator;
-    this.#log = log;
+  private constructor(settings: NodeSettings, redisUrl: string, cluster: ClusterNode, parts: Parts) {
+    this.redisUrl = redisUrl;
+    this.cluster = cluster;
+    this.#settings = settings;
     this.#parts = parts;
   }
 
   /** Starts a node: Redis first, then the shards it had, then the API. Throws SettingsError on a bad setting. */
-  static async start(settings: NodeSettings, log: Logger): Promise<ConcentratorNode> {
+  static async start(settings: NodeSettings, log: Logger): Promise<DpdNode> {
     // What cannot be served is refused before anything runs.
     serverCredentials(settings);
     const embedded = settings.redisUrl === undefined ? await startEmbeddedRedis(settings.dataDir) : undefined;
@@ -89,11 +74,11 @@ export class ConcentratorNode {
     });
     const vault = vaultOf(settings, embedded);
     const queue = new FailoverQueue(url);
-    let node: ConcentratorNode | undefined;
+    let node: DpdNode | undefined;
     const sites = new Sites();
-    const concentrator = await Concentrator.start({
+    const cluster = await ClusterNode.start({
       store: { redis, node: settings.nodeId, replicated },
-      joinBus: (hear) => joinBus(redis, url, hear),
+      joinBus: (onMessage) => joinBus(redis, url, onMessage),
       startTask: (probe, onEvent) => new ShardThread(pool, probe, settings.probeRate / threads, vault.key, onEvent),
       clock: systemClock,
       traces: new SuspicionTraces(),
@@ -106,36 +91,33 @@ export class ConcentratorNode {
       ),
       hold: {
         longestMs: settings.stormHold,
+        smallMs: settings.stormSmallHold,
         onExpiry: settings.stormThen,
         releasePerSecond: settings.stormReleaseRate,
       },
-      wakeFailover: (id, shards) => {
+      wakeFailover: (id, now) => {
         // The shard's housekeeping looks again.
-        queue.wake(id, shards).catch((error: Error) => log.warn({ ...id, reason: error.message }, 'no job made'));
+        (now ? queue.hurry(id) : queue.wake(id)).catch((error: Error) =>
+          log.warn({ ...id, reason: error.message }, 'no job made'),
+        );
       },
       probeAddress: settings.probeAddress,
-      probeAdvertised: settings.probeAdvertise ?? (settings.probeAddress === ANY ? '' : settings.probeAddress),
+      probeAddress6: settings.probeAddress6,
+      probeAdvertised: {
+        v4: settings.probeAdvertise ?? (settings.probeAddress === ANY ? '' : settings.probeAddress),
+        v6: settings.probeAddress6 === undefined || settings.probeAddress6 === ANY6 ? '' : settings.probeAddress6,
+      },
       probePortBase: settings.probePortBase,
       maxPeers: settings.maxPeers,
       headendPeers: settings.headendPeers || settings.maxPeers,
       advertised: () => settings.advertise ?? reachable(settings.address, node?.port ?? 0),
     });
-    const pursuer = new Pursuer({
-      redis,
-      bus: concentrator.bus,
-      clock: systemClock,
-      log,
-      limits: { deadlineMs: settings.failoverDeadline },
-    });
-    const worker = settings.failover === 'inside' ? new FailoverWorker(url, pursuer, log) : undefined;
-    node = new ConcentratorNode(
-      settings,
-      log,
-      { redis, replicated, url, embedded, pool, queue, worker, pursuer },
-      concentrator,
-    );
-    await node.#serve();
-    await concentrator.join();
+    const limits = { deadlineMs: settings.failoverDeadline };
+    const reconciler = new FailoverReconciler({ redis, bus: cluster.bus, clock: systemClock, log, limits });
+    const worker = settings.failover === 'inside' ? new FailoverWorker(url, reconciler, log) : undefined;
+    node = new DpdNode(settings, url, cluster, { redis, replicated, embedded, pool, queue, worker, reconciler });
+    await node.#serve(log);
+    await cluster.join();
     return node;
   }
 
@@ -144,81 +126,43 @@ export class ConcentratorNode {
     return this.#server?.port ?? 0;
   }
 
-  /** Aborted when the node is about to stop. */
-  get stopping(): AbortSignal {
-    return this.#stop.signal;
-  }
-
-  /** What this node's failover worker has done. */
-  get failovers(): Pursuer['counters'] {
-    return this.#parts.pursuer.counters;
-  }
-
-  hosts(): ShardHost[] {
-    return this.concentrator.shards.hosts();
+  /** Everything that is exported of this node, as it is now. */
+  metrics(): Promise<Metric[]> {
+    return readMetrics(this.cluster, this.#parts.reconciler.counters);
   }
 
   /** Stops cleanly: shards given away, then API, threads and Redis. */
   async stop(): Promise<void> {
     this.#stop.abort();
-    await this.concentrator.stop(this.settings.drain);
-    await this.#server.stop();
-    const { worker, queue, pool, embedded, replicated } = this.#parts;
+    await this.cluster.stop(this.#settings.drain);
+    await this.#server?.stop();
+    const { redis, replicated, embedded, pool, queue, worker } = this.#parts;
     await worker?.close();
     await queue.close();
     await pool.destroy();
-    this.redis.disconnect();
+    redis.disconnect();
     replicated?.redis.disconnect();
     await embedded?.stop();
   }
 
-  async #serve(): Promise<void> {
-    const { concentrator } = this;
-    this.#server = await startServer(this.settings, (server) => {
-      server.addService(serviceDefinition(HeadendService, [HeadendService.method.connectShard]), {
-        connectShard: (call: Parameters<typeof connectShard>[2]) => connectShard(concentrator, this.#log, call),
-      });
-      server.addService(serviceDefinition(VerdictService), {
-        watchVerdicts: (call: Parameters<typeof verdictApi.watchVerdicts>[1]) => {
-          verdictApi.watchVerdicts(this, call).then(
-            () => call.end(),
-            (error) => call.emit('error', this.#answerError(error)),
-          );
-        },
-        acknowledgeVerdict: this.#unary(verdictApi.acknowledgeVerdict),
-      });
-      server.addService(serviceDefinition(OperatorService), {
-        getPeer: this.#unary(operator.getPeer),
-        listPeers: this.#unary(operator.listPeers),
-        getCounters: this.#unary(operator.getCounters),
-        getClusterState: this.#unary(operator.getClusterState),
-        setDraining: this.#unary(operator.setDraining),
-        listHeldVerdicts: this.#unary(operator.listHeldVerdicts),
-        settleHeldVerdicts: this.#unary(operator.settleHeldVerdicts),
-        listDeadLetters: this.#unary(deadLetters.listDeadLetters),
-        settleDeadLetters: this.#unary(deadLetters.settleDeadLetters),
-      });
+  async #serve(log: Logger): Promise<void> {
+    const { cluster, redisUrl } = this;
+    this.#server = await serveApi(this.#settings, {
+      cluster,
+      redis: this.#parts.redis,
+      redisUrl,
+      clock: systemClock,
+      log,
+      drainMs: this.#settings.drain,
+      stopping: this.#stop.signal,
     });
-    const { address } = this.settings;
-    this.#log.info({ node: this.id, address, port: this.port, shards: this.hosts().length }, 'serving');
-  }
-
-  #answerError(error: unknown): ReturnType<typeof toServiceError> {
-    if (!(error instanceof ApiError)) this.#log.error({ reason: (error as Error).message }, 'request failed');
-    return toServiceError(error);
-  }
-
-  #unary<Request, Response>(handle: (node: ConcentratorNode, request: Request) => Promise<Response>) {
-    return (call: ServerUnaryCall<Request, Response>, reply: sendUnaryData<Response>): void => {
-      handle(this, call.request).then(
-        (response) => reply(null, response),
-        (error) => reply(this.#answerError(error)),
-      );
-    };
+    const { address } = this.#settings;
+    log.info({ node: cluster.id, address, port: this.port, shards: cluster.shards.hosted().length }, 'serving');
   }
 }
 
 const ANY = '0.0.0.0';
+const ANY6 = '::';
 
 /** Where others reach what is bound to `address`. */
 function reachable(address: string, port: number): string {

@@ -2,24 +2,11 @@
 
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { flag, integer, matching, oneOf, optional, readSettings, type SettingsOf, text } from '../base/settings.ts';
+import { TLS_SETTINGS } from '../api/transport-settings.ts';
+import { integer, ipv6, matching, oneOf, optional, readSettings, type SettingsOf, text } from '../base/settings.ts';
 import { FAILOVER_SETTINGS } from '../failover/settings.ts';
 
 const IPV4 = /^\d{1,3}(\.\d{1,3}){3}$/;
-
-/** Transport settings that node and agent share. */
-export const TLS_SETTINGS = {
-  tlsCert: { env: 'DPD_TLS_CERT', help: 'own certificate, PEM file', fallback: '', parse: optional },
-  tlsKey: { env: 'DPD_TLS_KEY', help: 'key of the certificate, PEM file', fallback: '', parse: optional },
-  tlsCa: { env: 'DPD_TLS_CA', help: "CA of the other side's certificates, PEM file", fallback: '', parse: optional },
-  allowPlaintext: {
-    env: 'DPD_ALLOW_PLAINTEXT',
-    help: 'plaintext beyond loopback: IKE keys travel in the clear',
-    fallback: 'false',
-    boolean: true,
-    parse: flag,
-  },
-} as const;
 
 export const NODE_SETTINGS = {
   address: {
@@ -33,6 +20,7 @@ export const NODE_SETTINGS = {
     env: 'DPD_NODE_ID',
     help: "this node's name, the same after a restart",
     fallback: hostname(),
+    varies: 'the host name',
     parse: matching(/^[A-Za-z0-9._-]{1,64}$/, '1 to 64 of [A-Za-z0-9._-]'),
   },
   advertise: {
@@ -108,6 +96,12 @@ export const NODE_SETTINGS = {
     fallback: '',
     parse: (value: string) => (value === '' ? undefined : matching(IPV4, 'an IPv4 address')(value)),
   },
+  probeAddress6: {
+    env: 'DPD_PROBE_ADDRESS6',
+    help: 'IPv6 address that probes leave from, told to headends unless it is ::; empty: none by IPv6',
+    fallback: '::',
+    parse: (value: string) => (value === '' ? undefined : ipv6(value)),
+  },
   probePortBase: {
     env: 'DPD_PROBE_PORT_BASE',
     help: 'UDP port of shard 0, the next for shard 1 ...; 0: any',
@@ -145,15 +139,21 @@ export const NODE_SETTINGS = {
     fallback: '300000',
     parse: integer(1_000, 86_400_000),
   },
+  stormSmallHold: {
+    env: 'DPD_STORM_SMALL_HOLD_MS',
+    help: 'the same where all of the few peers asked are silent, ms',
+    fallback: '60000',
+    parse: integer(1_000, 86_400_000),
+  },
   stormThen: {
     env: 'DPD_STORM_THEN',
-    help: 'what then becomes of it: release or drop',
+    help: 'what then becomes of it: release, if its peer does not answer either, or drop',
     fallback: 'release',
     parse: oneOf('release', 'drop'),
   },
   stormReleaseRate: {
     env: 'DPD_STORM_RELEASE_RATE',
-    help: 'held verdicts given per second and shard when the storm is over',
+    help: 'peers with a held verdict that a shard asks anew per second when the storm is over',
     fallback: '100',
     parse: integer(1, 1_000_000),
   },

@@ -17,8 +17,7 @@ export function shardKeys({ headend, shard }: ShardId) {
   const tag = `dpd:{${headend}/${shard}}`;
   return {
     /**
-     * Hash: epoch, node, until, since, former (Unix ms by Redis's clock), attended, history, written, confirmed, path: see
-     * take-lease.lua. Outlives its holder: epochs only grow.
+     * Hash: epoch, node, until (Unix ms by Redis's clock), written, confirmed, path: see take-lease.lua. Outlives its holder: epochs only grow.
      */
     lease: `${tag}:lease`,
     /** Hash: SPI pair to the SA's record, its keys sealed: see workers/sa-page.ts. */
@@ -31,18 +30,18 @@ export function shardKeys({ headend, shard }: ShardId) {
     unacked: `${tag}:unacked`,
     /** Hash: SPI pair to verdict id, for as long as the SA is held. */
     dead: `${tag}:dead`,
-    /** Hash: verdict id to the verdict as last delivered, from its acknowledgement until its failover has been seen through. */
+    /** Hash: SPI pair to the message id of its daemon's latest request, and the true id that it was sent under: see workers/front. */
+    translated: `${tag}:translated`,
+    /** Hash: verdict id to the verdict as last delivered, while its attempt has failed and the next has not begun. */
     failover: `${tag}:failover`,
     /** Hash: verdict id to the number of its present attempt, if it is not the first. */
     attempts: `${tag}:attempts`,
-    /** Hash: verdict id to the acknowledgement of its present attempt. */
-    acks: `${tag}:acks`,
-    /** Hash: verdict id to its Pursuit as JSON. */
-    pursuits: `${tag}:pursuits`,
-    /** Sorted set: verdict id to the Unix ms at which its failover is looked at. */
+    /** Hash: verdict id to why its present attempt failed, as it was acknowledged. */
+    failed: `${tag}:failed`,
+    /** Hash: verdict id to its FailoverProgress as JSON. */
+    progress: `${tag}:progress`,
+    /** Sorted set: verdict id to the Unix ms at which its failover is looked at; those that have ended are not in it. */
     due: `${tag}:due`,
-    /** Hash: SPI pair to '' while asked for, then to HELD, ALIVE or DEAD: the owner answers. */
-    asked: `${tag}:asked`,
     /** Hash: verdict id to the failover that was given up, until an operator replays or drops it. */
     deadLetters: `${tag}:dead-letters`,
   } as const;

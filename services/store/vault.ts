@@ -3,8 +3,8 @@
 import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { SettingsError } from '../../workers/base/errors.ts';
 import { VAULT_KEY_LENGTH, Vault } from '../../workers/keys/vault.ts';
-import { SettingsError } from '../base/settings.ts';
 
 /**
  * The vault by its settings: a key in base64, a file that holds one, or, if `makeFile`, a new file with mode 0600.

@@ -8,12 +8,13 @@ import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-proto';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import { MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
 import { ATTR_SERVICE_NAME } from '@opentelemetry/semantic-conventions';
+import { SHARD_METRICS } from '../../workers/shard/counters.ts';
 
 const METER = 'dpd-offload';
 const INTERVAL_MS = 10_000;
 
 /** One value to export. */
-export type Reading = {
+export type Metric = {
   readonly name: keyof typeof INSTRUMENTS;
   readonly value: number;
   readonly attributes?: Attributes;
@@ -21,26 +22,18 @@ export type Reading = {
 
 /** Everything that is exported: counters only grow, gauges are what is now. */
 export const INSTRUMENTS = {
-  'dpd.peers': { kind: 'gauge', unit: '{sa}', description: 'SAs held, by state' },
-  'dpd.path.vouched': { kind: 'gauge', unit: '1', description: '1 if the path of the shard is vouched for' },
-  'dpd.probes.behind': { kind: 'gauge', unit: 'ms', description: 'how late probes are for want of budget' },
+  ...SHARD_METRICS,
   'dpd.members': { kind: 'gauge', unit: '{node}', description: 'nodes that live, as this one knows' },
-  'dpd.verdicts.waiting': { kind: 'gauge', unit: '{verdict}', description: 'verdicts that wait for Redis' },
-  'dpd.verdicts.held': { kind: 'gauge', unit: '{verdict}', description: 'verdicts held back' },
-  'dpd.probes': { kind: 'counter', unit: '{probe}', description: 'probes, by what became of them' },
-  'dpd.replies.dropped': { kind: 'counter', unit: '{reply}', description: 'replies that proved nothing, by reason' },
-  'dpd.verdicts': { kind: 'counter', unit: '{verdict}', description: 'verdicts decided' },
-  'dpd.guard': { kind: 'counter', unit: '{action}', description: 'what guards against false death did, by guard' },
-  'dpd.failovers': { kind: 'counter', unit: '{failover}', description: 'failovers, by what this worker did' },
+  'dpd.failovers': { kind: 'counter', unit: '{failover}', description: 'failovers, by what this node did' },
 } as const satisfies Record<string, { kind: 'gauge' | 'counter'; unit: string; description: string }>;
 
 /**
  * Starts exporting if it is configured. Returns what flushes and stops it.
- * @param read the values as they are now; a reading that fails is left out of that export
+ * @param read the values as they are now; a value that cannot be read is left out of that export
  */
 export function startMetrics(
   service: string,
-  read: () => Promise<readonly Reading[]>,
+  read: () => Promise<readonly Metric[]>,
   env = process.env,
 ): () => Promise<void> {
   if (!env['OTEL_EXPORTER_OTLP_ENDPOINT'] && !env['OTEL_EXPORTER_OTLP_METRICS_ENDPOINT']) return async () => {};

@@ -4,10 +4,7 @@
  */
 
 import { context, propagation, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
-import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
-import { resourceFromAttributes } from '@opentelemetry/resources';
-import { BatchSpanProcessor, NodeTracerProvider, type SpanProcessor } from '@opentelemetry/sdk-trace-node';
-import { ATTR_SERVICE_NAME } from '@opentelemetry/semantic-conventions';
+import type { SpanProcessor } from '@opentelemetry/sdk-trace-node';
 
 const TRACER = 'dpd-offload';
 /** Suspicions whose acknowledgement is awaited at most; the oldest is ended first. */
@@ -15,21 +12,17 @@ const MAX_OPEN = 10_000;
 /** Longest wait for an acknowledgement, ms. */
 const MAX_OPEN_MS = 10 * 60_000;
 
-/** Starts tracing if it is configured. Returns what flushes and stops it. */
-export function startTracing(service: string, env = process.env): () => Promise<void> {
-  if (!env['OTEL_EXPORTER_OTLP_ENDPOINT'] && !env['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT']) return async () => {};
-  return registerTracing(service, new BatchSpanProcessor(new OTLPTraceExporter()), env);
-}
-
-/** Starts tracing into a processor; for tests and for {@link startTracing}. */
-export function registerTracing(service: string, processor: SpanProcessor, env = process.env): () => Promise<void> {
+/** Starts tracing if it is configured, or into a processor. Returns what flushes and stops it. */
+export async function startTracing(
+  service: string,
+  env: NodeJS.ProcessEnv = process.env,
+  processor?: SpanProcessor,
+): Promise<() => Promise<void>> {
+  if (!processor && !env['OTEL_EXPORTER_OTLP_ENDPOINT'] && !env['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'])
+    return async () => {};
+  const { exportTraces } = await import('./trace-export.ts');
   tracing = true;
-  const provider = new NodeTracerProvider({
-    resource: resourceFromAttributes({ [ATTR_SERVICE_NAME]: env['OTEL_SERVICE_NAME'] ?? service }),
-    spanProcessors: [processor],
-  });
-  provider.register();
-  return () => provider.shutdown();
+  return exportTraces(service, env, processor);
 }
 
 /** Whether spans go anywhere: when they do not, nothing is done for them. */

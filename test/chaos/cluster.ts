@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
-import { SimulatedDataPlane } from '../../loadtest/headend/simulated.ts';
+import { SimulatedHeadend } from '../../loadtest/headend/simulated.ts';
 import { NodeProcess } from '../../loadtest/node-process.ts';
 import { type FleetShape, saOf } from '../../loadtest/spokes/fleet.ts';
 import { Responder } from '../../loadtest/spokes/responder.ts';
@@ -38,7 +38,9 @@ export type ChaosHeadend = {
   readonly responder: Responder;
   readonly fleet: FleetShape;
   readonly verdicts: Verdict[];
-  agent: Agent;
+  /** Where it awaits canaries. */
+  readonly address: string;
+  agent?: Agent;
 };
 
 /** Names of peers by number, sorted as {@link ChaosCluster.deadOf} sorts them. */
@@ -98,7 +100,8 @@ export class ChaosCluster {
   /** A headend with its agent, all of its spokes registered. */
   async startHeadend(name: string, spokes: number): Promise<ChaosHeadend> {
     const responder = new Responder(name, spokes);
-    const sockets = await Promise.all(this.#places.spokes(this.headends.length).map((at) => bindUdp(at, 0)));
+    const addresses = this.#places.spokes(this.headends.length);
+    const sockets = await Promise.all(addresses.map((at) => bindUdp(at, 0)));
     for (const socket of sockets)
       socket.on('message', (request, from) => {
         const response = responder.answer(request);
@@ -106,13 +109,18 @@ export class ChaosCluster {
       });
     this.#sockets.push(...sockets);
     const fleet = { count: spokes, shards: SHARDS, seed: name, sockets: sockets.map((socket) => socket.address()) };
-    const verdicts: Verdict[] = [];
-    const plane = new SimulatedDataPlane(
-      {
-        sas: Array.from({ length: spokes }, (_, spoke) => saOf(fleet, spoke, 0, POLICY)),
-        failOver: () => undefined,
-        rekey: () => undefined,
-      },
+    const headend: ChaosHeadend = { name, responder, fleet, verdicts: [], address: addresses[0]! };
+    this.headends.push(headend);
+    await this.startAgent(headend);
+    return headend;
+  }
+
+  /** The headend's agent, anew if there was one. */
+  async startAgent(headend: ChaosHeadend): Promise<void> {
+    const { name, fleet, address, verdicts } = headend;
+    const sas = Array.from({ length: fleet.count }, (_, spoke) => saOf(fleet, spoke, 0, POLICY));
+    const plane = new SimulatedHeadend(
+      { sas, address, failOver: () => undefined },
       { share: 0, everyMs: 1_000 },
       { verdict: (verdict) => verdicts.push(verdict) },
     );
@@ -124,11 +132,9 @@ export class ChaosCluster {
         log: createLogger('agent', process.env['CHAOS_LOG'] ?? 'silent'),
       },
     );
+    headend.agent = agent;
     await plane.start(agent);
-    const headend = { name, responder, fleet, verdicts, agent };
-    this.headends.push(headend);
     await eventually(`${name} is registered`, 30_000, () => agent.settled);
-    return headend;
   }
 
   /** Counters of a node's shards; of all nodes that answer, without one. */
@@ -168,7 +174,7 @@ export class ChaosCluster {
   }
 
   async stop(): Promise<void> {
-    for (const { agent } of this.headends) await agent.stop();
+    for (const { agent } of this.headends) await agent?.stop();
     for (const node of this.nodes.values()) {
       node.process.kill('SIGCONT');
       await node.stop('SIGKILL');

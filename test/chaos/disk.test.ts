@@ -43,7 +43,7 @@ await inOwnNamespaces('a disk of its own for Redis', import.meta.url, () => {
     rmSync(join(disk, 'filler'), { recursive: true });
     await eventually('they come', 15_000, () => cluster.deadOf(hub).length === 3);
     // What is acknowledged now is on the disk again.
-    await eventually('the agent is content', 15_000, () => hub.agent.settled);
+    await eventually('the agent is content', 15_000, () => hub.agent!.settled);
     await server!.kill();
     await server!.start();
     assert.equal(await sasHeld(server!, 'hub-a'), SPOKES - 3);

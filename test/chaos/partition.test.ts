@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Guard } from '../../proto/gen/dpd/v1/types_pb.js';
 import { eventually } from '../eventually.ts';
 import { ChaosCluster, DETECTION_MS, peerIds } from './cluster.ts';
 import { inOwnNamespaces, run } from './own-namespaces.ts';
@@ -77,14 +76,18 @@ class Cables {
   }
 }
 
-async function start(t: { after(done: () => Promise<void>): void }, net: number, env: Record<string, string> = {}) {
+async function start(t: { after(done: () => Promise<void>): void }, net: number) {
   const cables = await Cables.lay(net);
   const redis = await RedisServers.single(['--bind', '0.0.0.0', '--protected-mode', 'no']);
   const url = redis.url.replace('127.0.0.1', cables.centre);
-  const cluster = new ChaosCluster(url, env, {
-    node: (name) => cables.node(name),
-    spokes: () => [cables.centre, cables.centre],
-  });
+  const cluster = new ChaosCluster(
+    url,
+    {},
+    {
+      node: (name) => cables.node(name),
+      spokes: () => [cables.centre, cables.centre],
+    },
+  );
   t.after(async () => {
     await cluster.stop();
     await redis.stop();
@@ -137,12 +140,15 @@ await inOwnNamespaces('partitions, on cables between namespaces', import.meta.ur
       assert.deepEqual(cluster.deadOf(hub), all);
     });
 
-    test('from the spokes alone: it suspects itself, and tears nothing down', async (t) => {
-      const { cables, cluster, hub, spokesOf } = await start(t, 203, { DPD_STORM_SHARE: '20' });
+    test('from the headend and its spokes alone: no canary is vouched for, so nobody is judged', async (t) => {
+      const { cables, cluster, hub, spokesOf } = await start(t, 203);
       const heal = await cables.cut('two', 'meta l4proto udp');
       await sleep(2 * DETECTION_MS + 5_000);
-      const held = (await cluster.counters('two')).reduce((sum, shard) => sum + shard.held, 0);
-      assert.equal(held, (await spokesOf('two')).length, 'not all are held');
+      const counters = await cluster.counters('two');
+      assert.equal(
+        counters.reduce((sum, shard) => sum + shard.verdicts, 0n),
+        0n,
+      );
       assert.equal(hub.verdicts.length, 0);
       await heal();
       await cluster.everyoneProbed(20_000);
@@ -152,7 +158,6 @@ await inOwnNamespaces('partitions, on cables between namespaces', import.meta.ur
       const [lonely] = await spokesOf('two');
       hub.responder.kill(lonely!, 0);
       await eventually('it is found', DETECTION_MS + 5_000, () => cluster.deadOf(hub).length === 1);
-      assert(hub.verdicts.every(({ history }) => history!.guards.every(({ guard }) => guard !== Guard.STORM_HOLD)));
     });
   });
 });

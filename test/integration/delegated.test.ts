@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
-import { SimulatedDataPlane } from '../../loadtest/headend/simulated.ts';
+import { SimulatedHeadend } from '../../loadtest/headend/simulated.ts';
 import { OperatorService, PeerState } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { type Sa, SaSchema, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import { eventually } from '../eventually.ts';
@@ -14,7 +14,7 @@ test('without keys the headend is asked to probe; silence is a verdict, an absen
   const silent = new Set<string>();
   const verdicts: Verdict[] = [];
   let probes = 0;
-  class Prober extends SimulatedDataPlane {
+  class Prober extends SimulatedHeadend {
     override async probe(sa: Sa): Promise<boolean> {
       probes++;
       return !silent.has(sa.peerId);
@@ -26,7 +26,7 @@ test('without keys the headend is asked to probe; silence is a verdict, an absen
       return create(SaSchema, bare);
     });
     const plane = new Prober(
-      { sas, failOver: () => undefined, rekey: () => undefined },
+      { sas, failOver: () => undefined },
       { share: 0, everyMs: 1_000 },
       { verdict: (verdict) => verdicts.push(verdict) },
     );

@@ -1,22 +1,15 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { create } from '@bufbuild/protobuf';
-import { SimulatedDataPlane } from '../../loadtest/headend/simulated.ts';
-import {
-  ConnectShardRequestSchema,
-  type ConnectShardResponse,
-  HeadendService,
-} from '../../proto/gen/dpd/v1/headend_pb.js';
+import { SimulatedHeadend } from '../../loadtest/headend/simulated.ts';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import type { Agent } from '../../services/agent/agent.ts';
 import { readSettings } from '../../services/base/settings.ts';
-import { ConcentratorNode } from '../../services/node/node.ts';
+import { DpdNode } from '../../services/node/node.ts';
 import { NODE_SETTINGS } from '../../services/node/settings.ts';
 import { shardKeys } from '../../services/store/keys.ts';
 import { startEmbeddedRedis } from '../../services/store/redis/embedded-redis.ts';
@@ -52,7 +45,7 @@ test('Redis refuses writes: what the headend registers waits, its answers are as
   const spokes = 60;
   const rig = await Rig.start({ spokes });
   t.after(() => rig.stop());
-  const broken = t.mock.method(SimulatedDataPlane.prototype, 'disconnected');
+  const broken = t.mock.method(SimulatedHeadend.prototype, 'disconnected');
   await rig.startAgent();
   const redis = await connectRedis(rig.redisUrl);
   t.after(() => redis.disconnect());
@@ -86,8 +79,11 @@ async function cluster(names: readonly string[]) {
   const vaultKey = randomBytes(32).toString('base64');
   const nodes = await Promise.all(
     names.map((name) => {
-      const settings = readSettings('', NODE_SETTINGS, ['--threads', '1', '--probe-address', '127.0.0.1'], {});
-      return ConcentratorNode.start(
+      const settings = readSettings('', NODE_SETTINGS, {
+        argv: ['--threads', '1', '--probe-address', '127.0.0.1'],
+        env: {},
+      });
+      return DpdNode.start(
         {
           ...settings,
           address: `unix:${join(directory, `${name}.sock`)}`,
@@ -112,11 +108,10 @@ async function cluster(names: readonly string[]) {
 }
 
 async function connectAgent(rig: Rig, address: string, spokes: number): Promise<Agent> {
-  const plane = new SimulatedDataPlane(
+  const plane = new SimulatedHeadend(
     {
       sas: Array.from({ length: spokes }, (_, spoke) => rig.sa(spoke)),
       failOver: () => undefined,
-      rekey: () => undefined,
     },
     { share: 0, everyMs: 1_000 },
     { verdict: (verdict) => rig.verdicts.push(verdict) },
@@ -137,7 +132,7 @@ test('a shard’s thread dies: its SAs are watched again on a new one', async (t
     await stop();
     await rig.stop();
   });
-  const host = nodes[0]!.hosts()[0]!;
+  const host = nodes[0]!.cluster.shards.hosted()[0]!;
   await eventually('everyone was probed', 10_000, () => rig.responder.answered >= 2 * spokes);
   const before = host.records;
   // Nothing that the API lets through makes the thread throw; this does.
@@ -147,7 +142,7 @@ test('a shard’s thread dies: its SAs are watched again on a new one', async (t
   await eventually('everyone is probed again', 10_000, () => rig.responder.answered - answered >= 3 * spokes);
   assert.equal(rig.verdicts.length, 0);
   assert.equal(
-    nodes[0]!.hosts().reduce((sum, { records }) => sum + records.set.count, 0),
+    nodes[0]!.cluster.shards.hosted().reduce((sum, { records }) => sum + records.set.count, 0),
     spokes,
   );
 });
@@ -164,44 +159,30 @@ test('a newer owner fences the former one off: it lets go, and its headend bring
   });
   await eventually('everyone was probed', 10_000, () => rig.responder.answered >= 2 * spokes);
   const node = nodes[0]!;
-  const before = node.hosts().map((host) => ({ host, epoch: host.epoch }));
+  const redis = await connectRedis(node.redisUrl);
+  t.after(() => redis.disconnect());
+  const before = node.cluster.shards.hosted().map((host) => ({ host, epoch: host.epoch }));
   for (let shard = 0; shard < SHARDS; shard++) {
     const { lease, checkpoint } = shardKeys({ headend: HEADEND, shard });
-    await runScript(node.redis, 'take-lease', [lease, checkpoint], ['another', 100, '', '0', 0]);
+    await runScript(redis, 'take-lease', [lease, checkpoint], ['another', 100, '']);
   }
-  await eventually('the former owner lets go', 5_000, () => before.every(({ host }) => !node.hosts().includes(host)));
-  await eventually('the headend brings them back', 10_000, () => node.hosts().length === SHARDS && agent.settled);
+  await eventually('the former owner lets go', 5_000, () =>
+    before.every(({ host }) => !node.cluster.shards.hosted().includes(host)),
+  );
+  await eventually(
+    'the headend brings them back',
+    10_000,
+    () => node.cluster.shards.hosted().length === SHARDS && agent.settled,
+  );
   for (const { host, epoch } of before)
-    assert(node.hosts().find(({ id }) => id.shard === host.id.shard)!.epoch > epoch, 'the epoch did not grow');
+    assert(
+      node.cluster.shards.hosted().find(({ id }) => id.shard === host.id.shard)!.epoch > epoch,
+      'the epoch did not grow',
+    );
   const answered = rig.responder.answered;
   await eventually('message ids go on', 10_000, () => rig.responder.answered - answered >= 3 * spokes);
   await sleep(DETECTION_MS);
   assert.equal(rig.verdicts.length, 0);
   const { shards } = await rig.client.unary(OperatorService.method.getClusterState, {});
   assert.equal(shards.length, 0, 'another cluster sees these shards');
-});
-
-test('a headend that had its shard elsewhere, as Redis does not know, makes the owner take it anew', async (t) => {
-  const rig = await Rig.start({ spokes: 0 });
-  t.after(() => rig.stop());
-  const welcomedAfter = async (lastEpoch: bigint) => {
-    const stream = rig.client.duplex(HeadendService.method.connectShard);
-    stream.on('error', () => {});
-    const value = { headend: HEADEND, shard: 0, shards: SHARDS, lastEpoch };
-    stream.write(create(ConnectShardRequestSchema, { message: { case: 'hello', value } }));
-    const [{ message }] = (await once(stream, 'data', { signal: AbortSignal.timeout(5_000) })) as [
-      ConnectShardResponse,
-    ];
-    assert(message.case === 'welcome');
-    stream.cancel();
-    return message.value;
-  };
-  const first = await welcomedAfter(0n);
-  assert.match(first.history, /^[0-9a-f]{40}$/);
-  const again = await welcomedAfter(first.epoch);
-  assert.deepEqual([again.epoch, again.history], [first.epoch, first.history], 'it was nowhere else');
-  const anew = await welcomedAfter(first.epoch + 1n);
-  assert(anew.epoch > first.epoch);
-  assert.equal(anew.history, '', 'what the other was told of is not known here');
-  assert.equal((await welcomedAfter(anew.epoch)).epoch, anew.epoch);
 });

@@ -107,8 +107,8 @@ describe('ConnectShard', () => {
     [
       'endpoint address',
       'upsert.sas[0].endpoints[0].address',
-      /"::1"/,
-      () => [hello, upsert({ endpoints: [{ address: '::1' }] })],
+      /"fe80::1%eth0" is not an IP address/,
+      () => [hello, upsert({ endpoints: [{ address: 'fe80::1%eth0' }] })],
     ],
     [
       'endpoint port',
@@ -162,6 +162,7 @@ describe('ConnectShard', () => {
       /65 items, at most 64/,
       () => [hello, upsert({ childSpis: new Array(65).fill(1) })],
     ],
+    ['local port', 'upsert.sas[0].local_port', /4501 is not 500 or 4500/, () => [hello, upsert({ localPort: 4_501 })]],
     ['local address', 'upsert.sas[0].local_address', /"x"/, () => [hello, upsert({ localAddress: 'x' })]],
     [
       'removal of SPI zero',
@@ -199,6 +200,18 @@ describe('ConnectShard', () => {
       'verdict_acks.acks[0].outcome',
       /0 is not a known outcome/,
       () => [hello, { case: 'verdictAcks', value: { acks: [{ verdictId: 'x' }] } }],
+    ],
+    [
+      'verdicts under way',
+      'under_way.verdict_ids',
+      /1001 items/,
+      () => [hello, { case: 'underWay', value: { verdictIds: new Array(1_001).fill('x'), attempts: [] } }],
+    ],
+    [
+      'attempts under way',
+      'under_way.attempts',
+      /0 items for 1 verdict_ids/,
+      () => [hello, { case: 'underWay', value: { verdictIds: ['x'] } }],
     ],
     [
       'canary address',

@@ -3,19 +3,19 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
-import { SimulatedDataPlane } from '../../loadtest/headend/simulated.ts';
+import { SimulatedHeadend } from '../../loadtest/headend/simulated.ts';
 import { NodeProcess } from '../../loadtest/node-process.ts';
-import { type FleetShape, saOf } from '../../loadtest/spokes/fleet.ts';
+import { type FleetShape, LIVES, saOf } from '../../loadtest/spokes/fleet.ts';
 import { Responder } from '../../loadtest/spokes/responder.ts';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { Action, Mode, PolicySchema, type Sa, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import { Agent } from '../../services/agent/agent.ts';
 import { NodeChannels } from '../../services/agent/channels.ts';
-import type { DataPlane } from '../../services/agent/headend/headend.ts';
+import type { Headend } from '../../services/agent/headend/headend.ts';
 import { ApiClient } from '../../services/api/grpc/client.ts';
 import { plaintext } from '../../services/api/grpc/credentials.ts';
-import { spiHex } from '../../services/api/spi.ts';
 import { createLogger } from '../../services/base/log.ts';
 import { bindUdp } from '../../workers/net/udp.ts';
 import { eventually } from '../eventually.ts';
@@ -35,7 +35,7 @@ export const POLICY = create(PolicySchema, {
 export const DETECTION_MS = POLICY.intervalMs + POLICY.retries * POLICY.retryIntervalMs;
 
 /** An agent of the rig's headend, its nodes reached in plaintext. */
-export function localAgent(addresses: readonly string[], plane: DataPlane): Agent {
+export function localAgent(addresses: readonly string[], plane: Headend): Agent {
   const channels = new NodeChannels(plaintext(''));
   return new Agent({ headend: HEADEND, shards: SHARDS, addresses }, plane, { channels, log: SILENT });
 }
@@ -48,8 +48,6 @@ export type RigOptions = {
   readonly nodeEnv?: Record<string, string>;
   /** Whether an endpoint comes up when the data plane tries it. */
   readonly comesUp?: (sa: Sa, endpoint: number) => boolean;
-  /** False: what the cluster has lost cannot be rekeyed, and is gone. */
-  readonly rekeys?: boolean;
   /** The node serves here instead of on a unix socket. */
   readonly address?: string;
 };
@@ -60,8 +58,6 @@ export class Rig {
   readonly client: ApiClient;
   readonly responder: Responder;
   readonly verdicts: Verdict[] = [];
-  /** SPI pairs of SAs of which the headend heard that the cluster has lost them. */
-  readonly lost: string[] = [];
   readonly #options: RigOptions;
   #agentAddress = '';
   #sockets: Awaited<ReturnType<typeof bindUdp>>[] = [];
@@ -121,27 +117,35 @@ export class Rig {
     return saOf(this.fleet, spoke, life, create(PolicySchema, { ...POLICY, ...this.#options.policy }));
   }
 
-  /** Starts an agent for all spokes and waits until they are registered. */
-  async startAgent(settleMs = 60_000): Promise<void> {
+  /** All spokes have answered: from now on their silence means something. */
+  async proven(): Promise<void> {
+    const { lastAnswer } = this.responder;
+    const answered = (_: unknown, spoke: number) => lastAnswer[spoke * LIVES]! > 0;
+    await eventually('all spokes have answered', 60_000, () =>
+      Array.from({ length: this.#options.spokes }).every(answered),
+    );
+    // The last answer arrives.
+    await sleep(100);
+  }
+
+  /** Starts an agent for all spokes and waits until they are registered, and, if they are to be `proven`, have answered. */
+  async startAgent({ settleMs = 60_000, proven = true } = {}): Promise<void> {
     const { spokes } = this.#options;
-    const dataPlane = new SimulatedDataPlane(
+    const headend = new SimulatedHeadend(
       {
         sas: Array.from({ length: spokes }, (_, spoke) => this.sa(spoke)),
         failOver: (sa, endpoint) => {
           if (this.#options.comesUp?.(sa, endpoint) === false) return undefined;
           return this.#setUp(sa, endpoint);
         },
-        rekey: (sa) => {
-          this.lost.push(spiHex(sa.id!));
-          return this.#options.rekeys === false ? undefined : this.#setUp(sa, sa.activeEndpoint);
-        },
       },
       { share: 0, everyMs: 1_000 },
       { verdict: (verdict) => this.verdicts.push(verdict) },
     );
-    this.agent = localAgent([this.#agentAddress], dataPlane);
-    await dataPlane.start(this.agent);
+    this.agent = localAgent([this.#agentAddress], headend);
+    await headend.start(this.agent);
     await eventually('all SAs registered', settleMs, () => this.agent.settled);
+    if (proven) await this.proven();
   }
 
   /** The peer's SA on an endpoint, its message ids at their beginning. */

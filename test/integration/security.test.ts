@@ -11,7 +11,7 @@ import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { ApiClient } from '../../services/api/grpc/client.ts';
 import { plaintext } from '../../services/api/grpc/credentials.ts';
 import { readSettings } from '../../services/base/settings.ts';
-import { ConcentratorNode } from '../../services/node/node.ts';
+import { DpdNode } from '../../services/node/node.ts';
 import { NODE_SETTINGS } from '../../services/node/settings.ts';
 import { Offset } from '../../workers/ikev2/header.ts';
 import { eventually } from '../eventually.ts';
@@ -122,8 +122,8 @@ test('TLS: only with a certificate of the CA', async (t) => {
     allowPlaintext: false,
   });
   const node = tls('node');
-  const settings = readSettings('', NODE_SETTINGS, ['--data-dir', join(directory, 'data'), '--threads', '1']);
-  const running = await ConcentratorNode.start({ ...settings, ...node }, SILENT);
+  const settings = readSettings('', NODE_SETTINGS, { argv: ['--data-dir', join(directory, 'data'), '--threads', '1'] });
+  const running = await DpdNode.start({ ...settings, ...node }, SILENT);
   t.after(async () => {
     await running.stop();
     rmSync(directory, { recursive: true });

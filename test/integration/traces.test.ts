@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node';
-import { inSpan, registerTracing, SuspicionTraces } from '../../services/telemetry/traces.ts';
+import { inSpan, SuspicionTraces, startTracing } from '../../services/telemetry/traces.ts';
 import { eventually } from '../eventually.ts';
 import { DETECTION_MS, Rig } from './rig.ts';
 
 test('one trace from the first unanswered probe to the acknowledgement, across node and agent', async () => {
   const exporter = new InMemorySpanExporter();
-  const stop = registerTracing('test', new SimpleSpanProcessor(exporter), {});
+  const stop = await startTracing('test', {}, new SimpleSpanProcessor(exporter));
   const traces = new SuspicionTraces();
   const facts = { headend: 'h', shard: 0, peerId: 'p', sa: 'aa', firstProbeUnix: Date.now() - 5_000, attempts: 3 };
   const traceparent = traces.verdict(() => facts, 'v1');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
-import { SimulatedDataPlane } from '../../loadtest/headend/simulated.ts';
+import { SimulatedHeadend } from '../../loadtest/headend/simulated.ts';
 import { Action, Outcome, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import { VerdictService, type WatchVerdictsResponse } from '../../proto/gen/dpd/v1/verdicts_pb.js';
 import type { AgentSide, Applied } from '../../services/agent/headend/headend.ts';
@@ -68,7 +68,7 @@ test('a verdict not acknowledged is delivered again, with the same id, also by t
   const rig = await Rig.start({ spokes: 4 });
   t.after(() => rig.stop());
   const delivered: string[] = [];
-  class Mute extends SimulatedDataPlane {
+  class Mute extends SimulatedHeadend {
     override apply(verdict: Verdict): Promise<Applied> {
       delivered.push(verdict.id);
       return new Promise(() => {});
@@ -76,7 +76,7 @@ test('a verdict not acknowledged is delivered again, with the same id, also by t
   }
   const connectAgent = async () => {
     const mute = new Mute(
-      { sas: [0, 1, 2, 3].map((n) => rig.sa(n)), failOver: () => undefined, rekey: () => undefined },
+      { sas: [0, 1, 2, 3].map((n) => rig.sa(n)), failOver: () => undefined },
       { share: 0, everyMs: 1_000 },
     );
     const agent = localAgent([rig.address], mute);
@@ -85,6 +85,7 @@ test('a verdict not acknowledged is delivered again, with the same id, also by t
   };
   const agent = await connectAgent();
   await eventually('registered', 5_000, () => agent.settled);
+  await rig.proven();
   rig.responder.kill(2, 0);
   await eventually('delivered', 10_000, () => delivered.length === 1);
   await agent.stop();
@@ -104,21 +105,22 @@ test('an SA that replaced another is never torn down by the old verdict', async 
   const removed: bigint[] = [];
   const added: bigint[] = [];
   const agent: AgentSide = {
-    upsert: (sa) => added.push(sa.id!.responderSpi),
+    upsert: (sa) => {
+      added.push(sa.id!.responderSpi);
+      return undefined;
+    },
     remove: (id) => removed.push(id.responderSpi),
     complete: () => {},
     evidence: () => {},
     path: () => {},
+    leftOut: () => {},
     vouch: () => {},
   };
   const rig = await Rig.start({ spokes: 1 });
   try {
     const oldSa = rig.sa(0, 0);
     const newSa = rig.sa(0, 1);
-    const plane = new SimulatedDataPlane(
-      { sas: [newSa], failOver: () => undefined, rekey: () => undefined },
-      { share: 0, everyMs: 1_000 },
-    );
+    const plane = new SimulatedHeadend({ sas: [newSa], failOver: () => undefined }, { share: 0, everyMs: 1_000 });
     await plane.start(agent);
     const verdict = { id: 'x', sa: oldSa.id, peerId: oldSa.peerId, action: Action.FAILOVER } as Verdict;
     const applied = await plane.apply(verdict);

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PeerState } from '../../proto/gen/dpd/v1/operator_pb.js';
+import { type Peer, PeerState } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { renderRules } from '../../services/agent/headend/nftables/rules.ts';
 import { encodeMidInitiator } from '../../services/agent/headend/strongswan/ha/ha-message.ts';
 import { spiHex } from '../../services/api/spi.ts';
@@ -28,10 +28,12 @@ describe('the way out', { skip: LAB_SKIP, timeout: 180_000 }, () => {
     const rules = join(lab.directory, 'rules.nft');
     writeFileSync(
       rules,
-      renderRules(
-        { kind: 'local' },
-        PORTS.map((port) => ({ address: '', port })),
-      ),
+      renderRules({
+        steering: { kind: 'local' },
+        probes: PORTS.map((port) => ({ address: '', address6: '', port })),
+        ways: ['192.0.2.1'],
+        care: [],
+      }),
     );
     const install = () => lab.exec('hub', 'nft', '-f', rules);
     const blocked = () =>
@@ -63,9 +65,16 @@ describe('the way out', { skip: LAB_SKIP, timeout: 180_000 }, () => {
     await install();
     await probing();
 
-    await lab.exec('hub', 'nft', 'flush', 'chain', 'ip', 'dpd_offload', 'probes_out');
+    for (const chain of ['out', 'home', 'answers']) {
+      await lab.exec('hub', 'nft', 'flush', 'chain', 'ip', 'dpd_offload', chain);
+      await blocked();
+      await sleep(3_000);
+      await install();
+      await probing();
+    }
+    // Where no rule of ours is touched, but answers are brought nowhere.
+    await lab.exec('hub', 'nft', 'flush', 'set', 'ip', 'dpd_offload', 'care');
     await blocked();
-    await sleep(3_000);
     await install();
     await probing();
 
@@ -99,9 +108,13 @@ describe('the way back', { skip: LAB_SKIP, timeout: 240_000 }, () => {
         .sort();
     const everyone = ['extra1', 'extra2', 'extra3', 'spoke1'];
     const probing = async (sas: number) => {
+      const before = new Map(
+        (await offload.peers().catch(() => [])).map((peer) => [peer.sa!.peerId, peer.probesAnswered]),
+      );
       await eventually('probing', 20_000, async () => {
         const peers = await offload.peers().catch(() => []);
-        return peers.length === sas && peers.every(({ probesAnswered }) => probesAnswered >= 2);
+        const answered = ({ sa, probesAnswered }: Peer) => probesAnswered >= (before.get(sa!.peerId) ?? 0) + 2;
+        return peers.length === sas && peers.every(answered);
       });
     };
     /** The spoke stands still with an unanswered probe of every SA in its socket. */
@@ -120,7 +133,10 @@ describe('the way back', { skip: LAB_SKIP, timeout: 240_000 }, () => {
     };
     const restart = async (sas: number) => {
       await offload.startNode();
+      const before = offload.log.length;
       offload.startAgent();
+      // The node goes on by what Redis has, before its agent is there.
+      await eventually('the agent is back', 20_000, () => offload.log.slice(before).includes('"ready":true'));
       await probing(sas);
     };
 
@@ -143,11 +159,11 @@ describe('the way back', { skip: LAB_SKIP, timeout: 240_000 }, () => {
     await restart(SAS);
 
     // The inbound rule flushed under probing: replies reach charon, which ignores them.
-    // The agent puts the rule back within a second; flushed again and again, some replies get through.
-    await eventually('a reply reaches charon', 10_000, async () => {
-      await lab.exec('hub', 'nft', 'flush', 'chain', 'ip', 'dpd_offload', 'replies_in');
-      return /expected 1073741824, ignored/.test(lab.log('hub'));
-    });
+    // The agent would put it back at once.
+    offload.agent!.kill('SIGSTOP');
+    await lab.exec('hub', 'nft', 'flush', 'chain', 'ip', 'dpd_offload', 'answers');
+    await eventually('a reply reaches charon', 10_000, () => /expected [12]\d{9}, ignored/.test(lab.log('hub')));
+    offload.agent!.kill('SIGCONT');
     assert.deepEqual(await alive(), everyone);
     await probing(SAS);
 
@@ -169,11 +185,26 @@ describe('the way back', { skip: LAB_SKIP, timeout: 240_000 }, () => {
     });
     await restart(SAS);
 
+    // Stopped cleanly while nobody knows their ids: they stay parked, and charon tells the next agent their keys.
+    lab.freeze('spoke-a');
+    await kill();
+    const again = offload.log.length;
+    const said = (what: RegExp) => what.test(offload.log.slice(again));
+    await offload.startNode();
+    offload.startAgent();
+    await eventually('the agent goes on', 20_000, () => said(/going on where a former agent stopped/));
+    await offload.end('agent', 'SIGTERM');
+    assert(said(/"stayParked":4/), 'given back with ids that nobody knows');
+    lab.thaw('spoke-a');
+    offload.startAgent();
+    await probing(SAS);
+    assert.deepEqual(await alive(), everyone);
+
     // What all this prevents: an SA that is not parked, without the inbound rule, dies of the late reply.
     await holdReplies();
     const victim = (await offload.peer('extra1'))[0]!;
     await kill();
-    await lab.exec('hub', 'nft', 'flush', 'chain', 'ip', 'dpd_offload', 'replies_in');
+    await lab.exec('hub', 'nft', 'flush', 'chain', 'ip', 'dpd_offload', 'answers');
     const { id } = (await lab.sas('hub')).find(({ spi }) => spi === spiHex(victim.sa!.id!))!;
     const unpark = encodeMidInitiator(3, id, victim.nextMessageId - 1).toString('hex');
     await lab.exec(
@@ -191,7 +222,7 @@ describe('the way back', { skip: LAB_SKIP, timeout: 240_000 }, () => {
 });
 
 describe('an agent that comes back', { skip: LAB_SKIP, timeout: 120_000 }, () => {
-  test('an SA set up while it was away is rekeyed to learn its keys, with charon hearing its own replies', async (t) => {
+  test('an SA set up while it was away is rekeyed to learn its keys', async (t) => {
     const lab = await Lab.up({ proposal: PROPOSAL, extras: 2, late: 1 });
     const offload = new Offload(lab);
     t.after(async () => {
@@ -213,16 +244,11 @@ describe('an agent that comes back', { skip: LAB_SKIP, timeout: 120_000 }, () =>
     offload.startAgent();
     await eventually('the late SA is probed', 20_000, async () => {
       const peers = await offload.peer('extra2').catch(() => []);
-      return peers.length === 1 && peers[0]!.probesAnswered >= 3;
+      return peers.some(({ probesAnswered }) => probesAnswered >= 3);
     });
     const sas = (await lab.sas('hub')).filter(({ remoteId }) => remoteId === 'extra2');
     assert.equal(sas.length, 1, 'charon did not hear that the old SA was deleted');
     assert.notEqual(sas[0]!.spi, gap.spi);
-    await eventually(
-      'the exception is taken back',
-      5_000,
-      async () => !/elements/.test(await lab.exec('hub', 'nft', 'list', 'set', 'ip', 'dpd_offload', 'passed')),
-    );
     assert.equal((await lab.sas('hub')).length, 3);
     assert.equal(offload.verdicts.length, 0);
   });

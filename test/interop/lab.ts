@@ -8,6 +8,7 @@
  */
 
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -27,11 +28,24 @@ export const LAB_SKIP = skipUnless(
   {
     'strongswan-charon': ['/usr/lib/ipsec/charon'],
     'strongswan-swanctl': ['/usr/sbin/swanctl'],
-    'libcharon-extra-plugins': ['/usr/lib/ipsec/plugins/libstrongswan-ha.so'],
+    'libcharon-extra-plugins': plugins('ha'),
+    'libstrongswan-standard-plugins': plugins('openssl', 'gcm'),
+    'libstrongswan-extra-plugins': plugins('curve25519'),
+    iproute2: ['/usr/sbin/ip'],
+    'iputils-ping': ['/usr/bin/ping'],
     nftables: ['/usr/sbin/nft'],
   },
   { root: true },
 );
+
+/** Root directories of other systems, whose releases of charon run on the hub and on the spokes instead of this one's. */
+const HUB_ROOT = process.env['LAB_HUB_ROOT'];
+const SPOKE_ROOT = process.env['LAB_SPOKE_ROOT'];
+
+/** Files of charon's plugins. */
+function plugins(...names: readonly string[]): string[] {
+  return names.map((name) => `/usr/lib/ipsec/plugins/libstrongswan-${name}.so`);
+}
 
 export type LabOptions = {
   /** IKE proposal in strongSwan's notation. */
@@ -42,6 +56,12 @@ export type LabOptions = {
   readonly late?: number;
   /** The spokes' own DPD, in strongSwan's notation; off by default. */
   readonly spokeDpd?: string;
+  /** A connection of spoke-a's to the hub's second address there, 192.0.2.2, named `second`. */
+  readonly second?: boolean;
+  /** Identity of the first extra, instead of `extra1`. */
+  readonly firstExtra?: string;
+  /** How often the hub rekeys its IKE SAs and their children, in strongSwan's notation; never by default. */
+  readonly hubRekey?: { readonly ike: string; readonly child: string };
 };
 
 /** Hosts for nodes beside the hub. */
@@ -70,6 +90,7 @@ export class Lab {
       await sleep(3_000);
       await lab.initiate('spoke-a', 'net');
       for (let n = 1; n <= options.extras - (options.late ?? 0); n++) await lab.initiate('spoke-a', `x${n}`);
+      if (options.second) await lab.initiate('spoke-a', 'second');
       return lab;
     } catch (error) {
       await lab.down();
@@ -107,8 +128,26 @@ export class Lab {
     await this.#viciOf(host).request('rekey', { ike: connection });
   }
 
+  /** A host deletes its IKE SAs of a connection. */
+  async terminate(host: Host, connection: string): Promise<void> {
+    await this.#viciOf(host).request('terminate', { ike: connection, timeout: '-1' });
+  }
+
   sas(host: Host): Promise<ListedSa[]> {
     return listSas(this.#viciOf(host));
+  }
+
+  /** The daemon is killed, as by a power failure, and starts anew; it remembers nothing. */
+  async restart(host: Host): Promise<void> {
+    const daemon = this.#daemons.get(host)!;
+    const ended = once(daemon, 'exit');
+    daemon.kill('SIGKILL');
+    await ended;
+    this.#vici.get(host)?.close();
+    this.#vici.delete(host);
+    rmSync(this.viciSocket(host), { force: true });
+    this.#startDaemon(host);
+    await this.#load(host);
   }
 
   /** The daemon stands still: a dead peer. */
@@ -170,6 +209,8 @@ export class Lab {
     await this.#ip(...hub, 'link', 'add', 'dpd-hn', 'type', 'bridge');
     await this.#ip(...hub, 'addr', 'add', '10.9.0.1/24', 'dev', 'dpd-hn');
     await this.#ip(...hub, 'link', 'set', 'dpd-hn', 'up');
+    // Where the kernel has br_netfilter, a bridge would take what the rules turn around for traffic between its own ports.
+    await this.exec('hub', 'sysctl', '-qe', '-w', 'net.bridge.bridge-nf-call-iptables=0');
     for (const [n, host] of hosts.entries()) {
       const node = ['-n', this.ns(host)];
       const veth = ['link', 'add', `dpd-p${n}`, 'netns', this.ns('hub'), 'type', 'veth'];
@@ -243,6 +284,10 @@ export class Lab {
       await this.#ip('-n', this.ns(spoke), 'addr', 'add', '10.2.0.1/32', 'dev', 'lo');
     }
     await this.#ip('-n', this.ns('hub'), 'addr', 'add', '10.1.0.1/32', 'dev', 'lo');
+    if (this.#options.second) {
+      await this.#ip('-n', this.ns('hub'), 'addr', 'add', '192.0.2.2/24', 'dev', 'dpd-ha');
+      await this.#ip('-n', this.ns('spoke-a'), 'addr', 'add', '10.4.0.1/32', 'dev', 'lo');
+    }
     for (let n = 1; n <= this.#options.extras; n++)
       await this.#ip('-n', this.ns('spoke-a'), 'addr', 'add', `10.3.${n}.1/32`, 'dev', 'lo');
   }
@@ -268,15 +313,7 @@ export class Lab {
 }
 `,
     );
-    // A private /run: charon's pid file has a fixed place.
-    const [program, ...args] = this.inside(
-      host,
-      'unshare',
-      '-m',
-      'sh',
-      '-c',
-      'mount -t tmpfs lab /run && exec /usr/lib/ipsec/charon',
-    );
+    const [program, ...args] = this.inside(host, 'unshare', '-m', 'sh', '-c', this.#startScript(host));
     this.#daemons.set(
       host,
       spawn(program!, args, {
@@ -286,12 +323,37 @@ export class Lab {
     );
   }
 
+  #startScript(host: Host): string {
+    const root = (host === 'hub' ? HUB_ROOT : SPOKE_ROOT) ?? '';
+    const charon = '/usr/lib/ipsec/charon';
+    return [
+      // A private /run: charon's pid file has a fixed place.
+      `mount -t tmpfs lab ${root}/run`,
+      ...(root
+        ? [
+            `mount -t tmpfs lab ${root}/tmp`,
+            `mkdir -p ${root}${this.directory}`,
+            `mount --bind ${this.directory} ${root}${this.directory}`,
+            `mount --rbind /dev ${root}/dev`,
+            `mount -t proc proc ${root}/proc`,
+            `exec chroot ${root} ${charon}`,
+          ]
+        : [`exec ${charon}`]),
+    ].join(' && ');
+  }
+
   async #load(host: Host): Promise<void> {
-    for (let n = 0; !existsSync(this.viciSocket(host)); n++) {
+    const vici = this.#viciOf(host);
+    // The socket's file is there a moment before somebody listens.
+    const answers = () =>
+      vici.request('version').then(
+        () => true,
+        () => false,
+      );
+    for (let n = 0; !existsSync(this.viciSocket(host)) || !(await answers()); n++) {
       if (n > 100) throw new Error(`charon on ${host} did not start`);
       await sleep(100);
     }
-    const vici = this.#viciOf(host);
     await vici.request('load-shared', { id: 'lab', type: 'IKE', data: 'labsecret', owners: [] });
     for (const connection of this.#connections(host)) await vici.request('load-conn', connection);
   }
@@ -310,7 +372,10 @@ export class Lab {
         remote_addrs: [addresses[1]],
         mobike: 'no',
         dpd_delay: host === 'hub' ? '0' : (this.#options.spokeDpd ?? '0'),
-        rekey_time: '0',
+        rekey_time: (host === 'hub' && this.#options.hubRekey?.ike) || '0',
+        rand_time: '0',
+        // A rekeying may take as long as a takeover.
+        over_time: '100s',
         unique: 'never',
         proposals: [this.#options.proposal],
         local: { auth: 'psk', id: ids[0] },
@@ -320,38 +385,45 @@ export class Lab {
             local_ts: [selectors[0]],
             remote_ts: [selectors[1]],
             esp_proposals: ['aes256-sha256'],
-            rekey_time: '0',
+            rekey_time: (host === 'hub' && this.#options.hubRekey?.child) || '0',
+            rand_time: '0',
+            ...(this.#options.hubRekey && { life_time: '100s' }),
           },
         },
       },
     });
     const extras = Array.from({ length: this.#options.extras }, (_, n) => n + 1);
+    const idOf = (n: number) => (n === 1 && this.#options.firstExtra) || `extra${n}`;
+    const second = (hub: boolean) =>
+      this.#options.second
+        ? [
+            hub
+              ? make(
+                  'site1-2',
+                  ['192.0.2.2', '192.0.2.10'],
+                  ['hub', 'second'],
+                  ['10.1.0.0/24', '10.4.0.0/24'],
+                  'second',
+                )
+              : make('hub-2', ['192.0.2.10', '192.0.2.2'], ['second', 'hub'], ['10.4.0.0/24', '10.1.0.0/24'], 'second'),
+          ]
+        : [];
     if (host === 'hub')
       return [
+        ...second(true),
         make('site1', ['192.0.2.1', '192.0.2.10'], ['hub', 'spoke1'], ['10.1.0.0/24', '10.2.0.0/24'], 'net'),
         make('site1-b', ['198.51.100.1', '198.51.100.10'], ['hub', 'spoke1'], ['10.1.0.0/24', '10.2.0.0/24'], 'net'),
         ...extras.map((n) =>
-          make(
-            `extra${n}`,
-            ['192.0.2.1', '192.0.2.10'],
-            ['hub', `extra${n}`],
-            ['10.1.0.0/24', `10.3.${n}.0/24`],
-            `x${n}`,
-          ),
+          make(`extra${n}`, ['192.0.2.1', '192.0.2.10'], ['hub', idOf(n)], ['10.1.0.0/24', `10.3.${n}.0/24`], `x${n}`),
         ),
       ];
     if (host === 'spoke-b')
       return [make('hub', ['198.51.100.10', '198.51.100.1'], ['spoke1', 'hub'], ['10.2.0.0/24', '10.1.0.0/24'], 'net')];
     return [
+      ...second(false),
       make('hub', ['192.0.2.10', '192.0.2.1'], ['spoke1', 'hub'], ['10.2.0.0/24', '10.1.0.0/24'], 'net'),
       ...extras.map((n) =>
-        make(
-          `hub-x${n}`,
-          ['192.0.2.10', '192.0.2.1'],
-          [`extra${n}`, 'hub'],
-          [`10.3.${n}.0/24`, '10.1.0.0/24'],
-          `x${n}`,
-        ),
+        make(`hub-x${n}`, ['192.0.2.10', '192.0.2.1'], [idOf(n), 'hub'], [`10.3.${n}.0/24`, '10.1.0.0/24'], `x${n}`),
       ),
     ];
   }

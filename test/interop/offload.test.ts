@@ -73,7 +73,7 @@ for (const { name, proposal, where, flags } of CASES)
       await lab.rekeyIke('spoke-a', 'hub');
       await eventually('the rekeyed SA is probed', 15_000, async () => {
         const peers = await offload.peer('spoke1').catch(() => []);
-        return peers.length === 1 && peers[0]!.sa!.id!.responderSpi !== oldSpi && peers[0]!.probesAnswered >= 3;
+        return peers.some(({ sa, probesAnswered }) => sa!.id!.responderSpi !== oldSpi && probesAnswered >= 3);
       });
       assert.equal(offload.verdicts.length, 0, 'a live spoke was declared dead');
 
@@ -95,9 +95,9 @@ for (const { name, proposal, where, flags } of CASES)
         return sas.length === 1 && sas[0]!.established && sas[0]!.remote.address === '198.51.100.10';
       });
       await eventually('pings through the second endpoint', 10_000, async () => (await lab.ping('spoke-b', 3)) === 3);
-      await eventually('the new SA is watched', 10_000, async () => {
+      await eventually('the new SA is watched', 20_000, async () => {
         const peers = await offload.peer('spoke1').catch(() => []);
-        return peers[0] !== undefined && peers[0].probesAnswered > 0;
+        return peers.some(({ sa, probesAnswered }) => sa!.activeEndpoint === 1 && probesAnswered > 0);
       });
 
       // On the wire: whatever came to the spoke from the hub as IKE came from its own port.

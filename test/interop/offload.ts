@@ -123,7 +123,8 @@ export class Offload {
       | 'repliesForged'
       | 'blocked'
       | 'peers'
-      | 'alive',
+      | 'alive'
+      | 'requestsTranslated',
       number
     > & { vouched: boolean }
   > {
@@ -139,6 +140,7 @@ export class Offload {
       blocked: sum('blocked'),
       peers: sum('peers'),
       alive: sum('alive'),
+      requestsTranslated: sum('requestsTranslated'),
       vouched: shards.length > 0 && shards.every((shard) => shard.pathVouched || shard.peers === 0),
     };
   }

@@ -27,12 +27,8 @@ export function detectionMs({
 
 export class Checks {
   readonly #time: VirtualTime;
-  /** Epoch under which each node took each lease last. */
-  readonly #epochs = new Map<string, number>();
-  /** Who has probed last, by lease. */
-  readonly #probing = new Map<string, SimTask>();
-  /** Who did before, with the epoch of the one who began then. */
-  readonly #former = new WeakMap<SimTask, number>();
+  /** Who has probed last, and when, by lease. */
+  readonly #probing = new Map<string, { readonly task: SimTask; readonly atMs: number }>();
   /** When each SA's verdict was decided last, ms. */
   readonly #decided = new Map<string, number>();
   readonly #tornDown = new Set<string>();
@@ -44,10 +40,11 @@ export class Checks {
     this.#time = time;
   }
 
-  /** No verdict while evidence is within bounds. What others decide than the owner has no effect. */
+  /** No verdict on who never answered, nor while evidence is within bounds. What others decide than the owner has no effect. */
   decided(truth: TrueSa, rightful: boolean): void {
     this.verdicts++;
     this.#decided.set(truth.spi, this.#time.now);
+    if (!truth.answered) this.#fail('verdict on a peer that never answered', `${name(truth)}, ${history(truth)}`);
     const earliest = truth.heardMs + detectionMs(truth.site.policy);
     if (rightful && this.#time.now < earliest - TOLERANCE_MS)
       this.#fail(
@@ -78,28 +75,27 @@ export class Checks {
       this.#fail('torn down alive', `${name(truth)} by ${verdict.id}, decided at ${decided}, ${history(truth)}`);
   }
 
-  /** A node has taken a lease. */
-  taken(lease: string, node: string, epoch: number): void {
-    this.#epochs.set(`${lease} ${node}`, epoch);
-  }
-
-  /** No probe of a former owner, and none without a voucher where one is needed. */
-  probed(lease: string, task: SimTask, needsVoucher: boolean): void {
+  /**
+   * The headend's rules name one owner: whoever probes after another has a canary home that he sent after the other's last probe. And none
+   * probes on a way whose canaries did not come home a moment ago, out and in.
+   */
+  probed(lease: string, task: SimTask): void {
     this.probes++;
-    const { vouchedAt } = task;
     const { name } = task.process;
     const last = this.#probing.get(lease);
-    if (last !== task) {
-      // Once another has begun to probe, only who has taken the shard after him may do so again.
-      const epoch = this.#epochs.get(`${lease} ${name}`)!;
-      const deposed = this.#former.get(task);
-      if (deposed !== undefined && epoch <= deposed)
-        this.#fail('probe of a former owner', `${lease} by ${name}, last by ${last!.process.name}`);
-      if (last) this.#former.set(last, epoch);
-      this.#probing.set(lease, task);
-    }
-    if (needsVoucher && !(vouchedAt !== undefined && this.#time.now < vouchedAt + VOUCHER_MS))
-      this.#fail('probe without a voucher', `${lease} by ${name}`);
+    if (last && last.task !== task && Math.min(...task.homeAt) < last.atMs)
+      this.#fail(
+        'probe beside another owner',
+        `${lease} by ${name}, last by ${last.task.process.name} at ${last.atMs}`,
+      );
+    this.#probing.set(lease, { task, atMs: this.#time.now });
+    if (task.homeAt.some((at) => this.#time.now >= at + VOUCHER_MS))
+      this.#fail('probe on a way that is not proven', `${lease} by ${name}`);
+  }
+
+  /** The headend's daemon never takes for an answer what is none to its request. */
+  misled(truth: TrueSa, id: number): void {
+    this.#fail('the daemon was misled', `${name(truth)}, request ${id}`);
   }
 
   /** No effect of a stale epoch: whoever writes is the owner. */

@@ -5,7 +5,8 @@
 
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import { flag, integer, readSettings, runMain, SettingsError } from '../../services/base/settings.ts';
+import { flag, integer, readSettings, runMain } from '../../services/base/settings.ts';
+import { SettingsError } from '../../workers/base/errors.ts';
 import type { RunResult } from './run.ts';
 import { run } from './run.ts';
 

@@ -1,15 +1,20 @@
 /** A shard's task in the simulation: the real shard, run at its own next moment instead of every 5 ms. */
 
-import { type ShardEvent, type ShardTaskHandle, ThreadTimeoutError } from '../../services/node/shard/shard-thread.ts';
+import type { ShardEvent, ShardTaskHandle } from '../../services/node/shard/shard-thread.ts';
+import { ThreadTimeoutError } from '../../workers/base/errors.ts';
 import { wordsHex } from '../../workers/base/spi.ts';
 import type { KeyVault } from '../../workers/keys/key-keeper.ts';
 import type { KeysPage } from '../../workers/keys/keys-page.ts';
+import type { Sender } from '../../workers/net/probe-socket.ts';
 import { readCanary } from '../../workers/path/canary.ts';
+import { NO_HANDLE } from '../../workers/sa/ids.ts';
 import { readSa } from '../../workers/sa/sa-message.ts';
-import { NO_HANDLE, RecordCursor, type SaPage } from '../../workers/sa/sa-page.ts';
-import type { Answer, CheckpointPart, FromShard, LeftOut, ToShard } from '../../workers/shard/protocol.ts';
+import { RecordCursor, type SaPage } from '../../workers/sa/sa-page.ts';
+import type { LeftOut } from '../../workers/shard/intake.ts';
+import type { Answer, FromShard, ToShard } from '../../workers/shard/protocol.ts';
 import { Shard, type ShardIo } from '../../workers/shard/shard.ts';
 import { handleAt, verdictCount } from '../../workers/shard/verdict-rows.ts';
+import type { CheckpointPart } from '../../workers/takeover/checkpoint.ts';
 import { EPOCH_UNIX, type Process, type VirtualTime } from './virtual-time.ts';
 
 const TICK_MS = 5;
@@ -39,11 +44,16 @@ export class SimTask implements ShardTaskHandle {
   running = true;
   /** It has been told to stop: what it hears from now on may be in its last word or not. */
   stopping = false;
-  /** When the newest canary that the headend vouched for was sent, ms. */
-  vouchedAt: number | undefined;
+  /** UDP port that it probes from. */
+  readonly port: number;
+  /** Its shard's number. */
+  readonly shard: number;
+  /** When the newest canaries that came home were sent, ms, by direction. */
+  readonly homeAt = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY];
   /** The thread does nothing before, ms. */
   #stalledUntil = 0;
-  readonly #canaries = new Map<number, number>();
+  /** When each canary was sent, ms, by direction and number. */
+  readonly #canaries = [new Map<number, number>(), new Map<number, number>()] as const;
   readonly #world: TaskWorld;
   readonly #shard: Shard;
   /** Messages that the thread has not read yet. */
@@ -55,9 +65,16 @@ export class SimTask implements ShardTaskHandle {
   #nextAt = Number.POSITIVE_INFINITY;
   #cancelTick: () => void = () => {};
 
-  constructor(world: TaskWorld, process: Process, port: number, onEvent: (event: ShardEvent) => void) {
+  constructor(
+    world: TaskWorld,
+    process: Process,
+    from: { readonly port: number; readonly shard: number },
+    onEvent: (event: ShardEvent) => void,
+  ) {
     this.#world = world;
     this.process = process;
+    this.port = from.port;
+    this.shard = from.shard;
     const { time } = world;
     const done = Promise.withResolvers<CheckpointPart>();
     this.done = done.promise;
@@ -68,11 +85,12 @@ export class SimTask implements ShardTaskHandle {
       now: () => time.now,
       wall: () => EPOCH_UNIX + time.now + process.bornSkewMs,
       fillRandom: world.fillRandom,
+      shard: from.shard,
       vault: world.vault,
       send: (message, address, toPort) => {
         const canary = readCanary(message);
-        if (canary !== undefined) this.#canaries.set(canary, time.now);
-        world.send(this, Buffer.from(message), address, toPort);
+        if (canary) this.#canaries[canary.direction].set(canary.number, time.now);
+        world.send(this, Buffer.from(message), address.v4, toPort);
         return true;
       },
       post: (message: FromShard) => {
@@ -94,7 +112,7 @@ export class SimTask implements ShardTaskHandle {
     this.ready = ready.promise;
     time.at(time.now + START_MS, process, () => {
       time.settled();
-      ready.resolve(port);
+      ready.resolve(from.port);
     });
   }
 
@@ -103,10 +121,7 @@ export class SimTask implements ShardTaskHandle {
       if (message.type === 'upsert') this.#note(message.page);
       if (message.type === 'evidence')
         for (const handle of message.heard) this.#world.evidence(this, handle, message.atMs);
-      if (message.type === 'voucher' && this.#canaries.has(message.canary)) {
-        this.vouchedAt = Math.max(this.vouchedAt ?? 0, this.#canaries.get(message.canary)!);
-        for (const [canary, at] of this.#canaries) if (at < this.vouchedAt) this.#canaries.delete(canary);
-      }
+      if (message.type === 'voucher') for (const direction of [0, 1] as const) this.#home(direction, message.canary);
       this.#shard.handle(message);
       this.#tickBy(this.#shard.idleUntilMs);
     });
@@ -179,10 +194,29 @@ export class SimTask implements ShardTaskHandle {
     this.#fail(new Error('thread crashed'));
   }
 
+  /** A canary came home. */
+  receiveCanary(datagram: Buffer, sender: Sender): void {
+    const { direction, number } = readCanary(datagram)!;
+    this.whenAwake(() => {
+      this.#home(direction, number);
+      this.#shard.receive(datagram, sender);
+      this.#tickBy(this.#world.time.now + TICK_MS);
+    });
+  }
+
+  #home(direction: 0 | 1, number: number): void {
+    // A headend vouches for both directions with a canary that went out.
+    const sentAt = this.#canaries[direction].get(number) ?? this.#canaries[0].get(number);
+    if (sentAt === undefined) return;
+    this.homeAt[direction] = Math.max(this.homeAt[direction]!, sentAt);
+    const sent = this.#canaries[direction];
+    for (const [canary, at] of sent) if (at < this.#world.time.now - 60_000) sent.delete(canary);
+  }
+
   /** A datagram arrived. Returns whether it proved life. */
-  receive(datagram: Buffer): boolean {
+  receive(datagram: Buffer, sender: Sender): boolean {
     const before = this.#shard.counters().probesAnswered;
-    this.#shard.receive(datagram);
+    this.#shard.receive(datagram, sender);
     this.#tickBy(this.#world.time.now + TICK_MS);
     return this.#shard.counters().probesAnswered > before;
   }

@@ -4,10 +4,24 @@ import { create } from '@bufbuild/protobuf';
 import { answerRequest, findRequest } from '../../loadtest/spokes/answer.ts';
 import { type Policy, type Sa, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { spiHex } from '../../services/api/spi.ts';
+import { NOWHERE } from '../../workers/base/address.ts';
+import { writeSpi } from '../../workers/base/spi-index.ts';
+import {
+  EXCHANGE_INFORMATIONAL,
+  isInformational,
+  MARKER_LENGTH,
+  Offset,
+  PAYLOAD_SK,
+  VERSION_2,
+} from '../../workers/ikev2/header.ts';
 import { keyMaterial, SessionTable } from '../../workers/ikev2/sessions.ts';
+import { open, seal, sealedLength } from '../../workers/ikev2/sk-payload.ts';
 import { SUITES } from '../../workers/ikev2/suites.ts';
 import { SendBuffers } from '../../workers/net/send-buffers.ts';
 import type { Random } from './random.ts';
+
+/** Where a payload's kind stands: by this a request of a headend's daemon is told from a probe, and the answer to it. */
+const MARK = 42;
 
 /** One SA as it is in truth, whatever the cluster believes. */
 export type TrueSa = {
@@ -16,8 +30,6 @@ export type TrueSa = {
   readonly site: Site;
   endpoint: number;
   sa: Sa;
-  /** The cluster has been told of it, and may have asked it. */
-  registered: boolean;
   readonly bornMs: number;
   /** Last evidence that the shard's rightful owner took, ms. */
   heardMs: number;
@@ -25,6 +37,10 @@ export type TrueSa = {
   lossMs: number;
   /** When it could last be reached again after it could not, ms. */
   revivedMs: number;
+  /** Its last answer was to a request of the headend's daemon. */
+  marked?: boolean;
+  /** It has answered a question, and the answer was taken. */
+  answered: boolean;
   /** When it became unreachable, or undefined while it can be reached. */
   deadMs: number | undefined;
 };
@@ -42,6 +58,9 @@ export type Site = {
   /** The SA that stands at the headend, if any. */
   sa: TrueSa | undefined;
 };
+
+/** The hub's address that its spokes know. */
+export const HUB = '192.0.2.1';
 
 /** Octet of an endpoint's address, so that a datagram's target names site and endpoint. */
 export function addressOf(site: number, endpoint: number): string {
@@ -109,6 +128,7 @@ export class Spokes {
       revision,
       parked: true,
       site: site.label,
+      localAddress: HUB,
     });
     const handle = this.#byHandle.length;
     const responder = sa.id!.responderSpi;
@@ -116,7 +136,7 @@ export class Spokes {
       handle,
       spi: [spi[0], spi[1], Number(responder >> 32n), Number(responder & 0xffffffffn)],
       headendIsInitiator: false,
-      address: 0,
+      address: NOWHERE,
       port: 0,
       nextMid: 0,
       keys: { suite: suite.index, material: keyMaterial(suite, false, keys) },
@@ -127,11 +147,11 @@ export class Spokes {
       site,
       endpoint,
       sa,
-      registered: false,
       bornMs: nowMs,
       heardMs: nowMs,
       lossMs: Number.NEGATIVE_INFINITY,
       revivedMs: Number.NEGATIVE_INFINITY,
+      answered: false,
       deadMs: site.up[endpoint] ? undefined : nowMs,
     };
     this.#byHandle[handle] = truth;
@@ -153,8 +173,46 @@ export class Spokes {
     return handle < 0 ? undefined : this.#byHandle[handle];
   }
 
+  /** The message id that an SA's spoke expects. */
+  expects({ handle }: TrueSa): number {
+    return this.#sessions.nextMid[handle]!;
+  }
+
   answer(truth: TrueSa, request: Buffer): Buffer | undefined {
+    const isNew = request.readUInt32BE(Offset.MESSAGE_ID) === this.expects(truth);
     const answer = answerRequest(this.#sessions, truth.handle, request, this.#buffers);
-    return answer && Buffer.from(answer);
+    if (!answer) return undefined;
+    // What is asked again is answered as it was, whatever the question.
+    if (isNew) truth.marked = request[Offset.SK] === MARK;
+    answer[Offset.SK] = truth.marked ? MARK : 0;
+    seal(this.#sessions.suite(truth.handle), this.#sessions.receiveKeys(truth.handle), answer);
+    return Buffer.from(answer);
+  }
+
+  /** A request of the headend's daemon, as it writes it. */
+  request({ handle }: TrueSa, id: number): Buffer {
+    const sessions = this.#sessions;
+    const suite = sessions.suite(handle);
+    const message = Buffer.alloc(sealedLength(suite));
+    writeSpi(sessions.spis, handle, message, Offset.SPI_I);
+    message[Offset.NEXT_PAYLOAD] = PAYLOAD_SK;
+    message[Offset.VERSION] = VERSION_2;
+    message[Offset.EXCHANGE] = EXCHANGE_INFORMATIONAL;
+    message.writeUInt32BE(id, Offset.MESSAGE_ID);
+    message.writeUInt32BE(message.length - MARKER_LENGTH, Offset.LENGTH);
+    message[Offset.SK] = MARK;
+    message.writeUInt16BE(message.length - Offset.SK, Offset.SK_LENGTH);
+    message.fill(0x3c, Offset.BODY, Offset.BODY + suite.ivLength);
+    seal(suite, sessions.sendKeys(handle), message);
+    return message;
+  }
+
+  /** An answer as the headend's daemon reads it; undefined if it is none, or not authentic. */
+  readAnswer(datagram: Buffer): { readonly truth: TrueSa; readonly id: number; readonly marked: boolean } | undefined {
+    if (!isInformational(datagram, true)) return undefined;
+    const handle = this.#sessions.named(datagram);
+    const truth = this.#byHandle[handle];
+    if (!truth || !open(this.#sessions.suite(handle), this.#sessions.receiveKeys(handle), datagram)) return undefined;
+    return { truth, id: datagram.readUInt32BE(Offset.MESSAGE_ID), marked: datagram[Offset.SK] === MARK };
   }
 }

@@ -4,9 +4,10 @@ import { EventEmitter } from 'node:events';
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import { ConnectShardRequestSchema, ConnectShardResponseSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
 import type { UplinkStream } from '../../services/agent/uplink.ts';
+import { toServiceError } from '../../services/api/grpc/errors.ts';
 import type { Logger } from '../../services/base/log.ts';
 import { connectShard } from '../../services/node/api/headend/connect-shard.ts';
-import type { Concentrator } from '../../services/node/cluster/cluster-node.ts';
+import type { ClusterNode } from '../../services/node/cluster/cluster-node.ts';
 import type { Random } from './random.ts';
 import type { Process, VirtualTime } from './virtual-time.ts';
 
@@ -54,7 +55,7 @@ export class SimStream {
   }
 
   /** Hands the node's end to the API. */
-  serve(concentrator: Concentrator, log: Logger): void {
+  serve(cluster: ClusterNode, log: Logger): void {
     const server = new EventEmitter();
     const call = {
       cancelled: false,
@@ -77,7 +78,10 @@ export class SimStream {
       server.emit('cancelled');
       this.#endRequests();
     });
-    connectShard(concentrator, log, call as never);
+    connectShard({ cluster, log }, { address: 'simulated' }, call as never).then(
+      () => call.end(),
+      (error) => call.emit('error', toServiceError(error)),
+    );
   }
 
   /** Breaks the call: both ends learn of it. */

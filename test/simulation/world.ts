@@ -3,22 +3,30 @@
 import { create } from '@bufbuild/protobuf';
 import { Action, Mode, PolicySchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { Agent } from '../../services/agent/agent.ts';
+import { shardOf } from '../../services/api/spi.ts';
 import { createLogger, type Logger } from '../../services/base/log.ts';
-import { Pursuer } from '../../services/failover/reconciler.ts';
-import { Concentrator } from '../../services/node/cluster/cluster-node.ts';
+import { FailoverReconciler } from '../../services/failover/reconciler.ts';
+import { ClusterNode } from '../../services/node/cluster/cluster-node.ts';
 import { Sites } from '../../services/node/records/sites.ts';
 import { StormGuard } from '../../services/node/verdicts/storm-guard.ts';
-import type { Word } from '../../services/store/cluster/bus.ts';
+import type { ClusterMessage } from '../../services/store/cluster/bus.ts';
 import { type ShardId, shardKeys } from '../../services/store/keys.ts';
 import { SuspicionTraces } from '../../services/telemetry/traces.ts';
+import { Address, NOWHERE } from '../../workers/base/address.ts';
+import { falseMarker, orderToDaemon } from '../../workers/ikev2/header.ts';
 import { Vault } from '../../workers/keys/vault.ts';
+import { Direction } from '../../workers/liveness/interlock.ts';
+import { State } from '../../workers/liveness/peers.ts';
+import { type Canary, readCanary } from '../../workers/path/canary.ts';
+import type { PeerStatus } from '../../workers/shard/protocol.ts';
 import { Checks, detectionMs } from './checks.ts';
-import { SimHeadend, shardOfSa } from './headend/headend.ts';
+import { Daemons } from './headend/daemons.ts';
+import { CANARY_PORT, canaryAddress, SimHeadend, shardOfSa } from './headend/headend.ts';
 import { Random } from './random.ts';
 import { RedisModel } from './redis/redis-model.ts';
 import { SimRedis } from './redis/sim-redis.ts';
 import { SimTask, type TaskWorld } from './sim-task.ts';
-import { type Site, Spokes, type TrueSa } from './spokes.ts';
+import { HUB, type Site, Spokes, type TrueSa } from './spokes.ts';
 import { SimStream } from './streams.ts';
 import { EPOCH_UNIX, Process, VirtualTime } from './virtual-time.ts';
 
@@ -28,14 +36,20 @@ const STALLED_MS = 10_000;
 const REDIAL_MS = 15_000;
 const RESTART_MS = 1_000;
 const FAILOVER_DEADLINE_MS = 300_000;
+/** Message ids below this one are asked for every other time where nothing is known. */
+const FOUND_SOON = 8;
+/** A request of a headend's daemon is answered within this where nothing is wrong, ms: it is repeated after 42 s at most. */
+const ANSWERED_MS = 100_000;
 const VAULT = new Vault(Buffer.alloc(32, 7));
+/** Where answers come from: a shard does not look. */
+const SPOKE = { address: NOWHERE, port: 0 };
 const TRACES = new SuspicionTraces();
 
 export type SimNode = {
   readonly name: string;
   process: Process;
-  concentrator: Concentrator | undefined;
-  pursuer: Pursuer | undefined;
+  cluster: ClusterNode | undefined;
+  reconciler: FailoverReconciler | undefined;
   readonly tasks: Set<SimTask>;
 };
 
@@ -44,7 +58,7 @@ export type SimAgent = { readonly headend: SimHeadend; process: Process; agent: 
 /** Whose shard a task watches, and its lease's key. */
 type Watched = { readonly headend: SimHeadend; readonly lease: string };
 
-type Job = { readonly id: ShardId; readonly shards: number; runner: Process | undefined };
+type Job = { readonly id: ShardId; runner: Process | undefined; turn: number };
 
 export class World implements TaskWorld {
   readonly time = new VirtualTime();
@@ -53,6 +67,7 @@ export class World implements TaskWorld {
   readonly random: Random;
   readonly checks: Checks;
   readonly spokes: Spokes;
+  readonly daemons: Daemons;
   readonly nodes: SimNode[] = [];
   readonly agents: SimAgent[] = [];
   readonly redis: SimRedis;
@@ -68,7 +83,7 @@ export class World implements TaskWorld {
   readonly cut = new Set<string>();
   readonly fillRandom: TaskWorld['fillRandom'];
   readonly #log: Logger;
-  readonly #listeners = new Map<Process, (word: Word) => void>();
+  readonly #listeners = new Map<Process, (message: ClusterMessage) => void>();
   readonly #jobs = new Map<string, Job>();
   readonly #watched = new WeakMap<SimTask, Watched>();
   #ports = 20_000;
@@ -79,9 +94,14 @@ export class World implements TaskWorld {
     this.#log = createLogger('simulation', logLevel);
     this.checks = new Checks(this.time);
     this.spokes = new Spokes(new Random(seed ^ 0x27d4eb2f));
+    this.daemons = new Daemons({
+      time: this.time,
+      spokes: this.spokes,
+      owner: (headend, shard) => this.#ownerOf(headend, shard),
+      misled: (truth, id) => this.checks.misled(truth, id),
+    });
     const model = new RedisModel(() => EPOCH_UNIX + Math.floor(this.time.now));
     this.redis = new SimRedis(this.time, this.random, model, (process) => !this.withoutRedis.has(process), {
-      taken: (lease, { name }, epoch) => this.checks.taken(lease, name, epoch),
       wrote: (lease, { name }) => this.checks.wrote(lease, name, String(model.hget(lease, 'node'))),
     });
   }
@@ -93,8 +113,8 @@ export class World implements TaskWorld {
       this.nodes.push({
         name: `node-${n}`,
         process: new Process(`node-${n}`),
-        concentrator: undefined,
-        pursuer: undefined,
+        cluster: undefined,
+        reconciler: undefined,
         tasks: new Set(),
       });
     for (let n = 0, headends = random.integer(1, 2); n < headends; n++) {
@@ -130,43 +150,44 @@ export class World implements TaskWorld {
     const storm = new StormGuard({ share: 0.6, count: 4, windowMs: 10_000 }, clock, (site) => sites.name(site));
     const context = {
       store: { redis, node: node.name, replicated: undefined },
-      joinBus: async (hear: (word: Word) => void) => this.#joinBus(process, hear),
+      joinBus: async (onMessage: (message: ClusterMessage) => void) => this.#joinBus(process, onMessage),
       clock,
       traces: TRACES,
       log,
       sites,
       storm,
-      hold: { longestMs: 60_000, onExpiry: 'release', releasePerSecond: 50 },
-      wakeFailover: (id: ShardId, shards: number) => this.#wake(id, shards),
+      hold: { longestMs: 60_000, smallMs: 20_000, onExpiry: 'release', releasePerSecond: 50 },
+      wakeFailover: (id: ShardId, now = false) => this.#wake(id, now),
       probeAddress: '127.0.0.1',
-      probeAdvertised: '',
+      probeAddress6: undefined,
+      probeAdvertised: { v4: '', v6: '' },
       probePortBase: 0,
       maxPeers: 1_000,
       headendPeers: 1_000,
       advertised: () => node.name,
-      startTask: (_probe: unknown, onEvent: ConstructorParameters<typeof SimTask>[3]) => {
-        const task = new SimTask(this, process, this.#ports++, onEvent);
+      startTask: ({ shard }: { readonly shard: number }, onEvent: ConstructorParameters<typeof SimTask>[3]) => {
+        const task = new SimTask(this, process, { port: this.#ports++, shard }, onEvent);
         node.tasks.add(task);
         return task;
       },
     } as const;
-    const concentrator = await Concentrator.start(context);
-    node.pursuer = new Pursuer({
+    const cluster = await ClusterNode.start(context);
+    node.reconciler = new FailoverReconciler({
       redis,
-      bus: concentrator.bus,
+      bus: cluster.bus,
       clock,
       log,
       limits: { deadlineMs: FAILOVER_DEADLINE_MS },
     });
-    node.concentrator = concentrator;
-    await concentrator.join();
+    node.cluster = cluster;
+    await cluster.join();
   }
 
   /** The node dies: nothing of it runs any more. */
   crash(node: SimNode): void {
     node.process.alive = false;
-    node.concentrator = undefined;
-    node.pursuer = undefined;
+    node.cluster = undefined;
+    node.reconciler = undefined;
     for (const task of node.tasks) task.running = false;
     node.tasks.clear();
     this.#listeners.delete(node.process);
@@ -200,6 +221,13 @@ export class World implements TaskWorld {
     for (const stream of this.streams) if (stream.agent === sim.process) this.#breakSoon(stream, 'agent died');
   }
 
+  /** The task that the rules of a headend name. */
+  #ownerOf({ owners }: SimHeadend, shard: number): SimTask | undefined {
+    for (const { tasks } of this.nodes)
+      for (const task of tasks) if (task.running && task.port === owners[shard]) return task;
+    return undefined;
+  }
+
   /** Whether a site is cut off together with all others of its headend. */
   cutOff(site: Site): boolean {
     return this.cut.has(site.headend);
@@ -224,31 +252,41 @@ export class World implements TaskWorld {
       if (!agent?.settled) problems.push(`${headend.name} is not settled`);
       for (const site of headend.sites) {
         const { sa } = site;
+        const status = sa && (await this.#statusOf(headend, sa));
         if (!site.up.some(Boolean)) {
-          if (sa) problems.push(`${site.name} is dead since ${this.time.now - (sa.deadMs ?? 0)} ms and not torn down`);
+          // Whose proof was lost with an owner, and who died before he answered the next one, is not judged.
+          if (sa && status?.state !== State.UNPROVEN)
+            problems.push(`${site.name} is dead since ${this.time.now - (sa.deadMs ?? 0)} ms and not torn down`);
           continue;
         }
+        if (sa && sa.deadMs !== undefined && status?.state === State.UNPROVEN) continue;
         if (!sa || sa.deadMs !== undefined) {
           problems.push(`${site.name} could be reached, but has ${sa ? 'a dead' : 'no'} SA`);
           continue;
         }
         const shard = shardOfSa(sa, headend.shards);
-        const hosts = this.nodes.flatMap(({ concentrator }) =>
-          (concentrator?.shards.of(headend.name) ?? []).filter(({ id }) => id.shard === shard),
+        const hosts = this.nodes.flatMap(({ cluster }) =>
+          (cluster?.shards.of(headend.name) ?? []).filter(({ id }) => id.shard === shard),
         );
         if (hosts.length !== 1) problems.push(`${headend.name}/${shard} has ${hosts.length} hosts`);
         else if (hosts[0]!.records.findHex(sa.spi) < 0) problems.push(`${site.name} is not watched`);
+        // Where everything was lost, an id is looked for from the one that the headend named: far ones take hours.
+        else if (!status?.proven && this.spokes.expects(sa) < FOUND_SOON)
+          problems.push(`${site.name} lives and is not proven`);
+        const waits = sa && this.daemons.waitsSince(sa);
+        if (waits !== undefined && status?.proven && this.time.now - waits > ANSWERED_MS)
+          problems.push(`a request to ${site.name} waits since ${this.time.now - waits} ms`);
       }
       for (let shard = 0; shard < headend.shards; shard++) {
         const keys = shardKeys({ headend: headend.name, shard });
-        const open = this.redis.model.hash(keys.failover).size;
+        const open = this.redis.model.set(keys.due).size;
         const possible = headend.sites.every(({ up }) => up.some(Boolean));
         if (open > 0 && possible)
           problems.push(
-            `${headend.name}/${shard} has ${open} failovers under way: ${[...this.redis.model.hash(keys.pursuits)]} ` +
-              `acks ${[...this.redis.model.hash(keys.acks)]} due ${[...this.redis.model.set(keys.due)]}`,
+            `${headend.name}/${shard} has ${open} failovers under way: ${[...this.redis.model.hash(keys.progress)]} ` +
+              `failed ${[...this.redis.model.hash(keys.failed)]} due ${[...this.redis.model.set(keys.due)]}`,
           );
-        const hosts = this.nodes.flatMap(({ concentrator }) => concentrator?.shards.of(headend.name) ?? []);
+        const hosts = this.nodes.flatMap(({ cluster }) => cluster?.shards.of(headend.name) ?? []);
         const held = hosts.find(({ id }) => id.shard === shard)?.records.set.count ?? 0;
         const known = this.redis.model.hash(keys.sas).size;
         if (known !== held) problems.push(`Redis holds ${known} SAs of ${headend.name}/${shard}, its owner ${held}`);
@@ -257,23 +295,35 @@ export class World implements TaskWorld {
     return problems;
   }
 
+  /** What the one host of an SA says of it. */
+  async #statusOf(headend: SimHeadend, { sa, spi }: TrueSa): Promise<PeerStatus | undefined> {
+    const shard = shardOf(sa.id!.responderSpi, headend.shards);
+    const host = this.nodes
+      .flatMap(({ cluster }) => cluster?.shards.of(headend.name) ?? [])
+      .find(({ id }) => id.shard === shard);
+    const handle = host?.records.findHex(spi) ?? -1;
+    return handle < 0 ? undefined : (await host!.statuses([handle]))[0];
+  }
+
   // What a task asks of the world.
 
   send(task: SimTask, datagram: Buffer, address: number, port: number): void {
-    const { time, random } = this;
-    const kind = address >>> 24;
-    if (kind === 11) {
-      const headend = this.agents[address & 255]!.headend;
-      time.at(time.now + random.between(0.5, 3), undefined, () => headend.canary(datagram));
+    const canary = readCanary(datagram);
+    if (canary) {
+      this.#sendCanary(task, datagram, canary, address);
+      return;
+    }
+    if (datagram.readUInt32BE(0) === falseMarker(orderToDaemon(0))) {
+      this.#handOver(task, datagram);
       return;
     }
     const { headend, lease } = this.#watchedBy(task)!;
-    this.checks.probed(lease, task, headend.closed);
     if (headend.closed) {
-      // The guard marker that the rule clears; without the rule it is no IKE message.
-      if (!headend.rulesUp) return;
+      // What the rules do not take is dropped.
+      if (!headend.steers(task)) return;
       datagram.writeUInt32BE(0, 0);
     }
+    this.checks.probed(lease, task);
     const truth = this.spokes.find(datagram);
     if (!truth) return;
     this.#travel(task, truth, () => {
@@ -282,12 +332,39 @@ export class World implements TaskWorld {
       if (site.sa !== truth || truth.endpoint !== endpoint) return;
       if (truth.deadMs !== undefined) return;
       if (site.ports[endpoint] !== port) {
-        truth.lossMs = time.now;
+        truth.lossMs = this.time.now;
         return;
       }
       const answer = this.spokes.answer(truth, datagram);
       if (!answer) return;
-      this.#travel(task, truth, () => this.#arrive(task, truth, answer));
+      this.#travel(task, truth, () => {
+        if (!headend.inwardDown) this.#arrive(task, truth, answer);
+      });
+    });
+  }
+
+  /** What the daemon of a task's headend is given: of a shard that is not open yet, too, where the rules name it already. */
+  #handOver(task: SimTask, datagram: Buffer): void {
+    if (!this.agents.some(({ headend }) => headend.closed && headend.steers(task))) return;
+    datagram.writeUInt32BE(0, 0);
+    this.daemons.receive(datagram);
+  }
+
+  /** A canary takes the way of probes, or of answers: it comes home by the rules, or its agent sees it arrive. */
+  #sendCanary(task: SimTask, datagram: Buffer, { number, direction }: Canary, address: number): void {
+    const { time, random } = this;
+    const { headend } = this.agents[address & 255]!;
+    const at = time.now + random.between(0.5, 3);
+    if (!headend.closed) {
+      time.at(at, undefined, () => headend.vouch(task.shard, task.port, number));
+      return;
+    }
+    if (!headend.steers(task)) return;
+    datagram.writeUInt32BE(0, 0);
+    const out = direction === Direction.OUT;
+    const sender = { address: Address.of(out ? HUB : canaryAddress(headend.index)), port: CANARY_PORT };
+    time.at(at, task.process, () => {
+      if (task.running && (out || !headend.inwardDown)) task.receiveCanary(datagram, sender);
     });
   }
 
@@ -310,7 +387,9 @@ export class World implements TaskWorld {
       if (!task.running) truth.lossMs = time.now;
       else
         task.whenAwake(() => {
-          if (task.receive(answer) && this.#owns(task)) truth.heardMs = time.now;
+          if (!task.receive(answer, SPOKE)) return;
+          truth.answered = true;
+          if (this.#owns(task)) truth.heardMs = time.now;
         });
     });
   }
@@ -350,13 +429,13 @@ export class World implements TaskWorld {
 
   #connect(agent: Process, address: string) {
     const node = this.nodes.find(({ name }) => name === address)!;
-    const { process, concentrator } = node;
+    const { process, cluster } = node;
     const pair = `${agent.name} ${node.name}`;
     const stream = new SimStream(this.time, this.random, agent, process, () => !this.apart.has(pair));
     this.streams.add(stream);
     this.time.at(this.time.now + this.random.between(1, 5), undefined, () => {
-      if (!process.alive || !concentrator) stream.break('connection refused');
-      else if (!this.apart.has(pair)) stream.serve(concentrator, this.#log);
+      if (!process.alive || !cluster) stream.break('connection refused');
+      else if (!this.apart.has(pair)) stream.serve(cluster, this.#log);
     });
     return stream.uplink();
   }
@@ -375,16 +454,16 @@ export class World implements TaskWorld {
     this.time.at(this.time.now + STREAM_CHECK_MS, undefined, () => this.#checkStreams());
   }
 
-  #joinBus(process: Process, hear: (word: Word) => void) {
-    this.#listeners.set(process, hear);
+  #joinBus(process: Process, onMessage: (message: ClusterMessage) => void) {
+    this.#listeners.set(process, onMessage);
     return {
-      say: (word: Word) => {
+      publish: (message: ClusterMessage) => {
         if (!this.redis.up || this.withoutRedis.has(process)) return;
-        for (const [listener, tell] of this.#listeners)
+        for (const [listener, deliver] of this.#listeners)
           if (!this.withoutRedis.has(listener))
             this.time.at(this.time.now + this.random.between(0.5, 2), listener, () => {
               this.time.settled();
-              tell(word);
+              deliver(message);
             });
       },
       close: () => void this.#listeners.delete(process),
@@ -392,19 +471,23 @@ export class World implements TaskWorld {
   }
 
   /** The queue of failovers: at least once, by any node that lives, again if that one dies. */
-  #wake(id: ShardId, shards: number): void {
+  #wake(id: ShardId, now: boolean): void {
     const key = `${id.headend}/${id.shard}`;
-    if (this.#jobs.has(key)) return;
-    const job: Job = { id, shards, runner: undefined };
+    const known = this.#jobs.get(key);
+    if (known && now && !known.runner) this.#runJob(key, known, this.time.now + 1);
+    if (known) return;
+    const job: Job = { id, runner: undefined, turn: 0 };
     this.#jobs.set(key, job);
     this.#runJob(key, job, this.time.now + 1);
   }
 
   #runJob(key: string, job: Job, at: number): void {
+    const turn = ++job.turn;
     this.time.at(at, undefined, () => {
-      const able = this.nodes.filter(({ process, pursuer }) => pursuer && process.alive);
+      if (job.turn !== turn) return;
+      const able = this.nodes.filter(({ process, reconciler }) => reconciler && process.alive);
       if (able.length === 0) return this.#runJob(key, job, this.time.now + 1_000);
-      const { process, pursuer } = this.random.pick(able);
+      const { process, reconciler } = this.random.pick(able);
       job.runner = process;
       const finish = (again: number | undefined) => {
         if (job.runner !== process) return;
@@ -412,7 +495,7 @@ export class World implements TaskWorld {
         if (again === undefined) this.#jobs.delete(key);
         else this.#runJob(key, job, this.time.now + Math.max(again, 1));
       };
-      pursuer!.run(job.id, job.shards).then(finish, () => finish(500));
+      reconciler!.run(job.id).then(finish, () => finish(500));
       this.time.settled();
       const stalled = () => {
         if (job.runner !== process) return;

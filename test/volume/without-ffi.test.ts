@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 
-const FILES = ['test/workers/ike/*.test.ts', 'test/workers/vault.test.ts', 'test/integration/verdicts.test.ts'];
+const FILES = ['test/workers/ikev2/*.test.ts', 'test/workers/keys/vault.test.ts', 'test/integration/verdicts.test.ts'];
 
 test('without node:ffi keys are sealed and opened, probes sent and answered, and deaths found', () => {
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;

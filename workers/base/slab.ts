@@ -15,7 +15,7 @@ export class Slab {
   }
 
   /** A slot for a new record; its bytes are zero. */
-  take(): number {
+  allocate(): number {
     const slot = this.#free.pop() ?? this.#used++;
     if (slot >>> BLOCK_BITS >= this.#blocks.length) this.#blocks.push(new Uint8Array(BLOCK * this.stride));
     return slot;

@@ -1,6 +1,6 @@
 /** From an SPI pair to a handle: open addressing with linear probing on typed arrays. */
 
-import { widen } from '../liveness/peers.ts';
+import { widen } from './columns.ts';
 import type { SpiWords } from './spi.ts';
 
 const EMPTY = -1;

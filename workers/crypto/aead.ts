@@ -1,8 +1,5 @@
 /** Authenticated encryption of one message at a time, in place, in memory that is made once. */
 
-import { evpAead } from './evp.ts';
-import { nodeAead } from './node-aead.ts';
-
 /** A cipher that authenticates by itself, or one in CBC mode with an HMAC over header and text (encrypt, then MAC). */
 export type AeadShape = {
   /** OpenSSL's name. */
@@ -41,8 +38,3 @@ export type Aead = {
   /** Decrypts the text. False if it, header or tag are not authentic. */
   open(length: number, headerLength: number): boolean;
 };
-
-/** The fastest way there is here. */
-export function aead(shape: AeadShape): Aead {
-  return evpAead(shape) ?? nodeAead(shape);
-}

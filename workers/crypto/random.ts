@@ -1,7 +1,6 @@
 /** Random bytes from a pool: one call to the kernel's generator for a thousand IVs (a call each costs 4 us). */
 
 import { randomFillSync } from 'node:crypto';
-import type { FillRandom } from '../ikev2/sessions.ts';
 
 const POOL_BYTES = 16 * 1024;
 
@@ -20,3 +19,6 @@ export function pooledRandom(): FillRandom {
     }
   };
 }
+
+/** Fills a part of a buffer with random bytes. */
+export type FillRandom = (bytes: Uint8Array, from: number, to: number) => void;

@@ -1,11 +1,15 @@
 /** The IKE header on the wire (RFC 7296 section 3.1) and the marker before it on port 4500 (RFC 3948 section 2.2). */
 
+import { MAX_MESSAGE_LENGTH } from '../base/limits.ts';
+
 /** Zero bytes that tell IKE from ESP on a UDP-encapsulated port. */
 export const MARKER_LENGTH = 4;
-export const HEADER_LENGTH = 28;
-/** Generic payload header of the SK payload (section 3.14). */
-export const PAYLOAD_HEADER_LENGTH = 4;
+/** IKE's UDP port with NAT traversal (RFC 3948), and without: there no marker precedes a message. */
+export const NAT_T_PORT = 4500;
+export const IKE_PORT = 500;
 export const PAYLOAD_SK = 46;
+/** A fragment of an encrypted payload (RFC 7383 section 2.5). */
+export const PAYLOAD_SKF = 53;
 export const VERSION_2 = 0x20;
 export const EXCHANGE_INFORMATIONAL = 37;
 /** The sender is the SA's original initiator. */
@@ -13,16 +17,42 @@ export const FLAG_INITIATOR = 0x08;
 export const FLAG_RESPONSE = 0x20;
 
 /**
- * The false marker of a guarded probe. Its two 16-bit words add up to 0xFFFF, which is zero in one's complement, so
- * that a rule which clears it leaves the UDP checksum right (RFC 1071).
+ * What the headend's rules are to do with a message: 2n, send it to the spoke from the headend's end number n; 2n + 1, hand it to the
+ * headend's own daemon as if the spoke had sent it there. It is written over what makes an IKE message of it, so that what misses the
+ * rules is none for anyone; and so that a rule which puts that right leaves the UDP checksum right (RFC 1071).
  */
-export const GUARD_MARKER = 0x0000ffff;
+export type Order = number;
+/** Most of the headend's ends that a marker can name, and a message without one. */
+export const MAX_MARKER_INDEX = 0x7ffe;
+export const MAX_BARE_INDEX = 63;
+
+export function orderToSpoke(index: number): Order {
+  return 2 * index;
+}
+
+export function orderToDaemon(index: number): Order {
+  return 2 * index + 1;
+}
+
+/** In place of the marker: its two 16-bit words add up to 0xFFFF, which is zero in one's complement, as the true one is. */
+export function falseMarker(order: Order): number {
+  return order * 0x10000 + (0xffff - order);
+}
+
+/**
+ * In place of next payload, version, exchange and flags, where there is no marker: the two 16-bit words change places, and what is
+ * added to the one is taken from the other.
+ */
+export function falseWord(order: Order, word: number): number {
+  return ((word & 0xffff) + order) * 0x10000 + ((word >>> 16) - order);
+}
 
 /** Offsets from the start of the datagram, marker included. */
 export const Offset = {
   MARKER: 0,
   SPI_I: 4,
   SPI_R: 12,
+  /** Next payload, version, exchange, flags: one word. */
   NEXT_PAYLOAD: 20,
   VERSION: 21,
   EXCHANGE: 22,
@@ -35,8 +65,53 @@ export const Offset = {
   BODY: 36,
 } as const;
 
-/** Longest message built or opened, bytes, marker included. */
-export const MAX_MESSAGE_LENGTH = 1280;
+/** Message ids from here on are the headend's daemon's own: it is parked there, and no peer ever gets so far. */
+export const PARKED_ID = 2 ** 30;
+
+/** Where the IV of a datagram's encrypted payload begins: a fragment says before it which of how many it is. */
+export function bodyOf(datagram: Buffer): number {
+  return datagram[Offset.NEXT_PAYLOAD] === PAYLOAD_SKF ? Offset.BODY + FRAGMENT_LENGTH : Offset.BODY;
+}
+const FRAGMENT_LENGTH = 4;
+
+/** Number of a fragment and how many there are (RFC 7383 section 2.5); a message in one piece is the only one. */
+export function fragmentOf(datagram: Buffer): { readonly number: number; readonly total: number } {
+  if (datagram[Offset.NEXT_PAYLOAD] !== PAYLOAD_SKF) return WHOLE;
+  return { number: datagram.readUInt16BE(Offset.BODY), total: datagram.readUInt16BE(Offset.BODY + 2) };
+}
+const WHOLE = { number: 1, total: 1 } as const;
+
+/** Whether nothing is in an encrypted message, by its header. */
+export function isEmpty(datagram: Buffer): boolean {
+  return datagram[Offset.NEXT_PAYLOAD] === PAYLOAD_SK && datagram[Offset.SK] === 0;
+}
+
+/**
+ * Whether a datagram has the shape of an IKEv2 message, or a fragment of one, in an encrypted payload and nothing before it, of
+ * whatever exchange. Says nothing about who wrote it.
+ */
+export function isEncrypted(datagram: Buffer): boolean {
+  const payload = datagram[Offset.NEXT_PAYLOAD];
+  const { length } = datagram;
+  return (
+    length > Offset.BODY + FRAGMENT_LENGTH &&
+    length <= MAX_MESSAGE_LENGTH &&
+    datagram.readUInt32BE(Offset.MARKER) === 0 &&
+    (payload === PAYLOAD_SK || payload === PAYLOAD_SKF) &&
+    datagram[Offset.VERSION] === VERSION_2 &&
+    datagram.readUInt32BE(Offset.LENGTH) === length - MARKER_LENGTH &&
+    datagram.readUInt16BE(Offset.SK_LENGTH) === length - Offset.SK
+  );
+}
+
+/** Whether a datagram is a request of the headend's own daemon on a parked SA, by its header. */
+export function isDaemonRequest(datagram: Buffer): boolean {
+  return (
+    datagram.length > Offset.BODY &&
+    (datagram[Offset.FLAGS]! & FLAG_RESPONSE) === 0 &&
+    datagram.readUInt32BE(Offset.MESSAGE_ID) >>> 30 === 1
+  );
+}
 
 /**
  * Whether a datagram has the shape of an IKEv2 INFORMATIONAL message with one SK payload: marker, version, exchange,

@@ -1,10 +1,14 @@
 /** What a shard knows of each IKE SA to speak on it: SPIs, keys, message ids, address. A structure of arrays. */
 
+import type { Address } from '../base/address.ts';
+import { AddressColumn } from '../base/address-column.ts';
 import { copy } from '../base/bytes.ts';
+import { roomFor, widen } from '../base/columns.ts';
 import { Slab } from '../base/slab.ts';
 import type { SpiWords } from '../base/spi.ts';
 import { SpiIndex, setSpi, spiAt, spiPairs } from '../base/spi-index.ts';
-import { roomFor, widen } from '../liveness/peers.ts';
+import type { FillRandom } from '../crypto/random.ts';
+import { Offset } from './header.ts';
 import type { DirectionKeys } from './sk-payload.ts';
 import { keyMaterialLength, SUITES, type Suite } from './suites.ts';
 
@@ -22,10 +26,13 @@ export const SessionFlag = {
   OUTSTANDING: 8,
   /** The keys are known but sealed: they must be opened before a request is sent. */
   SEALED: 16,
+  /** It was taken over: another has asked its peer. */
+  RESUMED: 32,
+  /** A request of the headend's daemon has the id `nextMid` (front/front.ts). */
+  TRANSLATED: 64,
+  /** The headend's daemon counts its own requests from far ahead. */
+  PARKED: 128,
 } as const;
-
-/** Fills a part of a buffer with random bytes. */
-export type FillRandom = (bytes: Uint8Array, from: number, to: number) => void;
 
 /** Stands for keys that are opened later. */
 export const SEALED = 'sealed';
@@ -39,21 +46,25 @@ export type SessionInput = {
   /** SPIs as two 32-bit words each, big-endian. */
   readonly spi: SpiWords;
   readonly headendIsInitiator: boolean;
-  /** Remote address as a 32-bit number, and UDP port. */
-  readonly address: number;
+  /** Remote address, good while the SA is entered, and UDP port. */
+  readonly address: Address;
   readonly port: number;
   readonly keys?: SessionKeys | typeof SEALED | undefined;
   readonly nextMid: number;
+  /** It was taken over. */
+  readonly resumed?: boolean | undefined;
 };
 
 export class SessionTable {
   flags = new Uint8Array(0);
   spis = spiPairs(0);
-  address = new Uint32Array(0);
+  readonly address = new AddressColumn();
   port = new Uint16Array(0);
   nextMid = new Uint32Array(0);
-  /** After a takeover: how far above `nextMid` the next message id may be. */
-  doubt = new Uint8Array(0);
+  /** After a takeover: how far above `nextMid` the next message id may be (takeover/id-uncertainty.ts). */
+  uncertainty = new Uint16Array(0);
+  /** Which part of the possible ids a probe asks with, where one cannot ask with all of them (takeover/id-uncertainty.ts). */
+  window = new Uint16Array(0);
   /** Probes sent and answered since the SA was loaded. */
   sent = new Uint32Array(0);
   answered = new Uint32Array(0);
@@ -76,9 +87,13 @@ export class SessionTable {
     const { handle, spi } = input;
     if (handle >= this.flags.length) this.#grow(handle + 1);
     setSpi(this.spis, handle, spi);
-    this.flags[handle] = SessionFlag.USED | (input.headendIsInitiator ? SessionFlag.INITIATOR : 0);
+    this.flags[handle] =
+      SessionFlag.USED |
+      (input.headendIsInitiator ? SessionFlag.INITIATOR : 0) |
+      (input.resumed === true ? SessionFlag.RESUMED : 0);
     this.nextMid[handle] = input.nextMid;
-    this.doubt[handle] = 0;
+    this.uncertainty[handle] = 0;
+    this.window[handle] = 0;
     this.sent[handle] = 0;
     this.answered[handle] = 0;
     this.#index.add(this.spis, handle);
@@ -97,16 +112,18 @@ export class SessionTable {
     const { suite, material } = keys;
     this.#suite[handle] = suite;
     const slab = this.#slabs[suite]!;
-    const slot = slab.take();
+    const slot = slab.allocate();
     slab.block(slot).set(material, slab.offset(slot));
     this.#keySlot[handle] = slot;
     this.flags[handle] = (this.flags[handle]! & ~SessionFlag.SEALED) | SessionFlag.KEYED;
   }
 
-  /** Changes where probes go. */
-  relocate(handle: number, address: number, port: number): void {
-    this.address[handle] = address;
+  /** Changes where probes go. True if it was another place before. */
+  relocate(handle: number, address: Address, port: number): boolean {
+    const moved = this.port[handle] !== port || !this.address.is(handle, address);
+    this.address.set(handle, address);
     this.port[handle] = port;
+    return moved;
   }
 
   /** Forgets an SA and wipes its keys. */
@@ -116,24 +133,36 @@ export class SessionTable {
     const open = (flags & (SessionFlag.KEYED | SessionFlag.SEALED)) === SessionFlag.KEYED;
     if (open) this.#slabs[this.#suite[handle]!]!.drop(this.#keySlot[handle]!);
     this.#index.remove(this.spis, handle);
-    this.settle(handle);
+    this.end(handle);
+    this.address.drop(handle);
     this.flags[handle] = 0;
   }
 
   /** A request is outstanding from now on, with an IV of its own. */
   begin(handle: number, fillRandom: FillRandom): void {
-    const slot = this.#ivs.take();
+    const slot = this.#ivs.allocate();
     const at = this.#ivs.offset(slot);
     fillRandom(this.#ivs.block(slot), at, at + IV_LENGTH);
     this.#ivSlot[handle] = slot;
     this.flags[handle]! |= SessionFlag.OUTSTANDING;
   }
 
-  /** No request is outstanding any more. */
-  settle(handle: number): void {
+  /** The exchange has ended: no request is outstanding any more. */
+  end(handle: number): void {
     if (!(this.flags[handle]! & SessionFlag.OUTSTANDING)) return;
     this.#ivs.drop(this.#ivSlot[handle]!);
     this.flags[handle]! &= ~SessionFlag.OUTSTANDING;
+  }
+
+  /** Whether the id `nextMid` is in use: by a request of ours or of the headend's daemon. */
+  busy(handle: number): boolean {
+    return (this.flags[handle]! & (SessionFlag.OUTSTANDING | SessionFlag.TRANSLATED)) !== 0;
+  }
+
+  /** Notes whether the headend's daemon counts its own requests from far ahead. */
+  setParked(handle: number, parked: boolean): void {
+    if (parked) this.flags[handle]! |= SessionFlag.PARKED;
+    else this.flags[handle]! &= ~SessionFlag.PARKED;
   }
 
   /** Copies the outstanding request's IV, cut to `length`. */
@@ -145,6 +174,16 @@ export class SessionTable {
   /** Handle of an SA by its SPIs as words, or -1. */
   find(i0: number, i1: number, r0: number, r1: number): number {
     return this.#index.find(this.spis, i0, i1, r0, r1);
+  }
+
+  /** Handle of the SA that a datagram's header names, or -1. @param datagram a header long, at least */
+  named(datagram: Buffer): number {
+    return this.find(
+      datagram.readUInt32BE(Offset.SPI_I),
+      datagram.readUInt32BE(Offset.SPI_I + 4),
+      datagram.readUInt32BE(Offset.SPI_R),
+      datagram.readUInt32BE(Offset.SPI_R + 4),
+    );
   }
 
   /** Whether all bits of a flag are set. */
@@ -197,10 +236,11 @@ export class SessionTable {
     const capacity = roomFor(needed, this.flags.length);
     this.flags = widen(new Uint8Array(capacity), this.flags);
     this.spis = spiPairs(capacity, this.spis);
-    this.address = widen(new Uint32Array(capacity), this.address);
+    this.address.grow(capacity);
     this.port = widen(new Uint16Array(capacity), this.port);
     this.nextMid = widen(new Uint32Array(capacity), this.nextMid);
-    this.doubt = widen(new Uint8Array(capacity), this.doubt);
+    this.uncertainty = widen(new Uint16Array(capacity), this.uncertainty);
+    this.window = widen(new Uint16Array(capacity), this.window);
     this.#ivSlot = widen(new Uint32Array(capacity), this.#ivSlot);
     this.sent = widen(new Uint32Array(capacity), this.sent);
     this.answered = widen(new Uint32Array(capacity), this.answered);

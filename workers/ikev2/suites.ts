@@ -11,7 +11,7 @@ export const Encryption = {
   CHACHA20_POLY1305: 28,
 } as const;
 
-export const Integrity = {
+const Integrity = {
   NONE: 0,
   HMAC_SHA1_96: 2,
   HMAC_SHA2_256_128: 12,

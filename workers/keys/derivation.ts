@@ -1,4 +1,4 @@
-/** IKEv2 key derivation (RFC 7296 sections 2.13, 2.14 and 2.18) for a headend that exports shared secrets. */
+/** IKEv2 key derivation (RFC 7296 sections 2.13, 2.14 and 2.18, RFC 9370 section 2.2) for a headend that exports shared secrets. */
 
 import { createHmac } from 'node:crypto';
 import type { Suite } from '../ikev2/suites.ts';
@@ -6,6 +6,7 @@ import type { Suite } from '../ikev2/suites.ts';
 /** Hash behind a PRF, by IANA transform id (type 2). */
 const PRF_HASH: Readonly<Record<number, string>> = { 2: 'sha1', 5: 'sha256', 6: 'sha384', 7: 'sha512' };
 const PRF_LENGTH: Readonly<Record<number, number>> = { 2: 20, 5: 32, 6: 48, 7: 64 };
+const NOTHING = new Uint8Array();
 
 /** What goes into the keys of one IKE SA. */
 export type KeyInputs = {
@@ -18,7 +19,9 @@ export type KeyInputs = {
   /** 8 bytes each, network order. */
   readonly spiI: Uint8Array;
   readonly spiR: Uint8Array;
-  /** For a rekeyed SA: SK_d and PRF of the one it replaces (section 2.18). */
+  /** Of a rekeying: the secrets of its further key exchanges, one behind the other (RFC 9370 section 2.2.4). */
+  readonly furtherSecrets?: Uint8Array;
+  /** For a rekeyed SA: SK_d and PRF of the one it replaces (section 2.18); for a further key exchange, of the keys before. */
   readonly rekeyed?: { readonly skD: Uint8Array; readonly prf: number };
 };
 
@@ -38,16 +41,19 @@ export function knowsPrf(prf: number): boolean {
 
 /** Derives an SA's keys. Throws RangeError on an unknown PRF. */
 export function deriveKeys(suite: Suite, inputs: KeyInputs): SaKeys {
-  const { prf, nonceI, nonceR, secret, spiI, spiR, rekeyed } = inputs;
+  const { prf, nonceI, nonceR, secret, furtherSecrets = NOTHING, spiI, spiR, rekeyed } = inputs;
   const nonces = Buffer.concat([nonceI, nonceR]);
-  const seed = rekeyed ? hmac(rekeyed.prf, rekeyed.skD, Buffer.concat([secret, nonces])) : hmac(prf, nonces, secret);
+  const seed = rekeyed
+    ? hmac(rekeyed.prf, rekeyed.skD, Buffer.concat([secret, nonces, furtherSecrets]))
+    : hmac(prf, nonces, secret);
   const lengths = {
     skD: PRF_LENGTH[prf]!,
     skA: suite.integrityKeyLength,
     skE: suite.keyLength + suite.saltLength,
   };
   const stream = prfPlus(
-    prf,
+    // strongSwan goes on with the PRF before, where a rekeying changes it.
+    rekeyed?.prf ?? prf,
     seed,
     Buffer.concat([nonces, spiI, spiR]),
     lengths.skD + 2 * lengths.skA + 2 * lengths.skE,

@@ -55,14 +55,14 @@ export class KeyKeeper {
 
   /** The SA is gone, or has been given its keys. */
   forget(handle: number): void {
-    this.#sealed.take(handle);
+    this.#sealed.remove(handle);
   }
 
-  /** Opens an SA's keys if they are still sealed. False if they cannot be read, which {@link takeUnreadable} tells. */
+  /** Opens an SA's keys if they are still sealed. False if they cannot be read, which {@link drainUnreadable} tells. */
   opened(handle: number): boolean {
     const sessions = this.#sessions;
     if (!sessions.is(handle, SessionFlag.SEALED)) return true;
-    const sealed = this.#sealed.take(handle);
+    const sealed = this.#sealed.remove(handle);
     try {
       const initiator = sessions.is(handle, SessionFlag.INITIATOR);
       sessions.setKeys(handle, this.read(sealed!, sessions.spi(handle), initiator));
@@ -83,7 +83,7 @@ export class KeyKeeper {
   }
 
   /** Handles whose keys could not be read, once. */
-  takeUnreadable(): number[] {
+  drainUnreadable(): number[] {
     const handles = this.#unreadable;
     if (handles.length > 0) this.#unreadable = [];
     return handles;

@@ -3,7 +3,7 @@
  * a third of a takeover. They stay in their pages, without an object for each.
  */
 
-import { roomFor, widen } from '../liveness/peers.ts';
+import { roomFor, widen } from '../base/columns.ts';
 import { keysOf, type SaPage } from '../sa/sa-page.ts';
 
 /** A page of which keys are left. */
@@ -33,13 +33,13 @@ export class SealedKeys {
       this.#pages.set(this.#last.number, this.#last);
     }
     this.#last.left++;
-    this.take(handle);
+    this.remove(handle);
     this.#page[handle] = this.#last.number;
     this.#row[handle] = row;
   }
 
   /** Takes an SA's keys out, as a view; undefined if there are none. */
-  take(handle: number): Uint8Array | undefined {
+  remove(handle: number): Uint8Array | undefined {
     const kept = this.#pages.get(this.#page[handle] ?? 0);
     if (!kept) return undefined;
     const keys = keysOf(kept.page, this.#row[handle]!);

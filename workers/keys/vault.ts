@@ -1,7 +1,8 @@
 /** Seals IKE keys at rest with AES-256-GCM; each record is bound to its headend and SA. */
 
 import { copy } from '../base/bytes.ts';
-import { aead } from '../crypto/aead.ts';
+import { VaultError } from '../base/errors.ts';
+import { fastestAead } from '../crypto/fastest-aead.ts';
 import { pooledRandom } from '../crypto/random.ts';
 
 export const VAULT_KEY_LENGTH = 32;
@@ -14,7 +15,7 @@ const HEAD_LENGTH = 1 + NONCE_LENGTH;
 /** Longest plain record, and longest name of a place, bytes: several times what keys and a headend's name take. */
 const LONGEST = 1_024;
 
-const cipher = aead({
+const cipher = fastestAead({
   cipher: 'aes-256-gcm',
   hash: '',
   key: VAULT_KEY_LENGTH,
@@ -25,11 +26,6 @@ const cipher = aead({
   tag: TAG_LENGTH,
 });
 const { parts } = cipher;
-
-/** A record that does not open: another key, another SA, or damage. */
-export class VaultError extends Error {
-  override name = 'VaultError';
-}
 
 /** The place that an SA's keys are sealed for. */
 export function placeOfKeys(headend: string, spi: string): string {

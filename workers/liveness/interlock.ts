@@ -1,69 +1,59 @@
 /**
- * The interlock: whether a probe may leave now. The shard must be this node's, and the way through the hub's rules good: a
- * canary was seen leaving there a moment ago, or the way is open to whoever holds the lease.
+ * The interlock: whether a probe may leave now. The hub's own rules are the arbiter of who asks its spokes: they name one owner a
+ * shard, and canaries come home to that one alone. So a gated peer is asked only while canaries that went the way of its probes,
+ * and the way of its answers, came home a moment ago.
  */
 
 import { Flag } from './peers.ts';
 
-/** How long the shard is this node's, ms on the machine's clock. */
-export type Ownership = {
-  /** Before, a former owner may still believe that it is his: nothing gated is probed. */
-  readonly fromMs: number;
-  /** Until then the lease holds, which is all that an open path needs. */
-  readonly untilMs: number;
-  /** Until then a headend's voucher is enough, should Redis be away. */
-  readonly vouchedUntilMs: number;
-};
+/** The two directions of a way: of probes, and of their answers. */
+export const Direction = { OUT: 0, IN: 1 } as const;
+export type Direction = (typeof Direction)[keyof typeof Direction];
 
-/** One for all peers of a machine; what differs between them is in their flags. */
+/** Ways out of a headend that a machine can tell apart: one for each of the headend's addresses. */
+export const MAX_WAYS = 64;
+/** Stands for "no way known": it is never proven. */
+export const NO_WAY = 255;
+
+/** One for all peers of a machine; what differs between them is in their flags and ways. */
 export class Interlock {
-  /** A machine that nobody else could have is ours for ever. */
-  #own: Ownership = {
-    fromMs: Number.NEGATIVE_INFINITY,
-    untilMs: Number.POSITIVE_INFINITY,
-    vouchedUntilMs: Number.POSITIVE_INFINITY,
-  };
-  #pathOpen = false;
-  #vouchedAt = Number.NEGATIVE_INFINITY;
-  /** Until when the newest canary speaks for the path, ms. */
-  #vouchedUntil = Number.NEGATIVE_INFINITY;
+  /** When the newest canary that came home was sent, ms, by way and direction. */
+  readonly #sentAt = new Float64Array(2 * MAX_WAYS).fill(Number.NEGATIVE_INFINITY);
+  /** Until when it speaks for its way, ms. */
+  readonly #until = new Float64Array(2 * MAX_WAYS).fill(Number.NEGATIVE_INFINITY);
 
-  /** How long the shard is ours. `pathOpen`: the lease is all that gated peers need. */
-  own(ownership: Ownership, pathOpen: boolean): void {
-    this.#own = ownership;
-    this.#pathOpen = pathOpen;
+  /** A canary sent at `sentAtMs` came home; it speaks for its way in this direction until `untilMs`. */
+  vouch(way: number, direction: Direction, sentAtMs: number, untilMs: number): void {
+    const at = 2 * way + direction;
+    if (way >= MAX_WAYS || sentAtMs <= this.#sentAt[at]!) return;
+    this.#sentAt[at] = sentAtMs;
+    this.#until[at] = untilMs;
   }
 
-  /** The canary sent at `sentAtMs` left as it should; it speaks for the path until `untilMs`. */
-  vouch(sentAtMs: number, untilMs: number): void {
-    if (sentAtMs <= this.#vouchedAt) return;
-    this.#vouchedAt = sentAtMs;
-    this.#vouchedUntil = untilMs;
-  }
-
-  /** The path is known to be broken: no probe until it is vouched for again. */
+  /** The ways are known to be broken, or to be others now: no probe until they are proven again. */
   distrust(): void {
-    this.#vouchedUntil = Number.NEGATIVE_INFINITY;
+    this.#until.fill(Number.NEGATIVE_INFINITY);
   }
 
-  /** When the newest canary known to have left properly was sent, ms. */
-  get vouchedAt(): number {
-    return this.#vouchedAt;
+  /** When the newest canaries of a way were sent, ms: the older one of both directions. */
+  vouchedAt(way: number): number {
+    if (way >= MAX_WAYS) return Number.NEGATIVE_INFINITY;
+    return Math.min(this.#sentAt[2 * way]!, this.#sentAt[2 * way + 1]!);
   }
 
-  /** Whether the path is vouched for. */
-  vouched(nowMs: number): boolean {
-    return nowMs < Math.min(this.#vouchedUntil, this.#own.vouchedUntilMs);
+  /** Whether a way is proven in both directions. */
+  vouched(way: number, nowMs: number): boolean {
+    return way < MAX_WAYS && nowMs < this.#until[2 * way]! && nowMs < this.#until[2 * way + 1]!;
   }
 
-  /** Whether probes of a peer with these flags need a vouched path: not on an open one, while the shard is surely ours. */
-  needsVoucher(flags: number, nowMs: number): boolean {
-    return (flags & Flag.GATED) !== 0 && !(this.#pathOpen && nowMs < this.#own.untilMs);
+  /** Whether any way is. */
+  anyVouched(nowMs: number): boolean {
+    for (let way = 0; way < MAX_WAYS; way++) if (this.vouched(way, nowMs)) return true;
+    return false;
   }
 
-  /** Whether a peer with these flags may be probed. */
-  mayProbe(flags: number, nowMs: number): boolean {
-    if ((flags & Flag.GATED) !== 0 && nowMs < this.#own.fromMs) return false;
-    return !this.needsVoucher(flags, nowMs) || ((flags & Flag.READY) !== 0 && this.vouched(nowMs));
+  /** Whether a peer with these flags may be probed, which goes this way. */
+  mayProbe(flags: number, way: number, nowMs: number): boolean {
+    return (flags & Flag.GATED) === 0 || ((flags & Flag.READY) !== 0 && this.vouched(way, nowMs));
   }
 }

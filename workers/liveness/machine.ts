@@ -5,9 +5,10 @@
  * A timer is lazy: evidence is one store, and the timer, when it fires, looks at what was stored meanwhile.
  */
 
-import { Interlock } from './interlock.ts';
+import { roomFor } from '../base/columns.ts';
+import { Interlock, MAX_WAYS } from './interlock.ts';
 import { Outcomes } from './outcomes.ts';
-import { Flag, PeerTable, roomFor, State } from './peers.ts';
+import { Flag, PeerTable, State } from './peers.ts';
 import { firstMoment, recurringMoment } from './phase.ts';
 import { Mode, type Policy, PolicyTable } from './policy.ts';
 import { type OnDue, TICK_MS, TimingWheel } from './wheel.ts';
@@ -22,8 +23,8 @@ export type Effects = {
   probe(handle: number, attempt: number, last: boolean): number;
   /** Send the next message of a probe, which so many more are to follow. Returns false if it could not be sent. */
   probeOn?(handle: number, unsent: number, last: boolean): boolean;
-  /** Whether the path is known to have failed at some moment of this time: probes may not have left. */
-  pathFailed?(fromMs: number, toMs: number): boolean;
+  /** Whether the way is known to have failed at some moment of this time, out or in: then silence proves nothing. */
+  wayFailed?(way: number, fromMs: number, toMs: number): boolean;
   /** Whether answers may have been lost here, unread, since that moment. */
   deafSince?(fromMs: number): boolean;
   /** Whether the budget for probes allows another now; asked before each timer that is due. */
@@ -47,6 +48,8 @@ export type MachineCounters = {
   blinded: number;
   /** Peers whose time to be asked, or to have been heard, ended well; and those that left a probe unanswered. */
   outcomes: Outcomes;
+  /** Suspicions that ended in silence of a peer that had never answered. */
+  unproven: number;
 };
 
 /** Share of the retry interval by which a timer may be late before the lost time is given back to the peer. */
@@ -59,19 +62,28 @@ const BLOCKED_RECHECK_MS = 250;
 const SPACING_MS = 50;
 /** First ask at a time spread by handle. */
 export const SPREAD = -1;
-/** How often a peer is asked whose verdict is held back, at least, ms. */
-const HELD_RECHECK_MS = 30_000;
+/** How often a peer is asked whose verdict is held back, or that has never answered, at least, ms. */
+const RECHECK_MS = 30_000;
 
 export class Machine {
   readonly peers: PeerTable;
   readonly policies = new PolicyTable();
-  /** What gated probes wait for. */
+  /** What gated probes wait for: see {@link Interlock}. */
   readonly interlock = new Interlock();
-  readonly counters: MachineCounters = { suppressed: 0, blocked: 0, verdicts: 0, blinded: 0, outcomes: new Outcomes() };
+  readonly counters: MachineCounters = {
+    suppressed: 0,
+    blocked: 0,
+    verdicts: 0,
+    blinded: 0,
+    outcomes: new Outcomes(),
+    unproven: 0,
+  };
   readonly #wheel: TimingWheel;
   readonly #effects: Effects;
   readonly #onDue: OnDue;
   #now: number;
+  /** Whether somebody has answered on a way since it last changed. */
+  readonly #wayProven = new Uint8Array(MAX_WAYS);
   /** Nobody looked at timers or read answers for so long before now, ms. */
   #unseenMs = 0;
 
@@ -92,6 +104,8 @@ export class Machine {
    *   early, and a suspicion proper begins only when the interval is over; {@link SPREAD}: at a time spread over the
    *   first interval by handle, so that peers added together are not asked together
    * @param site its site label as a number
+   * @param way that its probes take
+   * @param proven it has answered a former owner
    */
   add(
     handle: number,
@@ -102,12 +116,22 @@ export class Machine {
       ready = true,
       firstAskMs,
       site = 0,
-    }: { gated?: boolean; ready?: boolean; firstAskMs?: number | undefined; site?: number } = {},
+      way = 0,
+      proven = false,
+    }: {
+      gated?: boolean;
+      ready?: boolean;
+      firstAskMs?: number | undefined;
+      site?: number;
+      way?: number;
+      proven?: boolean;
+    } = {},
   ): void {
     if (handle >= this.peers.capacity) this.#grow(handle + 1);
     const { peers } = this;
     peers.policy[handle] = this.policies.intern(policy);
     peers.site[handle] = site;
+    peers.way[handle] = way;
     peers.blindMs[handle] = 0;
     peers.heardAt[handle] = heardAtMs;
     if (peers.sentAt.length > 0) peers.sentAt[handle] = Number.NEGATIVE_INFINITY;
@@ -115,7 +139,10 @@ export class Machine {
     peers.cycleAt[handle] = heardAtMs;
     peers.attempt[handle] = 0;
     const early = firstAskMs !== undefined;
-    peers.flags[handle] = (gated ? Flag.GATED : 0) | (ready ? Flag.READY : 0) | (early ? Flag.FRESH : 0);
+    peers.flags[handle] =
+      (gated ? Flag.GATED : 0) | (ready ? Flag.READY : 0) | (early ? Flag.FRESH : 0) | (proven ? Flag.PROVEN : 0);
+    // Who had answered before had done so on this way.
+    if (proven && way < MAX_WAYS) this.#wayProven[way] = 1;
     this.#watch(handle, policy);
     if (!early || peers.state[handle]! !== State.ALIVE) return;
     const spreadMs = firstMoment(handle, policy.intervalMs);
@@ -128,8 +155,8 @@ export class Machine {
   /** Changes policy and interlock of a peer in care, keeping what is known of its liveness. */
   update(handle: number, policy: Policy, gated: boolean, ready: boolean): void {
     const { peers } = this;
-    const fresh = peers.flags[handle]! & Flag.FRESH;
-    peers.flags[handle] = (gated ? Flag.GATED : 0) | (ready ? Flag.READY : 0) | fresh;
+    const kept = peers.flags[handle]! & (Flag.FRESH | Flag.PROVEN);
+    peers.flags[handle] = (gated ? Flag.GATED : 0) | (ready ? Flag.READY : 0) | kept;
     const index = this.policies.intern(policy);
     if (index === peers.policy[handle]!) return;
     peers.policy[handle] = index;
@@ -143,6 +170,35 @@ export class Machine {
     else this.peers.flags[handle]! &= ~Flag.READY;
   }
 
+  /** The peer is reached at another place, or by another way: it has to prove itself anew. */
+  moved(handle: number, way: number): void {
+    this.peers.way[handle] = way;
+    this.unprove(handle);
+  }
+
+  /** The ways may be others from now on: somebody has to answer on each before silence on it means something. */
+  waysChanged(): void {
+    this.#wayProven.fill(0);
+  }
+
+  /** Nobody knows any more what the peer would answer to: it has to prove itself anew. */
+  unprove(handle: number): void {
+    const { peers } = this;
+    peers.flags[handle]! &= ~Flag.PROVEN;
+    if (peers.state[handle]! !== State.QUIET) return;
+    peers.enter(handle, State.ALIVE);
+    this.#askAgain(handle);
+  }
+
+  /** Evidence of the peer may have come until now that nobody here knows of: its silence so far counts for nothing. */
+  excuse(handle: number, nowMs: number): void {
+    const { peers } = this;
+    peers.heardAt[handle] = Math.max(peers.heardAt[handle]!, nowMs);
+    // It is no news that it need not be asked for.
+    if ((peers.flags[handle]! & Flag.FRESH) !== 0) peers.cycleAt[handle] = peers.heardAt[handle]!;
+    if (peers.state[handle]! === State.PROBING) this.#block(handle);
+  }
+
   /** A peer just added whose verdict was given before, by a former owner. */
   restoreDead(handle: number): void {
     this.#wheel.cancel(handle);
@@ -153,15 +209,23 @@ export class Machine {
   hold(handle: number): void {
     if (this.peers.state[handle]! !== State.DEAD) return;
     this.peers.enter(handle, State.HELD);
-    this.#askHeld(handle);
+    this.#askOnce(handle);
   }
 
-  /** A verdict held back is given after all, or with `drop` taken back: then the suspicion begins anew. */
-  endHold(handle: number, drop: boolean): void {
+  /**
+   * A verdict is held back no longer. The peer is asked anew, in full: only another verdict counts. With `asked` it stands as it
+   * is, because somebody says so.
+   */
+  endHold(handle: number, asked: boolean): void {
     if (this.peers.state[handle]! !== State.HELD) return;
     this.#wheel.cancel(handle);
-    if (drop) this.#begin(handle, this.#now);
-    else this.peers.enter(handle, State.DEAD);
+    if (asked) {
+      this.peers.enter(handle, State.DEAD);
+      return;
+    }
+    // Not at once: time may have gone on since the machine was told of it.
+    this.peers.flags[handle]! |= Flag.REASKED;
+    this.#wheel.schedule(handle, this.#now);
   }
 
   /** Lets a peer go. */
@@ -182,8 +246,10 @@ export class Machine {
     peers.heardAt[handle] = atMs;
     const state = peers.state[handle]!;
     if (state === State.ALIVE || state === State.QUIET || state === State.UNWATCHED) return;
-    // Old news does not end a suspicion: it only moves the earliest moment of the verdict.
-    if (atMs + this.#policy(handle).intervalMs > this.#now) this.#recover(handle);
+    const { intervalMs, retries, retryIntervalMs } = this.#policy(handle);
+    // Old news does not end a suspicion: it only moves the earliest moment of the verdict. One that was given would not have been.
+    const lastsMs = state === State.DEAD ? intervalMs + retries * retryIntervalMs : intervalMs;
+    if (atMs + lastsMs > this.#now) this.#recover(handle);
   }
 
   /** Traffic towards the peer at `atMs`. */
@@ -201,13 +267,38 @@ export class Machine {
   answered(handle: number, nowMs: number): void {
     const { peers } = this;
     peers.heardAt[handle] = Math.max(peers.heardAt[handle]!, nowMs);
+    peers.flags[handle]! |= Flag.PROVEN;
+    const way = peers.way[handle]!;
+    if (way < MAX_WAYS) this.#wayProven[way] = 1;
     const state = peers.state[handle]!;
     if (state !== State.ALIVE && state !== State.QUIET && state !== State.UNWATCHED) this.#recover(handle);
+    else if (peers.unsent[handle]! > 0) {
+      // What was still to be asked is answered.
+      peers.unsent[handle] = 0;
+      this.#wheel.schedule(handle, this.#firstProbeAt(handle));
+    }
   }
 
   /** A probe was handed over but did not leave: its silence proves nothing. */
   sendFailed(handle: number): void {
     if (this.peers.state[handle]! === State.PROBING) this.#block(handle);
+  }
+
+  /** The peer is asked once, soon, whatever is known of it: its answer is wanted for something else than its life. */
+  askSoon(handle: number): void {
+    const { peers } = this;
+    const state = peers.state[handle]!;
+    if (state === State.QUIET) peers.enter(handle, State.ALIVE);
+    else if (state !== State.ALIVE && state !== State.UNPROVEN) return;
+    if (peers.unsent[handle]! > 0) return;
+    peers.flags[handle]! |= Flag.WANTED;
+    this.#wheel.schedule(handle, Math.max(this.#now, this.#answeredBy(handle)));
+  }
+
+  /** Whether the interlock lets this peer be asked. @param nowMs between two {@link advance} */
+  mayAsk(handle: number, nowMs: number): boolean {
+    const { flags, way } = this.peers;
+    return this.interlock.mayProbe(flags[handle]!, way[handle]!, nowMs);
   }
 
   /** Nothing is due before this moment, ms. */
@@ -264,16 +355,26 @@ export class Machine {
     else if (state === State.ALIVE) this.#dueAlive(handle);
     else if (state === State.PROBING) this.#dueProbing(handle, dueMs);
     else if (state === State.BLOCKED) this.#begin(handle, this.#now);
+    else if (state === State.HELD && (this.peers.flags[handle]! & Flag.REASKED) !== 0) this.#begin(handle, this.#now);
     else if (state === State.HELD) {
       this.counters.outcomes.silent(this.peers.site[handle]!);
-      this.#askHeld(handle);
+      this.#askOnce(handle);
+    } else if (state === State.UNPROVEN) {
+      if (this.#proven(handle)) this.#begin(handle, this.#now);
+      else this.#askOnce(handle);
     }
   }
 
   #dueAlive(handle: number): void {
     const { peers } = this;
+    if ((peers.flags[handle]! & Flag.WANTED) !== 0) {
+      peers.flags[handle]! &= ~Flag.WANTED;
+      this.#askOnce(handle);
+      return;
+    }
     if (this.#policy(handle).mode === Mode.ON_DEMAND && peers.sentAt[handle]! <= peers.heardAt[handle]!) {
-      peers.enter(handle, State.QUIET);
+      if (this.isProven(handle)) peers.enter(handle, State.QUIET);
+      else this.#askOnce(handle);
       return;
     }
     const at = this.#firstProbeAt(handle);
@@ -283,7 +384,9 @@ export class Machine {
     else if (at > this.#now) {
       this.counters.suppressed++;
       this.counters.outcomes.well(peers.site[handle]!);
-      this.#wheel.schedule(handle, at);
+      // Traffic proves the peer alive, but not that it can be asked: that has to be known before its silence means something.
+      if (this.isProven(handle)) this.#wheel.schedule(handle, at);
+      else this.#askOnce(handle);
     } else this.#begin(handle, at);
   }
 
@@ -316,7 +419,8 @@ export class Machine {
       // Its turn came late, for want of budget: what is asked late may be answered late.
       this.#giveBack(handle, late);
     }
-    if (peers.attempt[handle]! === 1) this.counters.outcomes.silent(peers.site[handle]!);
+    // Who has never answered says nothing about others either.
+    if (peers.attempt[handle]! === 1 && this.isProven(handle)) this.counters.outcomes.silent(peers.site[handle]!);
     if (peers.attempt[handle]! < retries) this.#ask(handle);
     else this.#judge(handle);
   }
@@ -347,18 +451,18 @@ export class Machine {
   #askOn(handle: number): void {
     const { peers } = this;
     const { retries, retryIntervalMs } = this.#policy(handle);
-    const held = peers.state[handle]! === State.HELD;
+    const once = peers.state[handle]! !== State.PROBING;
     const attempt = peers.attempt[handle]!;
     const unsent = peers.unsent[handle]! - 1;
-    if (!this.#open(handle) || this.#effects.probeOn?.(handle, unsent, !held && attempt >= retries) !== true) {
-      if (held) this.#recheckHeld(handle);
+    if (!this.#open(handle) || this.#effects.probeOn?.(handle, unsent, !once && attempt >= retries) !== true) {
+      if (once) this.#askAgain(handle);
       else this.#block(handle);
       return;
     }
     peers.probeAt[handle] = this.#now;
     peers.unsent[handle] = unsent;
     if (unsent > 0) this.#wheel.schedule(handle, this.#now + SPACING_MS);
-    else if (held) this.#recheckHeld(handle);
+    else if (once) this.#askAgain(handle);
     else {
       const missing =
         this.#now + retryIntervalMs * (1 - LATE_SHARE) - (peers.cycleAt[handle]! + attempt * retryIntervalMs);
@@ -388,31 +492,34 @@ export class Machine {
     }
     const { flags, probeAt } = peers;
     const firstAt = peers.cycleAt[handle]! - peers.blindMs[handle]!;
-    if (this.interlock.needsVoucher(flags[handle]!, this.#now)) {
-      // The last probe must be known to have left properly: a canary sent after it did.
-      if (this.interlock.vouchedAt < probeAt[handle]!) {
+    if ((flags[handle]! & Flag.GATED) !== 0) {
+      const way = peers.way[handle]!;
+      // The last probe must be known to have left properly, and its answer to have had a way: canaries sent after it came home.
+      if (this.interlock.vouchedAt(way) < probeAt[handle]!) {
         this.#wheel.schedule(handle, this.#now + VOUCHER_RECHECK_MS);
         return;
       }
-      // And so must all others: those that may not have left prove nothing, and the suspicion begins anew.
-      if (this.#effects.pathFailed?.(firstAt, probeAt[handle]!) === true) {
+      // And so must all others, or the suspicion begins anew. Answers that nobody got to read are no silence either.
+      const failed = this.#effects.wayFailed?.(way, firstAt, probeAt[handle]!) === true;
+      if (failed || this.#effects.deafSince?.(firstAt) === true) {
         this.#block(handle);
         return;
       }
     }
-    // Answers that nobody got to read are no silence.
-    if ((flags[handle]! & Flag.GATED) !== 0 && this.#effects.deafSince?.(firstAt) === true) {
-      this.#block(handle);
+    if (!this.#proven(handle)) {
+      this.counters.unproven++;
+      this.#restUnproven(handle);
       return;
     }
     peers.enter(handle, State.DEAD);
+    peers.flags[handle]! &= ~Flag.REASKED;
     this.counters.verdicts++;
     this.#effects.verdict(handle, earliest);
   }
 
   /** Whether the interlock lets this peer be probed now. */
   #open(handle: number): boolean {
-    return this.interlock.mayProbe(this.peers.flags[handle]!, this.#now);
+    return this.mayAsk(handle, this.#now);
   }
 
   /** Time in which nobody could see the peer's answers does not count against it. */
@@ -423,19 +530,34 @@ export class Machine {
     peers.blindMs[handle]! += ms;
   }
 
-  #askHeld(handle: number): void {
+  /** Asks a peer whose silence is not held against it: only its answer means something. */
+  #askOnce(handle: number): void {
     const unsent = this.#open(handle) ? this.#effects.probe(handle, 1, false) : 0;
+    if (unsent >= 0) this.peers.probeAt[handle] = this.#now;
     if (unsent <= 0) {
-      this.#recheckHeld(handle);
+      this.#askAgain(handle);
       return;
     }
     this.peers.unsent[handle] = unsent;
     this.#wheel.schedule(handle, this.#now + SPACING_MS);
   }
 
-  #recheckHeld(handle: number): void {
+  #askAgain(handle: number): void {
     this.peers.unsent[handle] = 0;
-    this.#wheel.schedule(handle, this.#now + Math.min(this.#policy(handle).intervalMs, HELD_RECHECK_MS));
+    const { mode, intervalMs } = this.#policy(handle);
+    const again = this.#now + Math.min(intervalMs, RECHECK_MS);
+    // A peer that is well is suspected no later for having been asked.
+    const due = this.peers.state[handle]! === State.ALIVE && mode !== Mode.ON_DEMAND;
+    const at = due ? Math.min(again, this.#firstProbeAt(handle)) : again;
+    this.#wheel.schedule(handle, Math.max(at, this.#answeredBy(handle)));
+  }
+
+  /**
+   * When the answer to the last probe has had its time, ms. A probe of several messages begins with the highest id: sent on the heels of
+   * another, the peer would take it for the next question.
+   */
+  #answeredBy(handle: number): number {
+    return this.peers.probeAt[handle]! + this.#policy(handle).retryIntervalMs;
   }
 
   #block(handle: number): void {
@@ -448,6 +570,30 @@ export class Machine {
     this.#wheel.schedule(handle, this.#now + BLOCKED_RECHECK_MS);
   }
 
+  /**
+   * Whether the peer's silence means something: it has answered here, and somebody has on its way since that last changed. One
+   * that never has is judged only if its policy says after how long.
+   */
+  #proven(handle: number): boolean {
+    const { peers } = this;
+    const gated = (peers.flags[handle]! & Flag.GATED) !== 0;
+    const answered = (peers.flags[handle]! & Flag.PROVEN) !== 0;
+    if (answered && (!gated || this.#wayProven[peers.way[handle]!] === 1)) return true;
+    const { unprovenMs } = this.#policy(handle);
+    return unprovenMs > 0 && this.#now - peers.heardAt[handle]! >= unprovenMs;
+  }
+
+  /** Whether the peer has answered here. */
+  isProven(handle: number): boolean {
+    return (this.peers.flags[handle]! & Flag.PROVEN) !== 0;
+  }
+
+  #restUnproven(handle: number): void {
+    this.peers.enter(handle, State.UNPROVEN);
+    this.peers.attempt[handle] = 0;
+    this.#askAgain(handle);
+  }
+
   #rest(handle: number): void {
     this.peers.enter(handle, State.ALIVE);
     this.peers.attempt[handle] = 0;
@@ -456,10 +602,17 @@ export class Machine {
   #recover(handle: number): void {
     const { peers } = this;
     const attempts = peers.attempt[handle]!;
-    const was = peers.state[handle]! as State;
-    if (was !== State.BLOCKED) this.counters.outcomes.well(peers.site[handle]!);
+    const reasked = (peers.flags[handle]! & Flag.REASKED) !== 0;
+    peers.flags[handle]! &= ~Flag.REASKED;
+    const was = reasked ? State.HELD : (peers.state[handle]! as State);
+    if (was !== State.BLOCKED && was !== State.UNPROVEN) this.counters.outcomes.well(peers.site[handle]!);
+    const unsent = peers.unsent[handle]!;
     this.#rest(handle);
-    this.#wheel.schedule(handle, this.#firstProbeAt(handle));
+    if (unsent > 0 && !this.isProven(handle)) {
+      // What it would answer to is still to be found out.
+      peers.unsent[handle] = unsent;
+      this.#wheel.schedule(handle, this.#now + SPACING_MS);
+    } else this.#wheel.schedule(handle, this.#firstProbeAt(handle));
     if (was === State.DEAD || was === State.HELD || attempts >= 2)
       this.#effects.recovered(handle, peers.cycleAt[handle]!, attempts, was);
   }

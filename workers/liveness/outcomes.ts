@@ -3,7 +3,7 @@
  * What the storm guard judges by; it only ever counts up.
  */
 
-import { widen } from './peers.ts';
+import { widen } from '../base/columns.ts';
 
 export class Outcomes {
   #well = new Uint32Array(16);

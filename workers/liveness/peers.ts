@@ -1,5 +1,7 @@
 /** The peer table: a structure of arrays. A peer is an index, its handle; a column is one typed array. */
 
+import { widen } from '../base/columns.ts';
+
 export const State = {
   /** Handle not in use. */
   FREE: 0,
@@ -17,11 +19,13 @@ export const State = {
   UNWATCHED: 6,
   /** Verdict given but held back; asked now and then, for it may be untrue. */
   HELD: 7,
+  /** Asked and silent, but it has never answered here: never judged by that. Asked on. */
+  UNPROVEN: 8,
 } as const;
 export type State = (typeof State)[keyof typeof State];
 
 /** Number of values in {@link State}. */
-export const STATES = 8;
+const STATES = 9;
 
 export const Flag = {
   /** Probes of this peer need a vouched path. */
@@ -30,6 +34,12 @@ export const Flag = {
   READY: 2,
   /** Not asked yet since it was added with a spread first probe. */
   FRESH: 4,
+  /** It has answered a probe, since it was added or its address changed: its silence means something. */
+  PROVEN: 8,
+  /** Asked anew after its verdict was held back: that it answers is told. */
+  REASKED: 16,
+  /** Shall be asked at once, whatever is known of it. */
+  WANTED: 32,
 } as const;
 
 export class PeerTable {
@@ -40,6 +50,8 @@ export class PeerTable {
   /** Messages of the probe under way that are still to be sent. */
   unsent: Uint8Array;
   policy: Uint16Array;
+  /** The way that its probes take: which of the headend's addresses they leave from. */
+  way: Uint8Array;
   /** Site label, as a number that the owner of the table chose. */
   site: Uint16Array;
   /** Last evidence, ms. */
@@ -61,6 +73,7 @@ export class PeerTable {
     this.attempt = new Uint8Array(capacity);
     this.unsent = new Uint8Array(capacity);
     this.policy = new Uint16Array(capacity);
+    this.way = new Uint8Array(capacity);
     this.site = new Uint16Array(capacity);
     this.heardAt = new Float64Array(capacity);
     this.probeAt = new Float64Array(capacity);
@@ -81,6 +94,7 @@ export class PeerTable {
     this.attempt = widen(new Uint8Array(capacity), this.attempt);
     this.unsent = widen(new Uint8Array(capacity), this.unsent);
     this.policy = widen(new Uint16Array(capacity), this.policy);
+    this.way = widen(new Uint8Array(capacity), this.way);
     this.site = widen(new Uint16Array(capacity), this.site);
     this.heardAt = widen(new Float64Array(capacity), this.heardAt);
     if (this.sentAt.length > 0) this.sentAt = widen(neverSent(capacity), this.sentAt);
@@ -106,18 +120,4 @@ export class PeerTable {
 
 function neverSent(capacity: number): Float64Array {
   return new Float64Array(capacity).fill(Number.NEGATIVE_INFINITY);
-}
-
-/** Room for at least `needed` where there is room for `have`: a quarter more, so that little lies idle. */
-export function roomFor(needed: number, have: number): number {
-  return Math.max(needed, Math.ceil(have * 1.25), 1_024);
-}
-
-/** Copies `from` into the start of `wide` and returns it. */
-export function widen<T extends Uint8Array | Uint16Array | Uint32Array | Int32Array | Float32Array | Float64Array>(
-  wide: T,
-  from: T,
-): T {
-  wide.set(from);
-  return wide;
 }

@@ -14,6 +14,8 @@ export type Policy = {
   readonly retries: number;
   /** How much of the interval the first probe may come early, percent. */
   readonly jitterPercent: number;
+  /** A peer that has never answered is judged all the same after so long without a sign of life, ms; 0: never. */
+  readonly unprovenMs: number;
 };
 
 /** Shortest time between two exchanges with a peer that answers, ms. */
@@ -32,10 +34,11 @@ export const POLICY_LIMITS = {
   retryIntervalMs: { min: 200, max: 60_000 },
   retries: { min: 1, max: 20 },
   jitterPercent: { min: 0, max: 50 },
+  unprovenMs: { min: 0, max: 2_592_000_000 },
 } as const;
 
 /** Distinct policies of one shard at most; a peer holds a 16-bit index. */
-export const MAX_POLICIES = 65_535;
+const MAX_POLICIES = 65_535;
 
 /** Policies by small index, so that a peer costs two bytes and equal policies are one. */
 export class PolicyTable {
@@ -44,7 +47,8 @@ export class PolicyTable {
 
   /** Index of the policy, added if new. Throws RangeError past {@link MAX_POLICIES}. */
   intern(policy: Policy): number {
-    const key = `${policy.mode}/${policy.intervalMs}/${policy.retryIntervalMs}/${policy.retries}/${policy.jitterPercent}`;
+    const { mode, intervalMs, retryIntervalMs, retries, jitterPercent, unprovenMs } = policy;
+    const key = `${mode}/${intervalMs}/${retryIntervalMs}/${retries}/${jitterPercent}/${unprovenMs}`;
     let index = this.#index.get(key);
     if (index === undefined) {
       index = this.#policies.length;

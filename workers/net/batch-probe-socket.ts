@@ -1,27 +1,38 @@
 /** A probe socket that sends and receives many datagrams with one system call. It is asked for what has arrived, and never woken. */
 
-import { MAX_MESSAGE_LENGTH } from '../ikev2/header.ts';
+import type { Address, Family } from '../base/address.ts';
+import { MAX_MESSAGE_LENGTH } from '../base/limits.ts';
 import { BUSY, Datagrams } from './datagrams.ts';
-import type { OnDatagram, OnFailed, ProbeSocket } from './open-probe-socket.ts';
+import type { AnsweringSocket, OnDatagram, OnFailed, Sender } from './probe-socket.ts';
 import type { OpenSocket } from './sockets.ts';
 
 /** Datagrams for one system call. */
 const BATCH = 64;
-/** Longest message sent, bytes. */
-const ROOM = 256;
 /** Batches received before whoever asks gets on with other things. */
 const BATCHES_AT_A_TIME = 32;
 
 /** A socket that never blocks, with its end if it is this one's to close. */
-type OwnedSocket = Pick<OpenSocket, 'fd' | 'port'> & { readonly close?: (() => void) | undefined };
+type OwnedSocket = Pick<OpenSocket, 'fd' | 'port'> & {
+  readonly family?: Family;
+  readonly close?: (() => void) | undefined;
+};
 
-/** What was received last, by any socket of this thread: one byte more than a message may have tells that it is too long. */
+/** For what sockets of this thread receive, by family: one byte more than a message may have tells that it is too long. */
+const arrivals: Record<Family, Datagrams | undefined> = { 4: undefined, 6: undefined };
+/** What was received last, by any of them, and which of it is being handed on. */
 let received: Datagrams | undefined;
-/** Which of them is being handed on. */
 let current = 0;
-const views: Buffer[] = [];
+/** Who sent it, read only where somebody wants to know. */
+const sender: Sender = {
+  get address() {
+    return received!.sender(current);
+  },
+  get port() {
+    return received!.senderPort(current);
+  },
+};
 
-export class BatchProbeSocket implements ProbeSocket {
+export class BatchProbeSocket implements AnsweringSocket {
   readonly port: number;
   readonly #close: (() => void) | undefined;
   /** -1: closed. The system may give its number to others. */
@@ -30,11 +41,12 @@ export class BatchProbeSocket implements ProbeSocket {
   readonly #onFailed: OnFailed;
   /** Messages not sent yet: from `#first` on, before `#end`. */
   readonly #queue: Datagrams;
+  readonly #received: Datagrams;
   readonly #handles: Int32Array;
   #first = 0;
   #end = 0;
   #failed: number[] = [];
-  readonly #settle = (): void => {
+  readonly #flushAndReport = (): void => {
     this.#flush();
     const failed = this.#failed;
     if (failed.length === 0) return;
@@ -44,10 +56,10 @@ export class BatchProbeSocket implements ProbeSocket {
 
   /** @param queue with room for as many messages as one system call sends */
   constructor(
-    { fd, port, close }: OwnedSocket,
+    { fd, port, family = 4, close }: OwnedSocket,
     onDatagram: OnDatagram,
     onFailed: OnFailed,
-    queue = new Datagrams(BATCH, ROOM),
+    queue = new Datagrams(BATCH, MAX_MESSAGE_LENGTH, family),
   ) {
     this.port = port;
     this.#fd = fd;
@@ -56,10 +68,11 @@ export class BatchProbeSocket implements ProbeSocket {
     this.#handles = new Int32Array(queue.count);
     this.#onDatagram = onDatagram;
     this.#onFailed = onFailed;
-    received ??= new Datagrams(BATCH, MAX_MESSAGE_LENGTH + 1);
+    arrivals[family] ??= new Datagrams(BATCH, MAX_MESSAGE_LENGTH + 1, family);
+    this.#received = arrivals[family];
   }
 
-  send(message: Buffer, address: number, port: number, handle: number): boolean {
+  send(message: Buffer, address: Address, port: number, handle: number): boolean {
     if (!this.#queued(message, handle)) return false;
     this.#queue.address(this.#end++, message.length, address, port);
     return true;
@@ -72,19 +85,11 @@ export class BatchProbeSocket implements ProbeSocket {
   }
 
   receive(): void {
-    const { room, bytes } = received!;
-    if (this.#end > 0) this.#settle();
+    received = this.#received;
+    if (this.#end > 0) this.#flushAndReport();
     for (let batch = 0; batch < BATCHES_AT_A_TIME; batch++) {
-      const count = received!.receive(this.#fd);
-      for (current = 0; current < count; current++) {
-        const length = received!.received(current);
-        let view = views[current];
-        if (view?.length !== length) {
-          view = bytes.subarray(current * room, current * room + length);
-          views[current] = view;
-        }
-        this.#onDatagram(view);
-      }
+      const count = received.receive(this.#fd);
+      for (current = 0; current < count; current++) this.#onDatagram(received.received(current), sender);
       if (count < BATCH) return;
     }
   }
@@ -101,7 +106,7 @@ export class BatchProbeSocket implements ProbeSocket {
     if (message.length > room) throw new RangeError(`message of ${message.length} bytes: ${room} at most`);
     if (this.#end === count) this.#flush();
     if (this.#end === count) return false;
-    if (this.#end === 0) queueMicrotask(this.#settle);
+    if (this.#end === 0) queueMicrotask(this.#flushAndReport);
     bytes.set(message, this.#end * room);
     this.#handles[this.#end] = handle;
     return true;

@@ -1,7 +1,8 @@
 /** Datagrams side by side in memory, for one system call that sends or receives many (sendmmsg(2), recvmmsg(2)). */
 
+import { Address, type Family } from '../base/address.ts';
 import { nativeFunctions, nativeMemory, partOf } from '../base/ffi.ts';
-import { errno, SockAddr, writeSockAddr } from './sockets.ts';
+import { errno, readSockAddr, readSockPort, SockAddr, writeSockAddr } from './sockets.ts';
 
 const libc = nativeFunctions({
   sendmmsg: { return: 'int32', arguments: ['int32', 'pointer', 'uint32', 'int32'] },
@@ -19,31 +20,39 @@ const ENOBUFS = 105;
 
 /** What became of a batch that was to be sent. */
 export const BUSY = -1;
-export const REFUSED = -2;
+const REFUSED = -2;
 
 export class Datagrams {
   /** One after the other, each with room for `room` bytes. */
   readonly bytes: Buffer;
   readonly room: number;
+  readonly #family: Family;
+  /** Length of an address's structure, bytes. */
+  readonly #nameLength: number;
   readonly #names: Buffer;
   readonly #vectors: Buffer;
   readonly #headers: Buffer;
+  readonly #sender = new Address();
+  readonly #views: Buffer[] = [];
   /** Address of each of them. */
   readonly #at: readonly bigint[];
 
-  /** @param room for each, bytes */
-  constructor(count: number, room: number) {
+  /** @param room for each, bytes; @param family of all addresses, as of the socket */
+  constructor(count: number, room: number, family: Family = 4) {
     this.room = room;
+    this.#family = family;
+    const nameLength = SockAddr[family].LENGTH;
+    this.#nameLength = nameLength;
     const bytes = nativeMemory(count * room);
-    const names = nativeMemory(count * SockAddr.LENGTH);
+    const names = nativeMemory(count * nameLength);
     const vectors = nativeMemory(count * Vector.LENGTH);
     const headers = nativeMemory(count * Header.LENGTH);
     for (let n = 0; n < count; n++) {
       vectors.bytes.writeBigUInt64LE(partOf(bytes, n * room).address, n * Vector.LENGTH + Vector.BASE);
       vectors.bytes.writeBigUInt64LE(BigInt(room), n * Vector.LENGTH + Vector.SIZE);
       const header = n * Header.LENGTH;
-      headers.bytes.writeBigUInt64LE(partOf(names, n * SockAddr.LENGTH).address, header + Header.NAME);
-      headers.bytes.writeUInt32LE(SockAddr.LENGTH, header + Header.NAME_LENGTH);
+      headers.bytes.writeBigUInt64LE(partOf(names, n * nameLength).address, header + Header.NAME);
+      headers.bytes.writeUInt32LE(nameLength, header + Header.NAME_LENGTH);
       headers.bytes.writeBigUInt64LE(partOf(vectors, n * Vector.LENGTH).address, header + Header.IOVEC);
       headers.bytes.writeBigUInt64LE(1n, header + Header.IOVECS);
     }
@@ -58,21 +67,37 @@ export class Datagrams {
     return this.#at.length;
   }
 
-  /** Length of the n-th as it was received. */
-  received(n: number): number {
-    return this.#headers.readUInt32LE(n * Header.LENGTH + Header.DONE);
+  /** The n-th as it was received, in place. */
+  received(n: number): Buffer {
+    const length = this.#headers.readUInt32LE(n * Header.LENGTH + Header.DONE);
+    let view = this.#views[n];
+    if (view?.length !== length) {
+      view = this.bytes.subarray(n * this.room, n * this.room + length);
+      this.#views[n] = view;
+    }
+    return view;
+  }
+
+  /** Address that the n-th came from; good until one is next asked for. */
+  sender(n: number): Address {
+    readSockAddr(this.#names, n * this.#nameLength, this.#family, this.#sender);
+    return this.#sender;
+  }
+
+  senderPort(n: number): number {
+    return readSockPort(this.#names, n * this.#nameLength);
   }
 
   /** Says how long the n-th is and where it goes. */
-  address(n: number, length: number, address: number, port: number): void {
+  address(n: number, length: number, address: Address, port: number): void {
     this.#vectors.writeUInt32LE(length, n * Vector.LENGTH + Vector.SIZE);
-    writeSockAddr(this.#names, n * SockAddr.LENGTH, address, port);
+    writeSockAddr(this.#names, n * this.#nameLength, address, port);
   }
 
   /** Says how long the n-th is, and that it goes where another came from. */
   addressAs(n: number, length: number, other: Datagrams, from: number): void {
     this.#vectors.writeUInt32LE(length, n * Vector.LENGTH + Vector.SIZE);
-    other.#names.copy(this.#names, n * SockAddr.LENGTH, from * SockAddr.LENGTH, (from + 1) * SockAddr.LENGTH);
+    other.#names.copy(this.#names, n * this.#nameLength, from * this.#nameLength, (from + 1) * this.#nameLength);
   }
 
   /** Sends those from `first` on, before `end`. Returns how many left, BUSY if the kernel takes none now, or REFUSED: not the first. */

@@ -4,16 +4,19 @@
  */
 
 import type { RemoteInfo, Socket } from 'node:dgram';
-import type { OnDatagram, OnFailed, ProbeSocket } from './open-probe-socket.ts';
+import { Address } from '../base/address.ts';
+import { always } from '../base/always.ts';
+import type { AnsweringSocket, OnDatagram, OnFailed } from './probe-socket.ts';
 import { SENDS_IN_FLIGHT } from './send-buffers.ts';
-import { bindUdp, dotted } from './udp.ts';
+import { bindUdp } from './udp.ts';
 
 /** Sends whose outcome is awaited at most; a power of two. */
 const AWAITED = 65_536;
 /** How often the socket is asked whether the kernel still takes what is sent, in sends. */
 const LOOK_EVERY = SENDS_IN_FLIGHT / 4;
+always((AWAITED & (AWAITED - 1)) === 0 && SENDS_IN_FLIGHT <= AWAITED, 'outcomes in a ring hold all that is under way');
 
-export class NodeProbeSocket implements ProbeSocket {
+export class NodeProbeSocket implements AnsweringSocket {
   readonly #socket: Socket;
   readonly #onFailed: OnFailed;
   /** Whose messages were sent, oldest first: outcomes come in the order of sends. */
@@ -35,7 +38,7 @@ export class NodeProbeSocket implements ProbeSocket {
     this.#onFailed = onFailed;
     socket.on('message', (datagram, from) => {
       this.#from = from;
-      onDatagram(datagram);
+      onDatagram(datagram, { address: Address.of(from.address), port: from.port });
     });
     // An ICMP error is no evidence and no failure of the socket.
     socket.on('error', () => {});
@@ -55,8 +58,8 @@ export class NodeProbeSocket implements ProbeSocket {
     return this.#socket.address().port;
   }
 
-  send(message: Buffer, address: number, port: number, handle: number): boolean {
-    return this.#send(message, dotted(address), port, handle);
+  send(message: Buffer, address: Address, port: number, handle: number): boolean {
+    return this.#send(message, address.toString(), port, handle);
   }
 
   answer(message: Buffer): boolean {

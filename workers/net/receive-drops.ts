@@ -1,12 +1,13 @@
 /**
  * Datagrams that the kernel dropped unread because a socket's queue was full. Linux counts them by socket in /proc/net/udp
- * (proc(5)); elsewhere nobody tells, and none are known.
+ * and /proc/net/udp6 (proc(5)); elsewhere nobody tells, and none are known.
  */
 
 import { readFile } from 'node:fs/promises';
+import { Address } from '../base/address.ts';
 
-const TABLE = '/proc/self/net/udp';
-/** The table is read once for all who ask within this, ms. */
+const TABLES = ['/proc/self/net/udp', '/proc/self/net/udp6'];
+/** The tables are read once for all who ask within this, ms. */
 const FRESH_MS = 200;
 
 let newest: { readonly at: number; readonly counts: Promise<ReadonlyMap<string, number>> } | undefined;
@@ -15,13 +16,13 @@ export class ReceiveDrops {
   readonly #socket: string;
   #known = 0;
 
-  /** Of the socket bound to an IPv4 address, dotted, and a UDP port. */
+  /** Of the socket bound to an address and a UDP port. */
   constructor(address: string, port: number) {
     this.#socket = key(address, port);
   }
 
   /** How many since it was asked last. Never rejects. @param nowMs on any clock, always the same */
-  async take(nowMs: number): Promise<number> {
+  async readNew(nowMs: number): Promise<number> {
     if (!newest || nowMs - newest.at >= FRESH_MS) newest = { at: nowMs, counts: readTable() };
     const total = (await newest.counts).get(this.#socket) ?? 0;
     const dropped = total - this.#known;
@@ -32,22 +33,46 @@ export class ReceiveDrops {
 
 async function readTable(): Promise<Map<string, number>> {
   const counts = new Map<string, number>();
-  const table = await readFile(TABLE, 'latin1').catch(() => '');
-  for (const line of table.split('\n').slice(1)) {
-    // slot, local address:port, remote, state, queues, timers, retransmits, uid, timeout, inode, references, pointer, drops
-    const columns = line.trim().split(/\s+/);
-    const drops = Number(columns.at(-1));
-    if (drops > 0) counts.set(columns[1]!, drops);
-  }
+  for (const { socket, drops } of await readSockets()) if (drops > 0) counts.set(socket, drops);
   return counts;
 }
 
-/** As the table names it: the address's octets backwards, as a little-endian machine has them. */
-function key(address: string, port: number): string {
-  const octets = address.split('.').reverse();
-  return `${octets.map((octet) => hex(Number(octet), 2)).join('')}:${hex(port, 4)}`;
+/** What waits in a socket's queue, bytes, and datagrams dropped since it was opened. */
+export type SocketQueue = { readonly waiting: number; readonly drops: number };
+
+/**
+ * Of the socket bound to an address and a UDP port, whoever's it is; undefined if there is none in this network namespace.
+ * Never rejects.
+ */
+export async function readQueue(address: string, port: number): Promise<SocketQueue | undefined> {
+  const wanted = key(address, port);
+  return (await readSockets()).find(({ socket }) => socket === wanted);
 }
 
-function hex(value: number, digits: number): string {
-  return value.toString(16).toUpperCase().padStart(digits, '0');
+async function readSockets(): Promise<(SocketQueue & { readonly socket: string })[]> {
+  const tables = await Promise.all(TABLES.map((path) => readFile(path, 'latin1').catch(() => '')));
+  return tables.flatMap(socketsOf);
+}
+
+function socketsOf(table: string): (SocketQueue & { readonly socket: string })[] {
+  return table
+    .trimEnd()
+    .split('\n')
+    .slice(1)
+    .map((line) => {
+      // slot, local address:port, remote, state, queues (out:in), timers, retransmits, uid, timeout, inode, references, pointer, drops
+      const columns = line.trim().split(/\s+/);
+      return {
+        socket: columns[1]!,
+        waiting: Number.parseInt(columns[4]!.split(':')[1]!, 16),
+        drops: Number(columns.at(-1)),
+      };
+    });
+}
+
+/** As the tables name it: the address by words, the octets of each backwards, as a little-endian machine has them. */
+function key(text: string, port: number): string {
+  const { family, bytes } = Address.of(text);
+  const words = Buffer.from(family === 4 ? bytes.subarray(-4) : bytes).swap32();
+  return `${words.toString('hex').toUpperCase()}:${port.toString(16).toUpperCase().padStart(4, '0')}`;
 }

@@ -1,6 +1,8 @@
 /** UDP sockets of the C library, by number. They belong to whoever opened them, not to a thread: a thread's end closes none. */
 
 import { getSystemErrorMap } from 'node:util';
+import { type Address, FAMILY_NUMBER, type Family } from '../base/address.ts';
+import { copy } from '../base/bytes.ts';
 import { nativeFunctions, nativeMemory, numberAt } from '../base/ffi.ts';
 
 const libc = nativeFunctions({
@@ -13,21 +15,44 @@ const libc = nativeFunctions({
 });
 
 /** Of asm-generic, as on x86-64 and ARM64. */
-const AF_INET = 2;
 const SOCK_DGRAM = 2;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
+/** The same for whoever may have more than the system's limit: root. */
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
 
-/** Where things are in a sockaddr_in. Family in the machine's order, the rest in the network's. */
-export const SockAddr = { LENGTH: 16, FAMILY: 0, PORT: 2, ADDRESS: 4 } as const;
+/** Where the port is in a sockaddr of either family, in the network's order; before it, the family in the machine's. */
+const PORT_AT = 2;
+/** Of a sockaddr_in and a sockaddr_in6: its length, and where the address is. */
+export const SockAddr = { 4: { LENGTH: 16, ADDRESS: 4 }, 6: { LENGTH: 28, ADDRESS: 8 } } as const;
 
-export function writeSockAddr(bytes: Buffer, at: number, address: number, port: number): void {
-  bytes.writeUInt16LE(AF_INET, at + SockAddr.FAMILY);
-  bytes.writeUInt16BE(port, at + SockAddr.PORT);
-  bytes.writeUInt32BE(address, at + SockAddr.ADDRESS);
+export function writeSockAddr(bytes: Buffer, at: number, address: Address, port: number): void {
+  const { ADDRESS } = SockAddr[address.family];
+  bytes.writeUInt16LE(FAMILY_NUMBER[address.family], at);
+  bytes.writeUInt16BE(port, at + PORT_AT);
+  if (address.family === 4) bytes.writeUInt32BE(address.v4, at + ADDRESS);
+  else copy(address.bytes, 0, bytes, at + ADDRESS, address.bytes.length);
+}
+
+/** Reads an address out of a sockaddr of this family. */
+export function readSockAddr(bytes: Buffer, at: number, family: Family, address: Address): void {
+  const { ADDRESS } = SockAddr[family];
+  if (family === 4) {
+    address.v4 = bytes.readUInt32BE(at + ADDRESS);
+    return;
+  }
+  address.family = family;
+  copy(bytes, at + ADDRESS, address.bytes, 0, address.bytes.length);
+}
+
+export function readSockPort(bytes: Buffer, at: number): number {
+  return bytes.readUInt16BE(at + PORT_AT);
 }
 
 /** errno of this thread's last call that failed; undefined if nothing can be called. */
@@ -43,27 +68,33 @@ export type OpenSocket = {
 /**
  * Opens a socket that never blocks, or returns undefined if the C library cannot be called.
  * Throws the system's error, with its code, if the address or port cannot be had.
- * @param address IPv4, as a number; port 0: any
+ * @param address of its own family only, even if it is any; port 0: any
  * @param bufferBytes wanted of the kernel each way
  */
-export function openSocket(address: number, port: number, bufferBytes: number): OpenSocket | undefined {
+export function openSocket(address: Address, port: number, bufferBytes: number): OpenSocket | undefined {
   if (!libc) return undefined;
   const { bind, setsockopt, getsockname, close } = libc;
-  const fd = checked('socket', libc.socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const { family } = address;
+  const type = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+  const fd = checked('socket', libc.socket(FAMILY_NUMBER[family], type, 0));
   try {
-    const name = nativeMemory(SockAddr.LENGTH);
+    const name = nativeMemory(SockAddr[family].LENGTH);
     const number = nativeMemory(Int32Array.BYTES_PER_ELEMENT);
+    const set = (option: number, level = SOL_SOCKET) =>
+      setsockopt(fd, level, option, number.address, number.bytes.length);
+    number.bytes.writeInt32LE(1);
+    if (family === 6) checked('setsockopt', set(IPV6_V6ONLY, IPPROTO_IPV6));
     writeSockAddr(name.bytes, 0, address, port);
-    checked('bind', bind(fd, name.address, SockAddr.LENGTH));
+    checked('bind', bind(fd, name.address, name.bytes.length));
     number.bytes.writeInt32LE(bufferBytes);
-    for (const option of [SO_RCVBUF, SO_SNDBUF])
-      checked('setsockopt', setsockopt(fd, SOL_SOCKET, option, number.address, number.bytes.length));
-    number.bytes.writeInt32LE(SockAddr.LENGTH);
+    if (set(SO_RCVBUFFORCE) < 0) checked('setsockopt', set(SO_RCVBUF));
+    if (set(SO_SNDBUFFORCE) < 0) checked('setsockopt', set(SO_SNDBUF));
+    number.bytes.writeInt32LE(name.bytes.length);
     checked('getsockname', getsockname(fd, name.address, number.address));
     let open = true;
     return {
       fd,
-      port: name.bytes.readUInt16BE(SockAddr.PORT),
+      port: readSockPort(name.bytes, 0),
       close() {
         // Its number may be another's by now.
         if (open) close(fd);

@@ -2,30 +2,34 @@
 
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
+import { isIPv6 } from 'node:net';
+import { Address } from '../base/address.ts';
+import { openSocket } from './sockets.ts';
 
 /** Wanted of the kernel for each direction of a socket. */
 export const UDP_BUFFER_BYTES = 4 * 1024 * 1024;
 
 type Lookup = NonNullable<import('node:dgram').SocketOptions['lookup']>;
 
-/** Addresses are dotted IPv4 already. */
-const literal: Lookup = (address, _options, callback) => callback(null, address, 4);
+/** Addresses are no names. */
+const literal: Lookup = (address, _options, callback) => callback(null, address, isIPv6(address) ? 6 : 4);
 
-/** Binds a socket. Rejects with the system's error if the address or port cannot be had. */
-export async function bindUdp(address: string, port: number): Promise<Socket> {
-  const socket = createSocket({ type: 'udp4', lookup: literal });
+/**
+ * Binds a socket. Rejects with the system's error if the address or port cannot be had.
+ * @param bufferBytes wanted of the kernel each way; root gets them, others as much as the system allows
+ */
+export async function bindUdp(address: string, port: number, bufferBytes = UDP_BUFFER_BYTES): Promise<Socket> {
+  const socket = createSocket(
+    isIPv6(address) ? { type: 'udp6', ipv6Only: true, lookup: literal } : { type: 'udp4', lookup: literal },
+  );
+  const opened = openSocket(Address.of(address), port, bufferBytes);
   // With a look-up that answers at once, the socket may listen before bind() returns.
   const listening = once(socket, 'listening');
-  socket.bind({ address, port, exclusive: true });
+  socket.bind(opened ? { fd: opened.fd } : { address, port, exclusive: true });
   await listening;
-  socket.setRecvBufferSize(UDP_BUFFER_BYTES);
-  socket.setSendBufferSize(UDP_BUFFER_BYTES);
+  if (!opened) {
+    socket.setRecvBufferSize(bufferBytes);
+    socket.setSendBufferSize(bufferBytes);
+  }
   return socket;
-}
-
-const OCTETS = Array.from({ length: 256 }, (_, n) => String(n));
-
-/** Dotted form of an IPv4 address held as a number. */
-export function dotted(address: number): string {
-  return `${OCTETS[address >>> 24]}.${OCTETS[(address >>> 16) & 255]}.${OCTETS[(address >>> 8) & 255]}.${OCTETS[address & 255]}`;
 }

@@ -1,22 +1,30 @@
 /**
- * Canaries: datagrams that go the way of probes, so that the headend can tell what leaves its rules. Shaped like an
- * IKEv2 request, so that the same rules take them, with a fixed initiator SPI that no SA has.
+ * Canaries: datagrams that go the way of probes, or of their answers, through the headend's rules, and come home. Shaped like IKEv2
+ * messages, so that the same rules take them, with an initiator SPI that no SA has. The low bits of the responder SPI name the
+ * shard, as they do in an SA: the rules bring a canary home to its own shard.
  */
 
-import { EXCHANGE_INFORMATIONAL, GUARD_MARKER, Offset, PAYLOAD_SK, VERSION_2 } from '../ikev2/header.ts';
+import { always } from '../base/always.ts';
+import { EXCHANGE_INFORMATIONAL, FLAG_RESPONSE, Offset, PAYLOAD_SK, VERSION_2 } from '../ikev2/header.ts';
+import { Direction } from '../liveness/interlock.ts';
 
 /** "DPDCANRY": the initiator SPI of every canary. */
 export const CANARY_SPI = 0x445044_43414e5259n;
+/** With its marker, bytes. */
 export const CANARY_LENGTH = 32;
 /** How often a canary is sent, ms. */
 export const CANARY_INTERVAL_MS = 500;
 /** How long a canary speaks for the path, from its sending, ms. */
 export const VOUCHER_MS = 1_500;
+always(2 * CANARY_INTERVAL_MS < VOUCHER_MS, 'a canary may get lost');
 
-/** Canaries remembered; older vouchers are ignored. */
+/** Canaries remembered; older ones prove nothing any more. */
 const REMEMBERED = 256;
 
-/** Numbers canaries and remembers when each was sent. */
+/** What a canary says of itself. */
+export type Canary = { readonly number: number; readonly way: number; readonly direction: Direction };
+
+/** Numbers the canaries of one way and direction, and remembers when each was sent. */
 export class CanaryLog {
   readonly #sentAt = new Float64Array(REMEMBERED).fill(Number.NEGATIVE_INFINITY);
   readonly #seen = new Uint8Array(REMEMBERED);
@@ -27,23 +35,15 @@ export class CanaryLog {
     this.#last = first >>> 0;
   }
 
-  /** Writes the next canary. Returns its length in bytes. */
-  write(nowMs: number, guarded: boolean, out: Buffer): number {
+  /** The next canary is sent. Returns its number. */
+  next(nowMs: number): number {
     this.#last = (this.#last + 1) >>> 0;
     this.#sentAt[this.#last % REMEMBERED] = nowMs;
     this.#seen[this.#last % REMEMBERED] = 0;
-    out.fill(0, 0, CANARY_LENGTH);
-    if (guarded) out.writeUInt32BE(GUARD_MARKER, Offset.MARKER);
-    out.writeBigUInt64BE(CANARY_SPI, Offset.SPI_I);
-    out.writeUInt32BE(this.#last, Offset.SPI_R);
-    out[Offset.NEXT_PAYLOAD] = PAYLOAD_SK;
-    out[Offset.VERSION] = VERSION_2;
-    out[Offset.EXCHANGE] = EXCHANGE_INFORMATIONAL;
-    out.writeUInt32BE(CANARY_LENGTH - 4, Offset.LENGTH);
-    return CANARY_LENGTH;
+    return this.#last;
   }
 
-  /** The canary with this number was seen leaving. Returns when it was sent, ms, or undefined if it is not remembered. */
+  /** The canary with this number came through. Returns when it was sent, ms, or undefined if it is not remembered. */
   seen(canary: number): number | undefined {
     const age = (this.#last - canary) >>> 0;
     if (age >= REMEMBERED) return undefined;
@@ -53,7 +53,7 @@ export class CanaryLog {
     return at;
   }
 
-  /** Whether a canary sent from `fromMs` to `toMs` was not seen leaving: then probes of that time may not have left. */
+  /** Whether a canary sent from `fromMs` to `toMs` did not come through: then probes of that time may not have either. */
   missed(fromMs: number, toMs: number): boolean {
     for (let age = 0; age < REMEMBERED; age++) {
       const canary = ((this.#last - age) >>> 0) % REMEMBERED;
@@ -65,8 +65,35 @@ export class CanaryLog {
   }
 }
 
-/** The number of a canary as it arrives, or undefined if the datagram is none. */
-export function readCanary(datagram: Buffer): number | undefined {
-  if (datagram.length !== CANARY_LENGTH || datagram.readBigUInt64BE(Offset.SPI_I) !== CANARY_SPI) return undefined;
-  return datagram.readUInt32BE(Offset.SPI_R);
+/** Writes a canary. @param out of {@link CANARY_LENGTH} bytes */
+export function writeCanary({ number, way, direction }: Canary, shard: number, out: Buffer): void {
+  out.fill(0, 0, CANARY_LENGTH);
+  out.writeBigUInt64BE(CANARY_SPI, Offset.SPI_I);
+  out.writeUInt32BE(number, Offset.SPI_R);
+  out.writeUInt32BE(shard, Offset.SPI_R + 4);
+  out[Offset.NEXT_PAYLOAD] = PAYLOAD_SK;
+  out[Offset.VERSION] = VERSION_2;
+  out[Offset.EXCHANGE] = EXCHANGE_INFORMATIONAL;
+  out[Offset.FLAGS] = direction === Direction.IN ? FLAG_RESPONSE : 0;
+  out.writeUInt32BE(way, Offset.MESSAGE_ID);
+  out.writeUInt32BE(CANARY_LENGTH - 4, Offset.LENGTH);
+}
+
+/** Reads a canary, or returns undefined if the datagram is none. */
+export function readCanary(datagram: Buffer): Canary | undefined {
+  if (!isCanary(datagram)) return undefined;
+  const direction = (datagram[Offset.FLAGS]! & FLAG_RESPONSE) !== 0 ? Direction.IN : Direction.OUT;
+  return { number: datagram.readUInt32BE(Offset.SPI_R), way: datagram.readUInt32BE(Offset.MESSAGE_ID), direction };
+}
+
+const SPI_HIGH = Number(CANARY_SPI >> 32n);
+const SPI_LOW = Number(CANARY_SPI & 0xffffffffn);
+
+/** Whether a datagram is a canary; most are not, and nothing is made to find out. */
+export function isCanary(datagram: Buffer): boolean {
+  return (
+    datagram.length === CANARY_LENGTH &&
+    datagram.readUInt32BE(Offset.SPI_I) === SPI_HIGH &&
+    datagram.readUInt32BE(Offset.SPI_I + 4) === SPI_LOW
+  );
 }

@@ -5,7 +5,8 @@
  */
 
 import { EndpointSchema, PolicySchema, SaIdSchema, SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
-import { addressNumber } from '../base/address.ts';
+import { Address } from '../base/address.ts';
+import { NAT_T_PORT } from '../ikev2/header.ts';
 import { keyMaterial, type SessionInput, type SessionKeys } from '../ikev2/sessions.ts';
 import { findSuite } from '../ikev2/suites.ts';
 import type { Policy } from '../liveness/policy.ts';
@@ -16,26 +17,34 @@ const ID = fieldNumbers(SaIdSchema);
 const ENDPOINT = fieldNumbers(EndpointSchema);
 const POLICY = fieldNumbers(PolicySchema);
 const KEYS = fieldNumbers(SaKeysSchema);
-/** IKE's port with NAT traversal (RFC 3948). */
-const NAT_T_PORT = 4500;
 const NONE: Uint8Array = new Uint8Array(0);
+/** Of the SA read last. */
+const ADDRESS = new Address();
 
 /** What a shard's thread needs to know of an SA. */
 export type WatchedSa = Pick<SessionInput, 'spi' | 'headendIsInitiator' | 'address' | 'port'> & {
   readonly policy: Policy;
   readonly nextMessageId: number;
   readonly parked: boolean;
+  /** The headend's address that the SA ends at; empty: not said. And its port there, 500 or 4500. */
+  readonly local: string;
+  readonly ikePort: number;
 };
 
-/** Reads an Sa without its keys, from where the reader is up to `end`. A part given twice is merged, as protobuf has it. */
+/**
+ * Reads an Sa without its keys, from where the reader is up to `end`. A part given twice is merged, as protobuf has it. Its
+ * address is good until the next is read.
+ */
 export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
   const spi: [number, number, number, number] = [0, 0, 0, 0];
-  const policy = { mode: 0, intervalMs: 0, retryIntervalMs: 0, retries: 0, jitterPercent: 0 };
+  const policy = { mode: 0, intervalMs: 0, retryIntervalMs: 0, retries: 0, jitterPercent: 0, unprovenMs: 0 };
   const endpoints: number[] = [];
   let headendIsInitiator = false;
   let parked = false;
   let active = 0;
   let nextMessageId = 0;
+  let local = '';
+  let ikePort = NAT_T_PORT;
   while (reader.pos < end) {
     const tag = reader.uint32();
     const field = tag >>> 3;
@@ -48,6 +57,8 @@ export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
     else if (field === SA.policy) readPolicy(reader, policy);
     else if (field === SA.nextMessageId) nextMessageId = reader.uint32();
     else if (field === SA.parked) parked = reader.bool();
+    else if (field === SA.localAddress) local = readLocal(reader);
+    else if (field === SA.localPort) ikePort = reader.uint32() || NAT_T_PORT;
     else reader.skipField(tag);
   }
   checkEnd(reader, end);
@@ -55,7 +66,7 @@ export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
   if (endpoint === undefined) throw new RangeError(`an SA without endpoint ${active}`);
   reader.pos = endpoint;
   const { address, port } = readEndpoint(reader);
-  return { spi, headendIsInitiator, address, port, policy: policy as Policy, nextMessageId, parked };
+  return { spi, headendIsInitiator, address, port, policy: policy as Policy, nextMessageId, parked, local, ikePort };
 }
 
 /** Reads of an Sa, from where the reader is up to `end`, what its headend is told of it, and its site. */
@@ -109,21 +120,35 @@ function readId(reader: MessageReader, spi: [number, number, number, number]): v
   }
 }
 
-function readEndpoint(reader: MessageReader): { address: number; port: number } {
-  let address = 0;
+function readEndpoint(reader: MessageReader): { address: Address; port: number } {
   let port = 0;
   for (const end = reader.partEnd(); reader.pos < end; ) {
     const tag = reader.uint32();
     const field = tag >>> 3;
     if (field === ENDPOINT.address) {
       const addressEnd = reader.partEnd();
-      address = addressNumber(reader.source, reader.pos, addressEnd);
+      ADDRESS.read(reader.source, reader.pos, addressEnd);
       reader.pos = addressEnd;
     } else if (field === ENDPOINT.port) port = reader.uint32();
     else reader.skipField(tag);
   }
-  return { address, port: port || NAT_T_PORT };
+  return { address: ADDRESS, port: port || NAT_T_PORT };
 }
+
+/** Most often it is the address of the SA before: no string is made for it. */
+function readLocal(reader: MessageReader): string {
+  const end = reader.partEnd();
+  const length = end - reader.pos;
+  let same = length === lastLocal.length;
+  for (let n = 0; same && n < length; n++) {
+    const byte = reader.source[reader.pos + n]!;
+    same = byte < 0x80 && byte === lastLocal.charCodeAt(n);
+  }
+  if (!same) lastLocal = Buffer.from(reader.source.buffer, reader.source.byteOffset + reader.pos, length).toString();
+  reader.pos = end;
+  return lastLocal;
+}
+let lastLocal = '';
 
 function readPolicy(reader: MessageReader, policy: { -readonly [Name in keyof Policy]: number }): void {
   for (const end = reader.partEnd(); reader.pos < end; ) {
@@ -134,6 +159,7 @@ function readPolicy(reader: MessageReader, policy: { -readonly [Name in keyof Po
     else if (field === POLICY.retryIntervalMs) policy.retryIntervalMs = reader.uint32();
     else if (field === POLICY.retries) policy.retries = reader.uint32();
     else if (field === POLICY.jitterPercent) policy.jitterPercent = reader.uint32();
+    else if (field === POLICY.unprovenMs) policy.unprovenMs = reader.uint32();
     else reader.skipField(tag);
   }
 }

@@ -6,21 +6,23 @@
 
 import { MessageReader } from './message-reader.ts';
 
-/** One SA as it goes into a page. */
-export type PageRow = {
-  readonly handle: number;
-  /** Number of its site label. */
-  readonly site: number;
-  /** A verdict on it is already in the log. */
-  readonly dead: boolean;
+/** An SA as it was encoded. */
+export type SaBytes = {
   /** The Sa message without keys. */
   readonly sa: Uint8Array;
   /** The SaKeys message, perhaps sealed; undefined without keys. */
   readonly keys: Uint8Array | undefined;
 };
 
-/** Stands for "no handle". */
-export const NO_HANDLE = 0xffffffff;
+/** One SA as it goes into a page. */
+export type PageRow = SaBytes & {
+  readonly handle: number;
+  /** Number of its site label. */
+  readonly site: number;
+  /** A verdict on it is already in the log. */
+  readonly dead: boolean;
+};
+
 /** Bytes of a record before its messages. */
 const HEAD = 2;
 

@@ -1,14 +1,15 @@
 /** SAs on their way into a shard: their messages read, and after a takeover what their former owner knew of them. */
 
-import { MAX_CANDIDATES } from '../ikev2/exchange.ts';
+import { wordsHex } from '../base/spi.ts';
 import type { SessionInput, SessionKeys } from '../ikev2/sessions.ts';
 import type { KeyKeeper } from '../keys/key-keeper.ts';
 import { SPREAD } from '../liveness/machine.ts';
-import { leastSpacingMs, Mode, type Policy } from '../liveness/policy.ts';
+import type { Policy } from '../liveness/policy.ts';
+import { NO_HANDLE } from '../sa/ids.ts';
 import { readKeys, readSa, type WatchedSa } from '../sa/sa-message.ts';
-import { keysOf, NO_HANDLE, RecordCursor, type SaPage } from '../sa/sa-page.ts';
+import { keysOf, RecordCursor, type SaPage } from '../sa/sa-page.ts';
+import type { FormerOwners, Translated } from '../takeover/checkpoint.ts';
 import { type FormerRow, FormerRows } from '../takeover/former-rows.ts';
-import type { FormerOwners, LeftOut } from './protocol.ts';
 
 /** An SA for the shard. A handle already in use is updated: policy, address, parking and missing keys. */
 export type ShardSa = SessionInput & {
@@ -16,19 +17,35 @@ export type ShardSa = SessionInput & {
   /** Site label as a number of the main thread's; 0 for none. */
   readonly site: number;
   readonly parked: boolean;
+  /** The headend's address that it ends at, and its port. */
+  readonly local: string;
+  readonly ikePort: number;
   /** Age of the last evidence, ms. */
   readonly heardAgeMs: number;
   /** A verdict on this SA is already in the log: keep it, give no other. */
   readonly dead: boolean;
-  /** After a takeover: message ids from nextMid on that may be the next one; 0 or 1 if it is known. */
-  readonly candidates: number;
+  /** Message ids from nextMid on that may be the next one, as far as its former owner knew; 1 if it is known. */
+  readonly possibleIds: number;
+  /** It has answered a former owner. */
+  readonly proven: boolean;
+  /** The latest request of its headend's daemon that a former owner sent on. */
+  readonly translated?: Translated | undefined;
   /** Wait before it is asked for the first time, ms, or SPREAD; undefined: as its policy says. See Machine.add. */
   readonly firstAskMs: number | undefined;
 };
 
-/** An SA registered after the checkpoint was taken: nothing is known of what it was asked since. */
-const UNTOLD = { heardUnix: 0, outstanding: true, fresh: true, doubt: 0 } as const;
+/** SAs that cannot be watched any more, as what Redis has of them cannot be read. */
+export type Abandoned = { readonly unreadable: readonly number[] };
 
+/** What could not be taken up of a page. */
+export type LeftOut = Abandoned & {
+  /** Keys that could be opened, and that could not. */
+  readonly opened: number;
+  readonly sealed: number;
+};
+
+/** An SA registered after the checkpoint was taken: nothing is known of what it was asked since. */
+const UNTOLD = { heardUnix: 0, outstanding: true, fresh: true, proven: false, uncertainty: 0 } as const;
 export class Intake {
   readonly #keys: KeyKeeper;
   #former: FormerOwners | undefined;
@@ -48,21 +65,20 @@ export class Intake {
   }
 
   /** Takes SAs that their headend registers. */
-  register(page: SaPage, take: (sa: ShardSa) => void): void {
+  register(page: SaPage, enter: (sa: ShardSa) => void): void {
     for (const cursor = new RecordCursor(page); cursor.next(); ) {
       const { row } = cursor;
       const sa = readSa(cursor.reader, cursor.saEnd);
       const keys = cursor.hasKeys ? readKeys(keysOf(page, row)!, sa.headendIsInitiator) : undefined;
       if (keys) this.#keys.forget(page.handles[row]!);
-      take(joined(page, row, sa, keys, { nextMid: sa.nextMessageId, ...NEW }));
+      enter(joined(page, row, sa, keys, { nextMid: sa.nextMessageId, ...NEW }));
     }
   }
 
-  /** Takes SAs of former owners, their keys sealed. One that cannot be watched is left out, and named. */
-  resume(page: SaPage, take: (sa: ShardSa) => void): LeftOut {
+  /** Takes SAs of former owners, their keys sealed. One that cannot be read is left out, and named. */
+  resume(page: SaPage, enter: (sa: ShardSa) => void): LeftOut {
     const former = this.#former!;
     const unreadable: number[] = [];
-    const lost: number[] = [];
     const tried = { opened: 0, sealed: 0 };
     for (const cursor = new RecordCursor(page); cursor.next(); ) {
       const { row } = cursor;
@@ -70,19 +86,13 @@ export class Intake {
       if (handle === NO_HANDLE) continue;
       try {
         const sa = readSa(cursor.reader, cursor.saEnd);
-        const known = this.#rows.find(sa.spi);
-        const candidates = cursor.hasKeys ? candidateIds(known ?? UNTOLD, former, sa.policy) : 0;
-        if (candidates > MAX_CANDIDATES) {
-          lost.push(handle);
-          continue;
-        }
         const keys = cursor.hasKeys ? this.#keep(page, row, sa, tried) : undefined;
-        take(joined(page, row, sa, keys, resumed(sa, known, candidates, former)));
+        enter(joined(page, row, sa, keys, resumed(sa, keys !== undefined, this.#rows.find(sa.spi), former)));
       } catch {
         unreadable.push(handle);
       }
     }
-    return { unreadable, lost, ...tried };
+    return { unreadable, ...tried };
   }
 
   /** Keeps keys sealed, once some have been opened. */
@@ -110,35 +120,48 @@ export class Intake {
 }
 
 /** What an SA does not say of itself. */
-type Known = Pick<ShardSa, 'nextMid' | 'heardAgeMs' | 'candidates' | 'firstAskMs'>;
+type Known = Pick<
+  ShardSa,
+  'nextMid' | 'heardAgeMs' | 'possibleIds' | 'proven' | 'firstAskMs' | 'resumed' | 'translated'
+>;
 
 /** Of one that its headend registers. */
-const NEW = { heardAgeMs: 0, candidates: 0, firstAskMs: SPREAD } as const;
+const NEW = { heardAgeMs: 0, possibleIds: 1, proven: false, firstAskMs: SPREAD } as const;
 
 /** Of one as its former owner left it, for the new one. */
 function resumed(
-  { policy, nextMessageId }: WatchedSa,
+  { spi, policy, nextMessageId }: WatchedSa,
+  keyed: boolean,
   known: FormerRow | undefined,
-  candidates: number,
-  { atUnix, final }: FormerOwners,
+  { atUnix, ageMs, translated: requests }: FormerOwners,
 ): Known {
-  const ageMs = known ? Math.max(0, atUnix - known.heardUnix) : 0;
+  const row = known ?? UNTOLD;
+  const translated = requests.size > 0 ? requests.get(wordsHex(spi)) : undefined;
+  const nextMid = known?.nextMid ?? nextMessageId;
+  // Sent after the checkpoint.
+  const later = translated !== undefined && translated.id >= nextMid;
+  const evidenceAgeMs = known ? Math.max(0, atUnix + ageMs - known.heardUnix) : 0;
   return {
-    nextMid: known?.nextMid ?? nextMessageId,
-    // Evidence may have come that no checkpoint tells of: unless the former owner had stopped, it counts as come now.
-    heardAgeMs: known && final ? ageMs : 0,
-    candidates,
+    nextMid: later ? translated.id : nextMid,
+    // Evidence may have come that no checkpoint tells of. Where canaries tell who asked it counts as come now with the first of
+    // them: see Shard. Until then it says whether a question was due.
+    heardAgeMs: keyed ? evidenceAgeMs : 0,
+    // What was under way may have been answered; who had not been asked yet may have been since.
+    possibleIds: 1 + row.uncertainty + (row.outstanding || row.fresh || later ? 1 : 0),
+    translated,
+    proven: row.proven,
+    resumed: true,
     // The peer is asked when it would have been, so that those taken over together are not asked together.
-    firstAskMs: !known || known.fresh ? SPREAD : final ? undefined : Math.max(0, policy.intervalMs - ageMs),
+    firstAskMs: row.fresh ? SPREAD : Math.max(0, policy.intervalMs - evidenceAgeMs),
   };
 }
 
 function joined(
   { handles, sites, dead }: SaPage,
   row: number,
-  { spi, headendIsInitiator, address, port, policy, parked }: WatchedSa,
+  { spi, headendIsInitiator, address, port, policy, parked, local, ikePort }: WatchedSa,
   keys: SessionInput['keys'],
-  { nextMid, heardAgeMs, candidates, firstAskMs }: Known,
+  known: Known,
 ): ShardSa {
   return {
     handle: handles[row]!,
@@ -147,31 +170,12 @@ function joined(
     address,
     port,
     keys,
-    nextMid,
     policy,
     site: sites[row]!,
     parked,
-    heardAgeMs,
+    local,
+    ikePort,
     dead: dead[row] === 1,
-    candidates,
-    firstAskMs,
+    ...known,
   };
-}
-
-/**
- * Message ids that may be the next one. Former owners may have gone on after the last checkpoint, for as long as that is old
- * and a lease holds, and moved the id on by one with each question; the request that was under way may have been answered;
- * and the id may not have been known then.
- */
-export function candidateIds(
-  row: Pick<FormerRow, 'heardUnix' | 'outstanding' | 'fresh' | 'doubt'>,
-  { ageMs, final, atUnix, leaseMs }: Pick<FormerOwners, 'ageMs' | 'final' | 'atUnix' | 'leaseMs'>,
-  policy: Policy,
-): number {
-  const spacingMs = leastSpacingMs(policy);
-  if (!row.outstanding) {
-    const quiet = policy.mode !== Mode.PERIODIC && !row.fresh && atUnix + ageMs + leaseMs < row.heardUnix + spacingMs;
-    if (final || quiet) return 1 + row.doubt;
-  }
-  return 2 + row.doubt + (final || spacingMs === 0 ? 0 : Math.floor((ageMs + leaseMs) / spacingMs));
 }

@@ -41,7 +41,7 @@ export class Outbox {
       this.#outcomesAt = nowMs;
       this.#post({ type: 'outcomes', outcomes: outcomes.read() });
     }
-    if (!this.#verdicts.empty) this.#post({ type: 'verdicts', rows: this.#verdicts.take() });
+    if (!this.#verdicts.empty) this.#post({ type: 'verdicts', rows: this.#verdicts.drain() });
     if (this.#recoveries.length > 0) {
       this.#post({ type: 'recovered', recoveries: this.#recoveries });
       this.#recoveries = [];

@@ -4,50 +4,13 @@
  */
 
 import type { KeysPage } from '../keys/keys-page.ts';
-import type { Ownership } from '../liveness/interlock.ts';
-import type { ProbePlace } from '../net/open-probe-socket.ts';
+import type { State } from '../liveness/peers.ts';
+import type { ProbePlace } from '../net/probe-socket.ts';
+import type { ShardPath } from '../path/ways.ts';
 import type { SaPage } from '../sa/sa-page.ts';
-
-/** What former owners left of a shard, for the thread that takes up their SAs. */
-export type FormerOwners = {
-  readonly headend: string;
-  /** Chunks of their checkpoint, in any order. */
-  readonly chunks: readonly { readonly epoch: number; readonly bytes: Uint8Array }[];
-  /** Up to when it tells everything, by the owner's clock, Unix ms. */
-  readonly atUnix: number;
-  /** For how long after that an owner may have gone on at most, by Redis's clock, ms; but for `leaseMs`. */
-  readonly ageMs: number;
-  /** The last owner had stopped before. */
-  readonly final: boolean;
-  /** How long an owner may go on unknown to others, ms. */
-  readonly leaseMs: number;
-};
-
-/** SAs that cannot be watched. */
-export type Abandoned = {
-  /** What Redis has of them cannot be read. */
-  readonly unreadable: readonly number[];
-  /** Their next message id may be any of too many: asked with a wrong one, a living peer would look dead. */
-  readonly lost: readonly number[];
-};
-
-/** What could not be taken up of a page. */
-export type LeftOut = Abandoned & {
-  /** Keys that could be opened, and that could not. */
-  readonly opened: number;
-  readonly sealed: number;
-};
-
-/** How probes leave (see the Path message of the API). */
-export type ShardPath = {
-  /** IPv4 address as a number, and port. */
-  readonly canaryAddress: number;
-  readonly canaryPort: number;
-  readonly guarded: boolean;
-  readonly ready: boolean;
-  /** Nothing steers: while the shard is surely this node's, no voucher is needed. */
-  readonly open: boolean;
-};
+import type { CheckpointPart, FormerOwners } from '../takeover/checkpoint.ts';
+import type { ThreadCounts } from './counters.ts';
+import type { Abandoned, LeftOut } from './intake.ts';
 
 export type ToShard =
   /** SAs as their headend registers them, keys open. */
@@ -63,15 +26,14 @@ export type ToShard =
   /** Whether the headend's stream is up: delegated probes can be run. */
   | { readonly type: 'headend'; readonly present: boolean }
   | { readonly type: 'voucher'; readonly canary: number }
-  | ({ readonly type: 'lease' } & Ownership)
-  /** The shard may have been another's for so long: what is known of its SAs may be outdated by that. */
-  | { readonly type: 'doubt'; readonly missedMs: number }
+  /** Redis knows which id a request of the headend's daemon has. */
+  | { readonly type: 'noted'; readonly handle: number; readonly daemonId: number }
   /** Verdicts just given are held back: the peers are asked on. */
   | { readonly type: 'hold'; readonly handles: readonly number[] }
-  /** Verdicts held back are given after all, or dropped: then the peers are suspected anew. */
-  | { readonly type: 'endHold'; readonly handles: readonly number[]; readonly drop: boolean }
+  /** Verdicts are held back no longer: the peers are suspected anew, or, with `asked`, they stand as they are. */
+  | { readonly type: 'endHold'; readonly handles: readonly number[]; readonly asked: boolean }
   | { readonly type: 'query'; readonly request: number; readonly handles: readonly number[] }
-  | { readonly type: 'nextMids'; readonly request: number; readonly handles: readonly number[] }
+  | { readonly type: 'inventory'; readonly request: number; readonly handles: readonly number[] }
   | { readonly type: 'counters'; readonly request: number }
   | { readonly type: 'checkpoint'; readonly request: number }
   /** The same for every SA, changed or not. */
@@ -106,50 +68,18 @@ export type Recovery = {
 export type OutcomeCounts = { readonly well: Uint32Array; readonly silent: Uint32Array };
 
 export type PeerStatus = {
-  readonly state: number;
+  readonly state: State;
   readonly lastEvidenceAgeMs: number;
   readonly probesSent: number;
   readonly probesAnswered: number;
   readonly nextMid: number;
   readonly keyed: boolean;
-  /** It has shown life since it was added here. */
+  /** It has answered a probe, here or, before, a former owner. */
   readonly proven: boolean;
 };
 
-/** A piece of the checkpoint: see checkpoint.ts. */
-export type CheckpointChunk = { readonly index: number; readonly bytes: Uint8Array };
-
-/** Chunks of the checkpoint. With all that were given before they tell everything up to this moment, and some later. */
-export type CheckpointPart = { readonly chunks: readonly CheckpointChunk[]; readonly asOfMs: number };
-
-/** Counters of a shard, all monotonic but the gauges named in operator.proto. */
-export type ShardCounters = {
-  peers: number;
-  states: number[];
-  pathVouched: boolean;
-  probesSent: number;
-  retransmissions: number;
-  probesAnswered: number;
-  probesDelegated: number;
-  probesSuppressed: number;
-  probesBlocked: number;
-  sendErrors: number;
-  verdicts: number;
-  evidenceHeard: number;
-  evidenceSent: number;
-  evidenceUnknown: number;
-  repliesMalformed: number;
-  repliesUnknownSa: number;
-  repliesForged: number;
-  repliesReplayed: number;
-  /** Dropped by the kernel, as the socket's queue was full: answers, most likely. */
-  repliesUnread: number;
-  canariesSent: number;
-  vouchers: number;
-  suspicionsBlinded: number;
-  /** How late probes are for want of budget, ms. */
-  behindMs: number;
-};
+/** Of SAs in a row: next message ids, {@link NO_MID} without keys, and positions of those that are not parked. */
+export type Inventoried = { readonly nextMids: Uint32Array; readonly unparked: readonly number[] };
 
 /** Answers by the type of the request. */
 export type Answer = {
@@ -157,9 +87,8 @@ export type Answer = {
   /** Next message id by handle, {@link NO_MID} without keys. */
   readonly remove: readonly number[];
   readonly query: readonly PeerStatus[];
-  /** By handle, {@link NO_MID} without keys. */
-  readonly nextMids: Uint32Array;
-  readonly counters: ShardCounters;
+  readonly inventory: Inventoried;
+  readonly counters: ThreadCounts;
   readonly checkpoint: CheckpointPart;
   readonly wholeCheckpoint: CheckpointPart;
   /** Sealed, in place of each. */
@@ -175,17 +104,18 @@ export type FromShard =
   | { readonly type: 'recovered'; readonly recoveries: readonly Recovery[] }
   | { readonly type: 'outcomes'; readonly outcomes: OutcomeCounts }
   | { readonly type: 'delegated'; readonly handles: Uint32Array; readonly probeIds: Uint32Array }
+  /** A request of the headend's daemon is about to be sent under this id. */
+  | { readonly type: 'translating'; readonly handle: number; readonly daemonId: number; readonly id: number }
   /** SAs that were watched until now. */
   | ({ readonly type: 'abandoned' } & Abandoned)
   | { readonly type: 'answer'; readonly request: number; readonly body: Answer[keyof Answer] };
-
-/** Stands for "no message id": the SA has no keys here. */
-export const NO_MID = 0xffffffff;
 
 /** What a shard's task is started with. */
 export type ShardTask = {
   readonly port: import('node:worker_threads').MessagePort;
   readonly probe: ProbePlace;
+  /** Number of the shard. */
+  readonly shard: number;
   /** Budget of the thread, shared by its shards, probes a second. */
   readonly probesPerSecond: number;
   /** Unix ms at which the monotonic clock was 0: the same for all threads of a process, and for good. */

@@ -3,29 +3,30 @@
  * main thread, random bytes), so that a thread and a simulator run the same code.
  */
 
-import { Liveness, Reply } from '../ikev2/exchange.ts';
-import { type FillRandom, SessionFlag, SessionTable } from '../ikev2/sessions.ts';
+import type { Address } from '../base/address.ts';
+import { Reply } from '../base/reply.ts';
+import type { FillRandom } from '../crypto/random.ts';
+import { Front } from '../front/front.ts';
+import { SessionFlag, SessionTable } from '../ikev2/sessions.ts';
 import { KeyKeeper, type KeyVault } from '../keys/key-keeper.ts';
 import { Machine } from '../liveness/machine.ts';
-import { Flag, roomFor, State, widen } from '../liveness/peers.ts';
-import { leastSpacingMs, unwatched } from '../liveness/policy.ts';
+import { Flag, State } from '../liveness/peers.ts';
+import { type Policy, unwatched } from '../liveness/policy.ts';
+import type { Sender } from '../net/probe-socket.ts';
 import { type SENDS_IN_FLIGHT, SendBuffers } from '../net/send-buffers.ts';
 import { UnreadShare } from '../net/unread-share.ts';
+import { isCanary } from '../path/canary.ts';
 import { ProbePath } from '../path/probe-path.ts';
-import { CheckpointWriter } from '../takeover/checkpoint.ts';
-import { Intake, type ShardSa } from './intake.ts';
+import type { ShardPath } from '../path/ways.ts';
+import { NO_MID } from '../sa/ids.ts';
+import { type CheckpointPart, CheckpointWriter, type FormerOwners } from '../takeover/checkpoint.ts';
+import { IdUncertainty, possibleIdsAfter } from '../takeover/id-uncertainty.ts';
+import type { ThreadCounts } from './counters.ts';
+import { Exchanges } from './exchange.ts';
+import { type Abandoned, Intake, type ShardSa } from './intake.ts';
 import { Outbox } from './outbox.ts';
 import type { Pacer } from './pacer.ts';
-import {
-  type Abandoned,
-  type CheckpointPart,
-  type FromShard,
-  NO_MID,
-  type PeerStatus,
-  type ShardCounters,
-  type ShardPath,
-  type ToShard,
-} from './protocol.ts';
+import type { FromShard, PeerStatus, ToShard } from './protocol.ts';
 
 /** The shard's surroundings. */
 export type ShardIo = {
@@ -38,10 +39,12 @@ export type ShardIo = {
    * Sends a message, whose buffer may be used again {@link SENDS_IN_FLIGHT} sends later. False if it could not be taken.
    * @param handle for {@link Shard.sendFailed}, or -1
    */
-  send(message: Buffer, address: number, port: number, handle: number): boolean;
+  send(message: Buffer, address: Address, port: number, handle: number): boolean;
   post(message: FromShard): void;
   /** What probes are paced by; shared by the shards of a thread. Without one there is no limit. */
   readonly pacer?: Pacer;
+  /** Number of the shard: the low bits of its SAs' responder SPIs. */
+  readonly shard: number;
   /** For keys; a shard without it takes over none. */
   readonly vault?: KeyVault;
 };
@@ -56,13 +59,14 @@ export class Shard {
   readonly #io: ShardIo;
   readonly #machine: Machine;
   readonly #sessions = new SessionTable();
-  readonly #liveness: Liveness;
+  readonly #exchanges: Exchanges;
+  readonly #ids: IdUncertainty;
   readonly #keys: KeyKeeper;
   readonly #intake: Intake;
   readonly #checkpoint: CheckpointWriter;
   readonly #path: ProbePath;
   readonly #buffers = new SendBuffers();
-  #parked = new Uint8Array(0);
+  readonly #front: Front;
   #headend = false;
   /** Datagrams read since {@link dropped} was called last. */
   #received = 0;
@@ -91,7 +95,7 @@ export class Shard {
       probe: (handle, attempt, last) => this.#probe(handle, attempt, last),
       probeOn: (handle, unsent, last) => this.#probeOn(handle, unsent, last),
       ...(io.pacer && { mayGoOn: () => io.pacer!.open }),
-      pathFailed: (fromMs, toMs) => this.#path.failed(fromMs, toMs),
+      wayFailed: (way, fromMs, toMs) => this.#path.failed(way, fromMs, toMs),
       deafSince: (fromMs) => this.#unread.since(fromMs) > DEAF_SHARE,
       verdict: (handle, earliestMs) => this.#verdict(handle, earliestMs),
       recovered: (handle, firstMs, attempts, was) =>
@@ -102,15 +106,46 @@ export class Shard {
           wasDead: was === State.DEAD || was === State.HELD,
         }),
     });
-    this.#liveness = new Liveness(this.#sessions, io.fillRandom);
+    this.#exchanges = new Exchanges(this.#sessions, io.fillRandom);
+    this.#ids = new IdUncertainty(this.#sessions);
     this.#keys = new KeyKeeper(this.#sessions, io.vault);
     this.#intake = new Intake(this.#keys);
     this.#checkpoint = new CheckpointWriter(io.now());
+    this.#front = this.#newFront();
     const first = Buffer.alloc(4);
     io.fillRandom(first, 0, first.length);
-    this.#path = new ProbePath(this.#machine.interlock, first.readUInt32BE(), (message, address, port) =>
-      io.send(message, address, port, -1),
+    this.#path = new ProbePath(
+      {
+        interlock: this.#machine.interlock,
+        shard: io.shard,
+        first: first.readUInt32BE(),
+        send: (message, address, port) => io.send(message, address, port, -1),
+        missed: (sinceMs) => this.#missed(sinceMs),
+        changed: () => this.#machine.waysChanged(),
+      },
+      io.now(),
     );
+  }
+
+  /** What the shard in front of the headend's daemon asks. */
+  #newFront(): Front {
+    return new Front({
+      sessions: this.#sessions,
+      fillRandom: this.#io.fillRandom,
+      now: () => this.#io.now(),
+      guarded: () => this.#path.guarded,
+      opened: (handle) => this.#sessions.is(handle, SessionFlag.KEYED) && this.#keys.opened(handle),
+      mayAsk: (handle) =>
+        this.#machine.isProven(handle) && this.#machine.mayAsk(handle, this.#io.now()) && this.#idIsFree(handle),
+      askSoon: (handle) => this.#machine.askSoon(handle),
+      note: (handle, daemonId, id) => {
+        this.#checkpoint.touch(handle);
+        this.#io.post({ type: 'translating', handle, daemonId, id });
+      },
+      toSpoke: (handle, message) => this.#sendOn(handle, message),
+      toDaemon: (handle, message, address, port) => this.#handOver(handle, message, address, port),
+      heard: (handle) => this.#machine.heard(handle, this.#io.now()),
+    });
   }
 
   /** Runs what is due, then tells the main thread what came of it. Call every few ms. */
@@ -119,31 +154,60 @@ export class Shard {
     this.#io.pacer?.fill(now);
     this.#machine.advance(now);
     this.#path.tick(now);
+    this.#front.tick(now);
     if (this.#keys.hasSealed) this.#keys.openSome();
     this.#outbox.flush(now, this.#machine.counters.outcomes);
-    const unreadable = this.#keys.takeUnreadable();
-    if (unreadable.length > 0) this.#abandon({ unreadable, lost: [] });
+    const unreadable = this.#keys.drainUnreadable();
+    if (unreadable.length > 0) this.#abandon({ unreadable });
   }
 
   /** Nothing will be due before this moment, ms: a simulator need not call {@link tick} until then. */
   get idleUntilMs(): number {
     if (this.#keys.hasSealed) return this.#io.now();
-    return Math.min(this.#machine.idleUntilMs, this.#path.idleUntilMs);
+    return Math.min(this.#machine.idleUntilMs, this.#path.idleUntilMs, this.#front.idleUntilMs);
+  }
+
+  /** Whether some peers were asked and have not answered yet. */
+  get suspects(): boolean {
+    return this.#machine.peers.population[State.PROBING]! > 0;
+  }
+
+  /** Whether nothing is due before this moment, and no answer is waited for. */
+  isQuiet(untilMs: number): boolean {
+    return !this.suspects && this.idleUntilMs > untilMs;
   }
 
   /** A datagram arrived at the probe socket. */
-  receive(datagram: Buffer): void {
+  receive(arrived: Buffer, sender: Sender): void {
     this.#received++;
-    const reply = this.#liveness.receive(datagram);
-    const { handle } = this.#liveness;
-    if (reply === Reply.ALIVE) {
-      this.#count.probesAnswered++;
-      this.#checkpoint.touch(handle);
-      this.#machine.answered(handle, this.#io.now());
-    } else if (reply === Reply.MALFORMED) this.#count.repliesMalformed++;
-    else if (reply === Reply.UNKNOWN_SA) this.#count.repliesUnknownSa++;
+    const datagram = this.#path.received(arrived, sender.port);
+    if (isCanary(datagram)) {
+      this.#path.home(datagram, sender);
+      return;
+    }
+    const exchange = this.#exchanges.speaking(datagram);
+    const reply = exchange?.receive(datagram) ?? Reply.MALFORMED;
+    if (reply === Reply.ALIVE) this.#answered(exchange!.handle);
     else if (reply === Reply.FORGED) this.#count.repliesForged++;
+    else this.#receiveOther(datagram, sender, reply);
+  }
+
+  /** What is no answer to a probe may be the headend's daemon's. */
+  #receiveOther(datagram: Buffer, sender: Sender, asProbe: Reply): void {
+    const reply = this.#front.receive(datagram, sender);
+    if (reply === Reply.ALIVE) this.#answered(this.#front.handle);
+    else if (reply === Reply.TAKEN) return;
+    else if (reply === Reply.FORGED) this.#count.repliesForged++;
+    else if (asProbe === Reply.MALFORMED) this.#count.repliesMalformed++;
+    else if (asProbe === Reply.UNKNOWN_SA) this.#count.repliesUnknownSa++;
     else this.#count.repliesReplayed++;
+  }
+
+  #answered(handle: number): void {
+    this.#count.probesAnswered++;
+    this.#checkpoint.touch(handle);
+    this.#machine.answered(handle, this.#io.now());
+    this.#front.turn(handle);
   }
 
   /** So many datagrams were dropped unread since this was called last: call now and then, with 0 too. */
@@ -165,13 +229,13 @@ export class Shard {
   handle(message: ToShard): void {
     switch (message.type) {
       case 'upsert':
-        this.#intake.register(message.page, this.#take);
+        this.#intake.register(message.page, this.#enter);
         break;
       case 'takeOver':
-        this.#intake.takeOver(message.former);
+        this.#takeOver(message.former);
         break;
       case 'resume':
-        this.#answer(message.request, this.#intake.resume(message.page, this.#take));
+        this.#answer(message.request, this.#intake.resume(message.page, this.#enter));
         break;
       case 'remove':
         this.#answer(
@@ -194,17 +258,14 @@ export class Shard {
       case 'voucher':
         this.#path.vouch(message.canary);
         break;
-      case 'lease':
-        this.#path.own(message);
-        break;
-      case 'doubt':
-        this.#doubt(message.missedMs);
+      case 'noted':
+        this.#front.noted(message.handle, message.daemonId);
         break;
       case 'hold':
         for (const handle of message.handles) this.#machine.hold(handle);
         break;
       case 'endHold':
-        for (const handle of message.handles) this.#machine.endHold(handle, message.drop);
+        for (const handle of message.handles) this.#machine.endHold(handle, message.asked);
         break;
       case 'wholeCheckpoint':
         this.#answer(message.request, this.checkpoint(true));
@@ -224,11 +285,11 @@ export class Shard {
           message.handles.map((handle) => this.#status(handle)),
         );
         break;
-      case 'nextMids':
-        this.#answer(
-          message.request,
-          Uint32Array.from(message.handles, (handle) => this.#nextMid(handle)),
-        );
+      case 'inventory':
+        this.#answer(message.request, {
+          nextMids: Uint32Array.from(message.handles, (handle) => this.#lowestMid(handle)),
+          unparked: message.handles.flatMap((handle, n) => (this.#sessions.is(handle, SessionFlag.PARKED) ? [] : [n])),
+        });
         break;
       case 'counters':
         this.#answer(message.request, this.counters());
@@ -241,20 +302,31 @@ export class Shard {
     }
   }
 
-  /** Some of what changed since it was last asked for, or everything. */
+  /** Some of what changed since it was last asked for, or everything. It tells nothing of a time in which another may have asked. */
   checkpoint(whole: boolean): CheckpointPart {
-    return this.#checkpoint.collect(this.#sessions, this.#machine.peers, this.#unix(0), this.#io.now(), whole);
+    const { peers } = this.#machine;
+    const { chunks, asOfMs } = this.#checkpoint.collect(this.#sessions, peers, this.#unix(0), this.#io.now(), whole);
+    return { chunks, asOfMs: Math.min(asOfMs, this.#path.ownedAtMs) };
   }
 
-  counters(): ShardCounters {
+  counters(): ThreadCounts {
     const { population } = this.#machine.peers;
     const { suppressed, blocked, verdicts, blinded } = this.#machine.counters;
     return {
       ...this.#count,
       ...this.#path.count,
+      ...this.#front.count,
       peers: population.reduce((sum, count) => sum + count, 0),
-      states: [...population],
-      pathVouched: this.#machine.interlock.vouched(this.#io.now()),
+      alive: population[State.ALIVE]!,
+      probing: population[State.PROBING]!,
+      quiet: population[State.QUIET]!,
+      blocked: population[State.BLOCKED]!,
+      dead: population[State.DEAD]!,
+      unwatched: population[State.UNWATCHED]!,
+      held: population[State.HELD]!,
+      unproven: population[State.UNPROVEN]!,
+      suspicionsUnproven: this.#machine.counters.unproven,
+      pathVouched: this.#machine.interlock.anyVouched(this.#io.now()) ? 1 : 0,
       probesSuppressed: suppressed,
       probesBlocked: blocked,
       verdicts,
@@ -263,57 +335,77 @@ export class Shard {
     };
   }
 
-  readonly #take = (sa: ShardSa): void => {
+  /** The former owner's checkpoint tells of a moment: from then on another may have asked. */
+  #takeOver(former: FormerOwners | undefined): void {
+    this.#intake.takeOver(former);
+    if (former) this.#path.takeOver(this.#io.now() - former.ageMs);
+  }
+
+  readonly #enter = (sa: ShardSa): void => {
     const { handle, parked } = sa;
     const gated = sa.keys !== undefined;
-    if (handle >= this.#parked.length) {
-      this.#parked = widen(new Uint8Array(roomFor(handle + 1, this.#parked.length)), this.#parked);
-    }
-    this.#parked[handle] = parked ? 1 : 0;
     const ready = parked || !this.#path.guarded;
+    const way = this.#path.numbers.of(sa);
     this.#checkpoint.touch(handle);
     if (this.#sessions.is(handle, SessionFlag.USED)) {
-      this.#sessions.relocate(handle, sa.address, sa.port);
+      const moved = this.#sessions.relocate(handle, sa.address, sa.port);
+      this.#sessions.setParked(handle, parked);
       if (sa.keys) this.#sessions.setKeys(handle, sa.keys);
-      const policy = this.#liveness.lost(handle) ? unwatched(sa.policy) : sa.policy;
-      this.#machine.update(handle, policy, this.#sessions.is(handle, SessionFlag.KEYED), ready);
+      this.#machine.update(handle, sa.policy, this.#sessions.is(handle, SessionFlag.KEYED), ready);
+      if (moved || way !== this.#machine.peers.way[handle]) this.#machine.moved(handle, way);
       return;
     }
     this.#sessions.add(sa);
-    if (gated && sa.candidates > 1) this.#liveness.resync(handle, sa.candidates);
+    this.#sessions.setParked(handle, parked);
+    if (sa.translated) this.#front.restore(handle, sa.translated.daemonId, sa.translated.id);
+    if (gated && sa.possibleIds > 1) this.#ids.set(handle, sa.possibleIds);
+    const { firstAskMs, site, proven } = sa;
     this.#machine.add(handle, sa.policy, this.#io.now() - sa.heardAgeMs, {
       gated,
       ready,
-      firstAskMs: sa.firstAskMs,
-      site: sa.site,
+      firstAskMs,
+      site,
+      way,
+      proven,
     });
     if (sa.dead) this.#machine.restoreDead(handle);
+    else if (sa.translated) this.#machine.askSoon(handle);
   };
 
   #remove(handle: number): number {
     if (!this.#sessions.is(handle, SessionFlag.USED)) return NO_MID;
-    const mid = this.#knownMid(handle);
+    const mid = this.#likelyMid(handle);
     this.#machine.remove(handle);
     this.#sessions.remove(handle);
+    this.#front.forget(handle);
     this.#keys.forget(handle);
     this.#checkpoint.touch(handle);
     return mid;
   }
 
-  #nextMid(handle: number): number {
-    return this.#sessions.is(handle, SessionFlag.USED | SessionFlag.KEYED) ? this.#freshMid(handle) : NO_MID;
+  /** The lowest id that may be the next one: a search for it goes mostly upwards. */
+  #lowestMid(handle: number): number {
+    return this.#sessions.is(handle, SessionFlag.USED | SessionFlag.KEYED) ? this.#sessions.nextMid[handle]! : NO_MID;
   }
 
-  /** The id that the headend may go on with; after a takeover it is known only when the peer has answered. */
-  #knownMid(handle: number): number {
-    return this.#sessions.doubt[handle]! > 0 ? NO_MID : this.#nextMid(handle);
+  /**
+   * The id that the headend may go on with; after a takeover it is known only when the peer has answered. Of the two that may be next
+   * after an answer it is the lower one: the higher was asked before, and not answered.
+   */
+  #likelyMid(handle: number): number {
+    const sessions = this.#sessions;
+    if (!sessions.is(handle, SessionFlag.USED | SessionFlag.KEYED)) return NO_MID;
+    const possible = this.#ids.possibleIds(handle);
+    if (possible === 1) return this.#freshMid(handle);
+    return possible === 2 && sessions.answered[handle]! > 0 && !sessions.busy(handle)
+      ? sessions.nextMid[handle]!
+      : NO_MID;
   }
 
   /** First id that no request of ours has carried. */
   #freshMid(handle: number): number {
-    const { nextMid, doubt } = this.#sessions;
-    const outstanding = this.#sessions.is(handle, SessionFlag.OUTSTANDING);
-    return outstanding ? nextMid[handle]! + doubt[handle]! + 1 : nextMid[handle]!;
+    const { nextMid, uncertainty } = this.#sessions;
+    return this.#sessions.busy(handle) ? nextMid[handle]! + uncertainty[handle]! + 1 : nextMid[handle]!;
   }
 
   #evidence(heard: Uint32Array, sent: Uint32Array, atMs: number): void {
@@ -335,29 +427,43 @@ export class Shard {
   }
 
   /**
-   * Another owner may have spoken with the peers meanwhile: their ids may be higher, and their evidence newer. He may have
-   * asked at once, and then as often as the policy lets him; and what we had asked may have been answered.
+   * No canary has come home since that moment, and now one has: another owner may have asked meanwhile, and taken evidence. SAs that their
+   * headend registered here, and that were not asked yet, cannot have been another's.
    */
-  #doubt(missedMs: number): void {
+  #missed(sinceMs: number): void {
     const { peers, policies } = this.#machine;
-    const lost: number[] = [];
-    for (let handle = 0; handle < this.#parked.length; handle++) {
+    const now = this.#io.now();
+    for (let handle = 0; handle < this.#machine.peers.capacity; handle++) {
       if (!this.#machine.has(handle)) continue;
-      const policy = policies.at(peers.policy[handle]!);
-      this.#machine.heard(handle, this.#io.now());
+      const asked = this.#sessions.sent[handle]! > 0 || this.#sessions.is(handle, SessionFlag.RESUMED);
+      if (!asked) continue;
       this.#checkpoint.touch(handle);
-      if (!this.#sessions.is(handle, SessionFlag.KEYED) || policy.intervalMs === 0) continue;
-      const exchanges = Math.floor(missedMs / leastSpacingMs(policy));
-      this.#liveness.resync(handle, this.#liveness.candidates(handle) + 2 + exchanges);
-      if (this.#liveness.lost(handle)) lost.push(handle);
+      if (this.#sessions.is(handle, SessionFlag.KEYED))
+        this.#idsMissed(handle, policies.at(peers.policy[handle]!), now - sinceMs);
+      this.#machine.excuse(handle, now);
     }
-    if (lost.length > 0) this.#abandon({ unreadable: [], lost });
+  }
+
+  #idsMissed(handle: number, policy: Policy, gapMs: number): void {
+    const { peers } = this.#machine;
+    const outstanding = this.#sessions.busy(handle);
+    // When a peer taken over may have been asked first, its row has told.
+    const fresh = (peers.flags[handle]! & Flag.FRESH) !== 0 && !this.#sessions.is(handle, SessionFlag.RESUMED);
+    const heardAgeMs = this.#io.now() - peers.heardAt[handle]!;
+    const possible = this.#ids.possibleIds(handle);
+    const after = possibleIdsAfter(possible, { outstanding, fresh }, policy, heardAgeMs, gapMs);
+    if (after > possible) {
+      this.#ids.set(handle, after);
+      this.#front.suspend(handle);
+    }
+    // One probe cannot ask with all of them: its silence would prove nothing.
+    if (!this.#ids.askable(handle)) this.#machine.unprove(handle);
   }
 
   /** Peers that cannot be asked any more: better not watched than killed. The main thread removes them. */
   #abandon(abandoned: Abandoned): void {
     const { peers, policies } = this.#machine;
-    for (const handle of [...abandoned.unreadable, ...abandoned.lost]) {
+    for (const handle of abandoned.unreadable) {
       const ready = (peers.flags[handle]! & Flag.READY) !== 0;
       this.#machine.update(handle, unwatched(policies.at(peers.policy[handle]!)), true, ready);
     }
@@ -368,19 +474,23 @@ export class Shard {
     const { guarded } = this.#path;
     this.#path.set(path);
     if (path.guarded === guarded) return;
-    for (let handle = 0; handle < this.#parked.length; handle++)
-      if (this.#machine.has(handle)) this.#machine.setReady(handle, !path.guarded || this.#parked[handle] === 1);
+    for (let handle = 0; handle < this.#machine.peers.capacity; handle++)
+      if (this.#machine.has(handle))
+        this.#machine.setReady(handle, !path.guarded || this.#sessions.is(handle, SessionFlag.PARKED));
   }
 
   /** A delegated probe under way when the stream breaks was perhaps never run: it is not held against the peer. */
   #setHeadend(present: boolean): void {
     this.#headend = present;
-    if (present) return;
-    for (let handle = 0; handle < this.#parked.length; handle++)
+    if (present) {
+      this.#path.headendIsBack(this.#io.now());
+      return;
+    }
+    for (let handle = 0; handle < this.#machine.peers.capacity; handle++)
       if (this.#machine.has(handle) && !this.#sessions.is(handle, SessionFlag.KEYED)) this.#machine.sendFailed(handle);
   }
 
-  /** Sends the highest candidate; the others follow by {@link #probeOn}. */
+  /** Sends the highest possible id; the others follow by {@link #probeOn}. */
   #probe(handle: number, attempt: number, last: boolean): number {
     if (!this.#sessions.is(handle, SessionFlag.KEYED)) {
       if (!this.#headend) return -1;
@@ -389,26 +499,44 @@ export class Shard {
       return 0;
     }
     if (!this.#keys.opened(handle)) return -1;
-    const again = this.#liveness.begin(handle);
-    if (again && (attempt > 1 || last)) this.#liveness.widen(handle);
-    const unsent = this.#liveness.candidates(handle) - 1;
-    if (again || attempt > 1) this.#count.retransmissions++;
+    if (this.#sessions.is(handle, SessionFlag.TRANSLATED)) {
+      if (!last) return this.#front.repeat(handle) ? 0 : -1;
+      // Before its peer is judged it is asked as any: should the id be another after all.
+      this.#front.suspend(handle);
+    }
+    const again = this.#exchanges.of(handle).begin(handle) || attempt > 1;
+    if (this.#front.askAlone(handle)) return this.#send(handle, 0) ? 0 : -1;
+    const proven = this.#machine.isProven(handle);
+    if (again && proven && (attempt > 1 || last)) this.#ids.widen(handle);
+    if (again && proven && last) this.#ids.neighbours(handle);
+    if (again && !proven && (attempt === 1 || last)) this.#ids.search(handle);
+    this.#ids.next(handle, proven);
+    const unsent = this.#ids.count(handle, proven) - 1;
+    if (again) this.#count.retransmissions++;
     this.#checkpoint.touch(handle);
     return this.#probeOn(handle, unsent, last) ? unsent : -1;
   }
 
-  /** Sends the candidate below those sent before it: `unsent` are still lower. */
+  /** Sends the possible id below those sent before it: `unsent` are still lower. */
   #probeOn(handle: number, unsent: number, last: boolean): boolean {
-    if (!this.#send(handle, unsent)) return false;
+    // Answered meanwhile, or nobody knows any more what it would answer to.
+    if (!this.#sessions.is(handle, SessionFlag.OUTSTANDING)) return false;
+    if (!this.#send(handle, this.#ids.offset(handle, this.#machine.isProven(handle)) + unsent)) return false;
     if (last && unsent === 0) this.#path.wantCanary();
     return true;
   }
 
   #send(handle: number, offset: number): boolean {
-    const message = this.#buffers.next(this.#liveness.length(handle));
-    this.#liveness.write(handle, offset, this.#path.guarded, message);
+    const exchange = this.#exchanges.of(handle);
+    const message = this.#buffers.next(exchange.length(handle));
+    exchange.write(handle, offset, message);
+    return this.#leave(handle, message);
+  }
+
+  #leave(handle: number, message: Buffer): boolean {
     const { address, port, sent } = this.#sessions;
-    if (!this.#io.send(message, address[handle]!, port[handle]!, handle)) {
+    const leaving = this.#path.toSpoke(this.#machine.peers.way[handle]!, message);
+    if (!this.#io.send(leaving, address.get(handle), port[handle]!, handle)) {
       this.#count.sendErrors++;
       return false;
     }
@@ -416,6 +544,24 @@ export class Shard {
     sent[handle]!++;
     this.#count.probesSent++;
     return true;
+  }
+
+  /** Whether the next id of an SA is known, and in nobody's use. */
+  #idIsFree(handle: number): boolean {
+    return this.#sessions.uncertainty[handle] === 0 && !this.#sessions.busy(handle);
+  }
+
+  /** A request of the headend's daemon, to its spoke as a probe goes: no canary home, and another may have asked meanwhile. */
+  #sendOn(handle: number, message: Buffer): boolean {
+    if (!this.#machine.mayAsk(handle, this.#io.now())) return false;
+    return this.#leave(handle, Buffer.from(message));
+  }
+
+  /** To the headend's daemon, as if it came from there. */
+  #handOver(handle: number, message: Buffer, from: Address, port: number): boolean {
+    const way = handle < 0 ? undefined : this.#machine.peers.way[handle]!;
+    const leaving = this.#path.toDaemon(way, Buffer.from(message));
+    return leaving !== undefined && this.#io.send(leaving, from, port, -1);
   }
 
   /** A delegated probe's id is the SA's next id here too, so that a late answer to an older probe counts for nothing. */
@@ -444,7 +590,7 @@ export class Shard {
   }
 
   #status(handle: number): PeerStatus {
-    const { state, heardAt, cycleAt } = this.#machine.peers;
+    const { state, heardAt } = this.#machine.peers;
     if (!this.#machine.has(handle))
       return {
         state: State.FREE,
@@ -457,14 +603,13 @@ export class Shard {
       };
     const { sent, answered } = this.#sessions;
     return {
-      state: state[handle]!,
+      state: state[handle]! as State,
       lastEvidenceAgeMs: this.#io.now() - heardAt[handle]!,
       probesSent: sent[handle]!,
       probesAnswered: answered[handle]!,
       nextMid: this.#freshMid(handle),
       keyed: this.#sessions.is(handle, SessionFlag.KEYED),
-      // Before its first suspicion the cycle is anchored where the peer was added.
-      proven: answered[handle]! > 0 || heardAt[handle]! > cycleAt[handle]!,
+      proven: this.#machine.isProven(handle),
     };
   }
 

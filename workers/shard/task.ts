@@ -1,28 +1,40 @@
 /** The Piscina task: owns one shard until told to stop. Resolves with the shard's last checkpoint. */
 
+import { always } from '../base/always.ts';
 import { monotonicMs } from '../base/monotonic.ts';
 import { pooledRandom } from '../crypto/random.ts';
 import { Vault } from '../keys/vault.ts';
+import { POLICY_LIMITS } from '../liveness/policy.ts';
 import { TICK_MS } from '../liveness/wheel.ts';
 import { useProbeSocket } from '../net/open-probe-socket.ts';
 import { ReceiveDrops } from '../net/receive-drops.ts';
+import type { CheckpointPart } from '../takeover/checkpoint.ts';
 import { Pacer } from './pacer.ts';
-import type { CheckpointPart, ShardTask, ToShard } from './protocol.ts';
+import type { ShardTask, ToShard } from './protocol.ts';
 import { Shard } from './shard.ts';
 
 /** How often the kernel is asked what it dropped, ms: within a retry interval, so that it is known before a verdict. */
 const DROPS_INTERVAL_MS = 200;
+always(DROPS_INTERVAL_MS <= POLICY_LIMITS.retryIntervalMs.min, 'drops are known before a verdict');
+/** Between two turns of a shard with which nothing goes on, ms: an idle node sleeps. */
+const REST_MS = 40;
+always(4 * REST_MS < POLICY_LIMITS.retryIntervalMs.min, 'a rest is no time that nobody watched');
 
 export default async function runShard({
   port,
   probe,
+  shard: number,
   probesPerSecond,
   zeroUnix,
   vaultKey,
 }: ShardTask): Promise<CheckpointPart> {
+  let arrived = false;
   const socket = await useProbeSocket(
     probe,
-    (datagram) => shard.receive(datagram),
+    (datagram, sender) => {
+      arrived = true;
+      shard.receive(datagram, sender);
+    },
     (handle) => shard.sendFailed(handle),
   );
   const shard: Shard = new Shard({
@@ -33,13 +45,23 @@ export default async function runShard({
     post: (message) => port.postMessage(message),
     pacer: pacerOf(probesPerSecond),
     vault: new Vault(vaultKey),
+    shard: number,
   });
-  const timer = setInterval(() => {
+  const turn = () => {
+    arrived = false;
     socket.receive();
     shard.tick();
-  }, TICK_MS);
-  const drops = new ReceiveDrops(probe.address, socket.port);
-  const look = setInterval(async () => shard.dropped(await drops.take(monotonicMs())), DROPS_INTERVAL_MS);
+    const rest = !arrived && shard.isQuiet(monotonicMs() + REST_MS);
+    timer = setTimeout(turn, rest ? REST_MS : TICK_MS);
+  };
+  let timer = setTimeout(turn, TICK_MS);
+  const drops = [probe, probe.v6].flatMap((place) => (place ? new ReceiveDrops(place.address, socket.port) : []));
+  const look = setInterval(async () => {
+    // Only a suspicion is in doubt for them; what was received before it must not hide them.
+    const asked = shard.suspects ? drops : [];
+    const counts = await Promise.all(asked.map((each) => each.readNew(monotonicMs())));
+    shard.dropped(counts.reduce((sum, count) => sum + count, 0));
+  }, DROPS_INTERVAL_MS);
   port.postMessage({ type: 'ready', probePort: socket.port });
   try {
     await new Promise<void>((resolve) => {
@@ -51,7 +73,7 @@ export default async function runShard({
     });
     return shard.checkpoint(true);
   } finally {
-    clearInterval(timer);
+    clearTimeout(timer);
     clearInterval(look);
     socket.close();
     port.close();

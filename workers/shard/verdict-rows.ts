@@ -24,7 +24,7 @@ export class VerdictRows {
   }
 
   /** All that were added; then it begins anew. */
-  take(): Float64Array<ArrayBuffer> {
+  drain(): Float64Array<ArrayBuffer> {
     const rows = new Float64Array(this.#cells);
     this.#cells = [];
     return rows;

@@ -1,24 +1,24 @@
 /**
  * Checkpoints of liveness: what a new owner needs to go on. Written in chunks of neighbouring handles, only those in
  * which something changed, and only so many at a time, the longest unwritten first: a large shard's checkpoint lags
- * behind, and says by how much. A row, 30 bytes, big-endian: SPIs (16), next message id (4), last evidence as Unix ms
- * (float64, 8), flags (1), and how far above that id the true one may be (1).
+ * behind, and says by how much. A row, 31 bytes, big-endian: SPIs (16), next message id (4), last evidence as Unix ms
+ * (float64, 8), flags (1), and how far above that id the true one may be (2).
  */
 
+import { widen } from '../base/columns.ts';
 import type { SpiWords } from '../base/spi.ts';
 import { writeSpi } from '../base/spi-index.ts';
 import type { SessionTable } from '../ikev2/sessions.ts';
 import { SessionFlag } from '../ikev2/sessions.ts';
-import { Flag, type PeerTable, widen } from '../liveness/peers.ts';
-import type { CheckpointChunk, CheckpointPart } from '../shard/protocol.ts';
+import { Flag, type PeerTable } from '../liveness/peers.ts';
 
 const CHUNK_BITS = 9;
 const CHUNK = 1 << CHUNK_BITS;
-export const ROW_LENGTH = 30;
+export const ROW_LENGTH = 31;
 /** Chunks collected at a time, unless all are wanted: 8,192 SAs, 240 KiB. */
 const COLLECTED = 16;
 
-const RowFlag = { OUTSTANDING: 1, FRESH: 2 } as const;
+const RowFlag = { OUTSTANDING: 1, FRESH: 2, PROVEN: 4 } as const;
 
 /** One SA's liveness as checkpointed. */
 export type CheckpointRow = {
@@ -29,8 +29,10 @@ export type CheckpointRow = {
   readonly outstanding: boolean;
   /** Not asked yet since it was added. */
   readonly fresh: boolean;
+  /** It has answered a probe. */
+  readonly proven: boolean;
   /** After a takeover, until the peer has answered: the next id is `nextMid` or up to so many above. */
-  readonly doubt: number;
+  readonly uncertainty: number;
 };
 
 /** Marks and collects the chunks that changed since they were last collected. */
@@ -90,9 +92,11 @@ function encode(first: number, sessions: SessionTable, { heardAt, flags }: PeerT
     at = writeSpi(sessions.spis, handle, bytes, at);
     at = bytes.writeUInt32BE(sessions.nextMid[handle]!, at);
     at = bytes.writeDoubleBE(heardAt[handle]! + epochUnix, at);
-    const outstanding = sessions.is(handle, SessionFlag.OUTSTANDING) ? RowFlag.OUTSTANDING : 0;
-    at = bytes.writeUInt8(outstanding | (flags[handle]! & Flag.FRESH ? RowFlag.FRESH : 0), at);
-    at = bytes.writeUInt8(sessions.doubt[handle]!, at);
+    const outstanding = sessions.busy(handle) ? RowFlag.OUTSTANDING : 0;
+    const fresh = flags[handle]! & Flag.FRESH ? RowFlag.FRESH : 0;
+    const proven = flags[handle]! & Flag.PROVEN ? RowFlag.PROVEN : 0;
+    at = bytes.writeUInt8(outstanding | fresh | proven, at);
+    at = bytes.writeUInt16BE(sessions.uncertainty[handle]!, at);
   }
   return Uint8Array.from(bytes.subarray(0, at));
 }
@@ -117,6 +121,29 @@ export function decodeRow(bytes: DataView, at: number): Omit<CheckpointRow, 'spi
     heardUnix: bytes.getFloat64(at + 20),
     outstanding: (flags & RowFlag.OUTSTANDING) !== 0,
     fresh: (flags & RowFlag.FRESH) !== 0,
-    doubt: bytes.getUint8(at + 29),
+    proven: (flags & RowFlag.PROVEN) !== 0,
+    uncertainty: bytes.getUint16(at + 29),
   };
 }
+
+/** A piece of the checkpoint: see checkpoint.ts. */
+export type CheckpointChunk = { readonly index: number; readonly bytes: Uint8Array };
+
+/** Chunks of the checkpoint. With all that were given before they tell everything up to this moment, and some later. */
+export type CheckpointPart = { readonly chunks: readonly CheckpointChunk[]; readonly asOfMs: number };
+
+/** A request of the headend's daemon: its own message id, and that under which its spoke was sent it. */
+export type Translated = { readonly daemonId: number; readonly id: number };
+
+/** What former owners left of a shard, for the thread that takes up their SAs. */
+export type FormerOwners = {
+  readonly headend: string;
+  /** Chunks of their checkpoint, in any order. */
+  readonly chunks: readonly { readonly epoch: number; readonly bytes: Uint8Array }[];
+  /** The latest request of the headend's daemon on each SA, by SPI pair in hex. */
+  readonly translated: ReadonlyMap<string, Translated>;
+  /** Up to when it tells everything, by the owner's clock, Unix ms. */
+  readonly atUnix: number;
+  /** How long ago that was, by Redis's clock, ms: for so long another may have asked. */
+  readonly ageMs: number;
+};

@@ -5,7 +5,8 @@
 
 import type { SpiWords } from '../base/spi.ts';
 import { SpiIndex, type SpiPairs, setSpi, spiPairs } from '../base/spi-index.ts';
-import type { FormerOwners } from '../shard/protocol.ts';
+
+import type { FormerOwners } from './checkpoint.ts';
 import { type CheckpointRow, decodeRow, ROW_LENGTH, spiInRow } from './checkpoint.ts';
 
 /** What a checkpoint tells of an SA. */

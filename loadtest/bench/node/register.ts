@@ -48,14 +48,19 @@ export async function register(): Promise<Result> {
 /** A policy that asks nobody while a benchmark lasts. */
 const QUIET = { mode: Mode.ON_IDLE, intervalMs: 3_600_000, retryIntervalMs: 2_000, retries: 5, jitterPercent: 10 };
 
+/** Spokes that nobody plays. */
+export function benchFleet(count: number, shards: number): FleetShape {
+  const sockets = Array.from({ length: 128 }, (_, n) => ({ address: `127.${1 + (n >> 8)}.${n & 255}.1`, port: 9 }));
+  return { count, shards, seed: 'register', sockets };
+}
+
 /** Upserts of a whole fleet, encoded, by shard. Nobody answers at their addresses. */
 export function encodeFleet(
   count: number,
   shards: number,
   { policy: settings = QUIET, keys = true }: { policy?: typeof QUIET; keys?: boolean } = {},
 ): Uint8Array[][] {
-  const sockets = Array.from({ length: 128 }, (_, n) => ({ address: `127.${1 + (n >> 8)}.${n & 255}.1`, port: 9 }));
-  const fleet: FleetShape = { count, shards, seed: 'register', sockets };
+  const fleet = benchFleet(count, shards);
   const policy = create(PolicySchema, { ...settings, action: Action.FAILOVER });
   const byShard = Array.from({ length: shards }, () => [] as Uint8Array[]);
   const gathering = Array.from({ length: shards }, () => [] as ReturnType<typeof saOf>[]);

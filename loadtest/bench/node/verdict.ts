@@ -11,8 +11,15 @@ import { encodeFleet, registerAll } from './register.ts';
 
 const SPOKES = 100_000;
 const SHARDS = 8;
-/** Probes are run by the headend, which does not answer: what is measured begins where a suspicion ends. */
-const POLICY = { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs: 1_000, retries: 2, jitterPercent: 30 };
+/** Probes are run by the headend, which does not answer, so nobody is proven: what is measured begins where a suspicion ends. */
+const POLICY = {
+  mode: Mode.ON_IDLE,
+  intervalMs: 10_000,
+  retryIntervalMs: 1_000,
+  retries: 2,
+  jitterPercent: 30,
+  unprovenMs: 1,
+};
 const VERDICT_BYTES = 300;
 const WAIT_MS = 60_000;
 

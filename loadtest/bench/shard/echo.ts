@@ -2,9 +2,10 @@
 
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
+import { Address } from '../../../workers/base/address.ts';
 
 /** 127.0.0.1, where it listens. */
-export const LOOPBACK = 0x7f000001;
+export const LOOPBACK = Address.of('127.0.0.1');
 
 export async function startEcho(echoing: boolean): Promise<{ port: number; stop(): Promise<unknown> }> {
   const worker = new Worker(

@@ -7,7 +7,14 @@ import { Mode } from '../../../workers/liveness/policy.ts';
 import { cpuNanosPerOperation, type Result, round } from '../measure.ts';
 
 const HANDLES = 100_000;
-const POLICY = { mode: Mode.ON_IDLE, intervalMs: 30_000, retryIntervalMs: 2_000, retries: 5, jitterPercent: 0 };
+const POLICY = {
+  mode: Mode.ON_IDLE,
+  intervalMs: 30_000,
+  retryIntervalMs: 2_000,
+  retries: 5,
+  jitterPercent: 0,
+  unprovenMs: 0,
+};
 
 export async function evidence(): Promise<Result> {
   const machine = new Machine(0, HANDLES, { probe: () => 0, verdict: () => {}, recovered: () => {} });

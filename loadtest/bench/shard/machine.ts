@@ -16,6 +16,7 @@ const PERIODIC = {
   retryIntervalMs: 200,
   retries: 3,
   jitterPercent: 0,
+  unprovenMs: 0,
 };
 
 export async function machine(): Promise<Result> {
@@ -75,7 +76,8 @@ function silence(): number {
       },
       recovered: () => {},
     });
-    for (let handle = 0; handle < PEERS; handle++) peers.add(handle, PERIODIC, -(handle % INTERVAL_MS));
+    for (let handle = 0; handle < PEERS; handle++)
+      peers.add(handle, PERIODIC, -(handle % INTERVAL_MS), { proven: true });
     for (let now = 0; now < 2 * INTERVAL_MS; now += TICK_MS) peers.advance(now);
     if (verdicts !== PEERS) throw new Error(`${verdicts} verdicts, not ${PEERS}`);
   });

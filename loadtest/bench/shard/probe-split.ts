@@ -4,8 +4,10 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import { NOWHERE } from '../../../workers/base/address.ts';
+import { Reply } from '../../../workers/base/reply.ts';
 import { pooledRandom } from '../../../workers/crypto/random.ts';
-import { Liveness, Reply } from '../../../workers/ikev2/exchange.ts';
+import { Ikev2Exchange } from '../../../workers/ikev2/exchange.ts';
 import { keyMaterial, SessionTable } from '../../../workers/ikev2/sessions.ts';
 import { open, seal } from '../../../workers/ikev2/sk-payload.ts';
 import { SUITES, type Suite } from '../../../workers/ikev2/suites.ts';
@@ -44,14 +46,14 @@ export async function splitProbe(): Promise<Record<string, number>> {
 /** A request written, with its sealing, and sealed once more; an answer opened, and then judged, with its opening. */
 function wire(suite: Suite) {
   const sessions = new SessionTable();
-  const liveness = new Liveness(sessions, pooledRandom());
+  const exchange = new Ikev2Exchange(sessions, pooledRandom());
   const spokes = new Responder('split', PEERS, suite.index);
   const buffers = new SendBuffers();
   for (let handle = 0; handle < PEERS; handle++) {
     const identity = identityOf('split', handle, 0, suite.index);
     const material = keyMaterial(identity.suite, false, identity);
     const keys = { suite: suite.index, material };
-    sessions.add({ handle, spi: identity.spi, headendIsInitiator: false, address: 0, port: 0, nextMid: 0, keys });
+    sessions.add({ handle, spi: identity.spi, headendIsInitiator: false, address: NOWHERE, port: 0, nextMid: 0, keys });
   }
   const micros = { write: 0, seal: 0, open: 0, read: 0 };
   const time = (layer: keyof typeof micros, work: (handle: number) => void) => {
@@ -64,9 +66,9 @@ function wire(suite: Suite) {
   for (let turn = -3; turn < ROUNDS; turn++) {
     if (turn === 0) Object.assign(micros, { write: 0, seal: 0, open: 0, read: 0 });
     time('write', (handle) => {
-      liveness.begin(handle);
-      const message = buffers.next(liveness.length(handle));
-      liveness.write(handle, 0, false, message);
+      exchange.begin(handle);
+      const message = buffers.next(exchange.length(handle));
+      exchange.write(handle, 0, message);
       requests[handle] = message;
     });
     time('seal', (handle) => seal(suite, sessions.sendKeys(handle), requests[handle]!));
@@ -75,7 +77,7 @@ function wire(suite: Suite) {
       if (!open(suite, sessions.receiveKeys(handle), answers[handle]!)) throw new Error('an answer not opened');
     });
     time('read', (handle) => {
-      if (liveness.receive(answers[handle]!) !== Reply.ALIVE) throw new Error('an answer not taken');
+      if (exchange.receive(answers[handle]!) !== Reply.ALIVE) throw new Error('an answer not taken');
     });
   }
   const each = (sum: number) => sum / (ROUNDS * PEERS);

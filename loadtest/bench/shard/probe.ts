@@ -8,14 +8,14 @@ import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
 import { Mode, PolicySchema } from '../../../proto/gen/dpd/v1/types_pb.js';
-import { aead } from '../../../workers/crypto/aead.ts';
+import { fastestAead } from '../../../workers/crypto/fastest-aead.ts';
 import { pooledRandom } from '../../../workers/crypto/random.ts';
 import { TICK_MS } from '../../../workers/liveness/wheel.ts';
 import { bindProbeSocket } from '../../../workers/net/open-probe-socket.ts';
 import { bindUdp } from '../../../workers/net/udp.ts';
 import { readCanary } from '../../../workers/path/canary.ts';
 import { Shard } from '../../../workers/shard/shard.ts';
-import { type FleetShape, pageOf, suiteNamed } from '../../spokes/fleet.ts';
+import { type FleetShape, pageOf, suiteNamed, vouchedPath } from '../../spokes/fleet.ts';
 import { SpokesThread } from '../../spokes/thread.ts';
 import { type Result, round, threadCpuMicros } from '../measure.ts';
 import { LOOPBACK, startEcho } from './echo.ts';
@@ -58,7 +58,7 @@ async function probeMicros(): Promise<number> {
   const socket = await bindProbeSocket(
     '127.0.0.1',
     0,
-    (datagram) => shard.receive(datagram),
+    (datagram, sender) => shard.receive(datagram, sender),
     (handle) => shard.sendFailed(handle),
   );
   const shard: Shard = new Shard({
@@ -68,15 +68,13 @@ async function probeMicros(): Promise<number> {
     send(message, address, port, handle) {
       // No rules here: a canary has left properly once it is handed over.
       const canary = handle < 0 ? readCanary(message) : undefined;
-      if (canary !== undefined) setImmediate(() => shard.handle({ type: 'voucher', canary }));
+      if (canary) setImmediate(() => shard.handle({ type: 'voucher', canary: canary.number }));
       return socket.send(message, address, port, handle);
     },
     post: () => {},
+    shard: 0,
   });
-  shard.handle({
-    type: 'path',
-    path: { canaryAddress: LOOPBACK, canaryPort: 9, guarded: false, ready: true, open: false },
-  });
+  shard.handle({ type: 'path', path: vouchedPath('127.0.0.1', 9) });
   shard.handle({ type: 'upsert', page: pageOf(fleet, SPOKES, policy) });
   const tick = () => {
     socket.receive();
@@ -91,7 +89,7 @@ async function probeMicros(): Promise<number> {
 /** One bare datagram each way and one bare seal and open, us of this thread's CPU. */
 async function floorMicros(): Promise<number> {
   const shape = { cipher: 'aes-256-gcm', hash: '', key: 32, integrityKey: 0, nonce: 12, text: 1, tag: 16 };
-  const cipher = aead({ ...shape, header: HEADER.length });
+  const cipher = fastestAead({ ...shape, header: HEADER.length });
   let received = 0;
   const echo = await startEcho(true);
   const socket = await bindProbeSocket(

@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { type PeerCertificate, checkServerIdentity as verifyIdentity } from 'node:tls';
 import { ChannelCredentials, type ChannelOptions, ServerCredentials } from '@grpc/grpc-js';
-import { SettingsError } from '../../base/settings.ts';
+
+import { SettingsError } from '../../../workers/base/errors.ts';
 
 /** Where and how to talk. */
 export type TransportSettings = {

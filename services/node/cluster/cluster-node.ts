@@ -1,5 +1,5 @@
 /**
- * A concentrator: its shards, its place in the cluster, and what headends ask of it. Given clock, store, bus and a way to
+ * A node in its cluster: its shards, its place among the others, and what headends ask of it. Given clock, store, bus and a way to
  * start tasks, so that a simulator runs the same code as a node.
  */
 
@@ -8,38 +8,40 @@ import pLimit from 'p-limit';
 import type { Hello } from '../../../proto/gen/dpd/v1/headend_pb.js';
 import { Outcome, type VerdictAck } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { ApiError } from '../../api/grpc/errors.ts';
-import { spiHex } from '../../api/spi.ts';
-import type { Bus, Word } from '../../store/cluster/bus.ts';
+import { seenThrough } from '../../failover/plan.ts';
+import type { Bus, ClusterMessage } from '../../store/cluster/bus.ts';
 import { readHeadends, registerHeadend } from '../../store/cluster/directory.ts';
 import type { Member } from '../../store/cluster/members.ts';
 import type { ShardId } from '../../store/keys.ts';
 import { acknowledgeVerdicts } from '../../store/shard/acknowledgement.ts';
-import type { Neighbour, ShardHost, ShardStream } from '../shard/hosted-shard.ts';
+import type { HostedShard, Neighbour, ShardStream } from '../shard/hosted-shard.ts';
 import { Membership } from './membership.ts';
 import { Shards, type ShardsContext } from './shards.ts';
 
 const LARGE_AT_ONCE = 2;
 
-export type ConcentratorContext = Omit<ShardsContext, 'members' | 'bus'> & {
+export type ClusterNodeContext = Omit<ShardsContext, 'members' | 'bus'> & {
   /** SAs of one headend on this node at most. */
   readonly headendPeers: number;
-  readonly joinBus: (hear: (word: Word) => void) => Promise<Bus>;
+  readonly joinBus: (onMessage: (message: ClusterMessage) => void) => Promise<Bus>;
   /** Where agents reach this node. */
   readonly advertised: () => string;
-  /** IPv4 address that headends steer replies to; '' if they know it. */
-  readonly probeAdvertised: string;
+  /** Addresses that headends steer replies to; '' if they know them. */
+  readonly probeAdvertised: { readonly v4: string; readonly v6: string };
 };
 
-export class Concentrator {
+export class ClusterNode {
   readonly id: string;
   readonly shards: Shards;
   readonly membership: Membership;
   readonly bus: Bus;
-  readonly #context: ConcentratorContext;
+  /** Verdicts whose acknowledgement here ended their failover. */
+  seenThrough = 0;
+  readonly #context: ClusterNodeContext;
   #draining = false;
   #stopping = false;
 
-  private constructor(context: ConcentratorContext, bus: Bus) {
+  private constructor(context: ClusterNodeContext, bus: Bus) {
     this.id = context.store.node;
     this.bus = bus;
     this.#context = context;
@@ -48,22 +50,22 @@ export class Concentrator {
       context.clock,
       () => this.#describe(),
       () => {
-        for (const host of this.shards.hosts()) host.tellMembers(this.neighbours());
+        for (const host of this.shards.hosted()) host.tellMembers(this.neighbours());
       },
     );
     this.shards = new Shards({ ...context, bus, members: () => this.membership.members });
   }
 
   /** Joins the bus and takes up the shards that this node had. {@link join} makes it known to others. */
-  static async start(context: ConcentratorContext): Promise<Concentrator> {
-    let concentrator: Concentrator | undefined;
-    const bus = await context.joinBus((word) => {
-      if (word.word === 'acknowledged') context.traces.acknowledged(word.verdictId, word.outcome);
-      else concentrator?.shards.hear(word);
+  static async start(context: ClusterNodeContext): Promise<ClusterNode> {
+    let node: ClusterNode | undefined;
+    const bus = await context.joinBus((message) => {
+      if (message.type === 'acknowledged') context.traces.acknowledged(message.verdictId, message.outcome);
+      else node?.shards.onMessage(message);
     });
-    concentrator = new Concentrator(context, bus);
-    await concentrator.shards.start();
-    return concentrator;
+    node = new ClusterNode(context, bus);
+    await node.shards.start();
+    return node;
   }
 
   /** The node can be reached: others may know. */
@@ -72,7 +74,7 @@ export class Concentrator {
     this.membership.start();
   }
 
-  get probeAdvertised(): string {
+  get probeAdvertised(): ClusterNodeContext['probeAdvertised'] {
     return this.#context.probeAdvertised;
   }
 
@@ -87,7 +89,7 @@ export class Concentrator {
   }
 
   /** Makes the shard this node's and joins the stream to it. */
-  async openShard(hello: Hello, stream: ShardStream): Promise<ShardHost> {
+  async openShard(hello: Hello, stream: ShardStream): Promise<HostedShard> {
     const { headend, shard, shards } = hello;
     if (this.#stopping) throw new ApiError(status.UNAVAILABLE, 'this node is about to stop');
     const others = this.membership.members.some(({ id, draining }) => id !== this.id && !draining);
@@ -99,8 +101,8 @@ export class Concentrator {
           status.FAILED_PRECONDITION,
           `hello.shards: ${shards}, but headend "${headend}" is registered with ${registered}`,
         );
-      const host = await this.shards.open({ headend, shard }, shards, true);
-      await host.attach(stream, Number(hello.lastEpoch));
+      const host = await this.shards.open({ headend, shard }, shards);
+      await host.attach(stream);
       return host;
     } catch (error) {
       if (error instanceof ApiError) throw error;
@@ -113,7 +115,7 @@ export class Concentrator {
    * Large requests, of all streams, are taken a few at a time: what they decode to is many times as large, and would
    * outlive the collector's young generation while all of them wait for Redis.
    */
-  readonly takeLarge = pLimit(LARGE_AT_ONCE);
+  readonly limitLarge = pLimit(LARGE_AT_ONCE);
 
   /** Refuses SAs beyond the node's limits, for all or for one headend, with RESOURCE_EXHAUSTED. */
   admit(headend: string, more: number): void {
@@ -129,19 +131,24 @@ export class Concentrator {
     if (its + more > headendPeers) refuse(`${headendPeers} SAs of one headend`);
   }
 
-  /** Notes acknowledgements. Of each whether that attempt of the verdict was waiting for one. */
+  /** Notes acknowledgements, which end what is seen through. Of each whether that attempt of the verdict was waiting for one. */
   async acknowledge(id: ShardId, acks: readonly VerdictAck[]): Promise<boolean[]> {
-    const answers = acks.map(({ verdictId, attempt, outcome, detail, successor }) => ({
+    const answers = acks.map(({ verdictId, attempt, outcome, detail }) => ({
       verdictId,
       attempt,
-      ack: { outcome: Outcome[outcome], detail, successor: successor ? spiHex(successor) : '' },
+      failed: seenThrough(outcome) ? undefined : detail || Outcome[outcome],
     }));
     const known = await acknowledgeVerdicts(this.#context.store.redis, id, answers);
-    answers.forEach(({ verdictId, ack: { outcome } }, n) => {
+    let failed = 0;
+    acks.forEach(({ verdictId, outcome }, n) => {
+      if (!known[n]) return;
+      if (seenThrough(outcome)) this.seenThrough++;
+      else failed++;
       // The suspicion's trace is with the shard's owner.
-      if (known[n] && !this.#context.traces.acknowledged(verdictId, outcome))
-        this.bus.say({ word: 'acknowledged', ...id, verdictId, outcome });
+      if (!this.#context.traces.acknowledged(verdictId, Outcome[outcome]))
+        this.bus.publish({ type: 'acknowledged', ...id, verdictId, outcome: Outcome[outcome] });
     });
+    if (failed > 0) this.#context.wakeFailover(id, true);
     return known;
   }
 
@@ -150,7 +157,7 @@ export class Concentrator {
     this.#draining = draining;
     await this.membership.beatNow();
     if (draining) await this.shards.drain(graceMs);
-    return this.shards.hosts().length;
+    return this.shards.hosted().length;
   }
 
   /** Leaves: shards given away or given back, then out of the cluster. */
@@ -167,7 +174,7 @@ export class Concentrator {
       id: this.id,
       address: this.#context.advertised(),
       draining: this.#draining,
-      shards: this.shards.hosts().length,
+      shards: this.shards.hosted().length,
       peers: this.shards.peers,
     };
   }

@@ -1,10 +1,12 @@
 /** Who is in the cluster: this node says every second that it lives, and learns who else does. */
 
+import { always } from '../../../workers/base/always.ts';
 import type { Clock } from '../../base/clock.ts';
-import { beat, leave, type Member } from '../../store/cluster/members.ts';
+import { BEAT_TTL_MS, beat, leave, type Member } from '../../store/cluster/members.ts';
 import type { RedisClient } from '../../store/redis/redis.ts';
 
 const BEAT_MS = 1_000;
+always(3 * BEAT_MS <= BEAT_TTL_MS, 'two beats in a row may get lost');
 
 export class Membership {
   readonly #redis: RedisClient;

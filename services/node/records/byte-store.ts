@@ -21,7 +21,7 @@ export class ByteStore {
       slab = new Slab((size + 1) * STEP);
       this.#slabs[size] = slab;
     }
-    const slot = slab.take();
+    const slot = slab.allocate();
     const block = slab.block(slot);
     const at = slab.offset(slot);
     block[at] = length >>> 8;

@@ -2,8 +2,8 @@
 
 import { fromBinary } from '@bufbuild/protobuf';
 import { type Sa, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { roomFor, widen } from '../../../workers/base/columns.ts';
 import { SpiIndex, setSpi, spiAt, spiPairs } from '../../../workers/base/spi-index.ts';
-import { roomFor, widen } from '../../../workers/liveness/peers.ts';
 import type { MessageReader } from '../../../workers/sa/message-reader.ts';
 import { SetHash } from '../../api/reconcile.ts';
 import { type SpiPair, type SpiWords, spiFromHex, spiWords, wordsHex } from '../../api/spi.ts';

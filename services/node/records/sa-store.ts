@@ -5,9 +5,11 @@
 
 import { WireType } from '@bufbuild/protobuf/wire';
 import { SaIdSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { always } from '../../../workers/base/always.ts';
 import { copy } from '../../../workers/base/bytes.ts';
 import { fieldNumbers, type MessageReader } from '../../../workers/sa/message-reader.ts';
 import type { SpiWords } from '../../api/spi.ts';
+import { LIMITS } from '../../api/validation.ts';
 import { ByteStore, LONGEST } from './byte-store.ts';
 
 const SA = fieldNumbers(SaSchema);
@@ -28,6 +30,7 @@ const HEAD = { BYTES: 2, ID: 0x8000, POLICY: 0x7fff } as const;
 const NONE = Buffer.alloc(0);
 /** Longest message that is kept, bytes. */
 export const LONGEST_SA = LONGEST - HEAD.BYTES;
+always(LONGEST_SA === LIMITS.saBytes, 'the API takes what the store can keep');
 
 export class SaStore {
   readonly #bytes = new ByteStore();

@@ -1,7 +1,7 @@
 /** Site labels as small numbers, so that a peer costs two bytes. */
 
 /** Labels a node can tell apart; SAs of further ones count as having none. */
-export const MAX_SITES = 10_000;
+const MAX_SITES = 10_000;
 
 export class Sites {
   readonly #names = [''];

@@ -1,6 +1,6 @@
 /** A shard's checkpoint on its way from the thread to Redis: nothing that the thread told once is lost on the way. */
 
-import type { CheckpointChunk, CheckpointPart } from '../../../workers/shard/protocol.ts';
+import type { CheckpointChunk, CheckpointPart } from '../../../workers/takeover/checkpoint.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { ShardStore } from '../../store/shard/shard-store.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
@@ -25,8 +25,6 @@ export class CheckpointKeeper {
   /** What the thread counts as told may not have arrived here. */
   #incomplete = false;
   #writing: Promise<void> = Promise.resolve();
-  /** The thread has had its last word. */
-  #final = false;
 
   constructor(store: CheckpointStore, clock: Clock, lease: Pick<LeaseKeeper, 'redisTime'>) {
     this.#store = store;
@@ -60,7 +58,6 @@ export class CheckpointKeeper {
     if (!last || this.#task !== task) return;
     this.#task = undefined;
     this.#keep(last, true);
-    this.#final = true;
   }
 
   /** What Redis has counts for nothing: the next collection is whole. */
@@ -90,7 +87,7 @@ export class CheckpointKeeper {
       redisUnix: this.#lease.redisTime(this.#asOfMs),
     };
     try {
-      await this.#store.writeCheckpoint([...chunks.values()], taken, { whole: this.#former, final: this.#final });
+      await this.#store.writeCheckpoint([...chunks.values()], taken, this.#former);
       this.#former = false;
     } catch (error) {
       this.#pending = new Map([...chunks, ...this.#pending]);

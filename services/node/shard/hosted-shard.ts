@@ -3,23 +3,21 @@
  * connected, the stream it speaks through. Outlives the stream: a shard whose headend is away stays watched.
  */
 
-import type { UpsertSas } from '../../../proto/gen/dpd/v1/headend_pb.js';
-import { packKeys, unpackKeys } from '../../../workers/keys/keys-page.ts';
-import { State } from '../../../workers/liveness/peers.ts';
-import { MessageReader } from '../../../workers/sa/message-reader.ts';
-import { buffersOf, packPage } from '../../../workers/sa/sa-page.ts';
-import type { PeerStatus, ShardCounters, ShardPath } from '../../../workers/shard/protocol.ts';
-import { NO_MID } from '../../../workers/shard/protocol.ts';
-import { type SpiPair, type SpiWords, spiFromHex, spiHex, spiWords, wordsHex } from '../../api/spi.ts';
+import type { LeftOut, UpsertSas } from '../../../proto/gen/dpd/v1/headend_pb.js';
+import { always } from '../../../workers/base/always.ts';
+import { FencedError } from '../../../workers/base/errors.ts';
+import type { ShardPath } from '../../../workers/path/ways.ts';
+import type { SaBytes } from '../../../workers/sa/sa-page.ts';
+import type { ShardCounts } from '../../../workers/shard/counters.ts';
+import type { Inventoried, PeerStatus } from '../../../workers/shard/protocol.ts';
+import type { SpiPair } from '../../api/spi.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
-import { markAlive } from '../../store/cluster/dead-endpoints.ts';
 import { registerHeadend } from '../../store/cluster/directory.ts';
 import type { ShardId } from '../../store/keys.ts';
-import { FencedError } from '../../store/redis/scripts.ts';
+import { LEASE_MS } from '../../store/shard/lease.ts';
 import { ShardStore, type StoreContext } from '../../store/shard/shard-store.ts';
 import type { SuspicionTraces } from '../../telemetry/traces.ts';
-import type { SaBytes } from '../api/headend/upsert-bytes.ts';
 import type { ShardRecords } from '../records/records.ts';
 import type { Sites } from '../records/sites.ts';
 import type { HoldSettings } from '../verdicts/held-verdicts.ts';
@@ -27,17 +25,17 @@ import type { StormGuard } from '../verdicts/storm-guard.ts';
 import { VerdictDesk } from '../verdicts/verdict-desk.ts';
 import { CheckpointKeeper } from './checkpoint-keeper.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
+import { SaRegistrar } from './registrar.ts';
 import { writeAgain } from './repair.ts';
 import { loadSas, tellAbandoned } from './shard-loader.ts';
-import type { ShardEvent, ShardTaskHandle, StartShardTask } from './shard-thread.ts';
+import type { ProbeFrom, ShardEvent, ShardTaskHandle, StartShardTask } from './shard-thread.ts';
 import { ThreadKeeper } from './thread-keeper.ts';
 
 /** How often the lease is renewed and a checkpoint written, ms. */
 const HOUSEKEEPING_MS = 800;
+always(3 * HOUSEKEEPING_MS <= LEASE_MS, 'two renewals in a row may fail');
 /** Rounds of housekeeping from one listing of the headend, and one look for what nobody told of, to the next. */
 const LOOK_ROUNDS = 5;
-/** SAs left out in one step. */
-const REMOVED = 500;
 /** Longest wait for verdicts on their way into the log when the shard is given up, ms. */
 const VERDICTS_MS = 1_000;
 
@@ -56,7 +54,18 @@ export type ShardStream = {
   end(reason: string): void;
 };
 
-export type HostContext = {
+/** Where a shard is in its life here. */
+type Phase =
+  /** Its SAs are on their way from Redis to the thread. */
+  | { readonly name: 'opening' }
+  /** All are watched, and Redis has all that is known here. */
+  | { readonly name: 'watching' }
+  /** Redis has lost some of it, and is given it again; `lostAgain`: it has lost more since that began. */
+  | { readonly name: 'repairing'; readonly lostAgain: boolean }
+  /** It is given up, or lost. */
+  | { readonly name: 'ended' };
+
+export type HostedShardContext = {
   readonly store: StoreContext;
   readonly startTask: StartShardTask;
   readonly clock: Clock;
@@ -65,62 +74,52 @@ export type HostContext = {
   readonly sites: Sites;
   readonly storm: StormGuard;
   readonly hold: HoldSettings;
-  /** The shard has failovers to be seen through. */
-  readonly wakeFailover: (id: ShardId, shards: number) => void;
-  /** Until when a former owner's headend may have vouched for it, ms on the clock. */
-  readonly formerVouchedUntilMs: number;
-  readonly probe: { readonly address: string; readonly port: number };
+  /** The shard has failovers to be seen through; one of them is due `now`. */
+  readonly wakeFailover: (id: ShardId, now?: boolean) => void;
+  readonly probe: ProbeFrom;
   /** The host is gone by itself: it lost the shard to another node. */
-  readonly onLost: (host: ShardHost) => void;
+  readonly onLost: (host: HostedShard) => void;
 };
 
-export class ShardHost {
+export class HostedShard {
   readonly id: ShardId;
   readonly shards: number;
   /** The shard's verdicts: held back, waiting for Redis, or on their way to the headend. */
   readonly verdicts: VerdictDesk;
-  readonly #context: HostContext;
+  readonly #context: HostedShardContext;
   readonly #store: ShardStore;
   readonly #log: Logger;
   readonly #lease: LeaseKeeper;
   readonly #checkpoint: CheckpointKeeper;
   readonly #thread: ThreadKeeper;
+  /** SAs that the headend has and does not tell of, as it says. */
+  leftOut: Pick<LeftOut, 'sas' | 'total'> = { sas: [], total: 0 };
   #probePort = 0;
-  #history = '';
   #stream: ShardStream | undefined;
   #path: ShardPath | undefined;
   #cancelTimer: () => void = () => {};
   #housekeeping: Promise<void> | undefined;
   #round = 0;
-  /** SPI pairs of SAs that the thread does not watch any more. */
-  readonly #abandoned = new Set<string>();
-  /** How often Redis has lost what this owner wrote, and of how many of these it has been given all of it again. */
-  #losses = 0;
-  #repaired = 0;
-  #stopped = false;
+  readonly #registrar: SaRegistrar;
+  #phase: Phase = { name: 'opening' };
 
-  private constructor(context: HostContext, id: ShardId, shards: number, store: ShardStore, takenAt: number) {
+  private constructor(context: HostedShardContext, id: ShardId, shards: number, store: ShardStore, takenAt: number) {
     this.id = id;
     this.shards = shards;
     this.#context = context;
     this.#store = store;
     this.#log = context.log.child({ ...id });
     this.#lease = new LeaseKeeper(store, context.clock, takenAt, {
-      lost: (error) => {
+      lostWrites: (error) => {
         this.#log.error({ reason: error.message }, 'Redis lost what was written: it is written again');
-        this.#losses++;
-      },
-      doubt: (missedMs) => {
-        this.#task.send({ type: 'doubt', missedMs });
-        // Another may have had SAs that this one was never told of, and Redis does not know of any more.
-        this.#history = '';
+        this.#lostWrites();
       },
     });
     this.#checkpoint = new CheckpointKeeper(store, context.clock, this.#lease);
     this.#thread = new ThreadKeeper(
       { ...context, log: this.#log, startTask: (onEvent) => context.startTask(context.probe, onEvent) },
       {
-        wanted: () => !this.#stopped,
+        wanted: () => !this.#ended,
         // What a thread that died told last, if Redis could not be told yet.
         prepare: () => this.#checkpoint.write(),
         fill: (task, records) => this.#fill(task, records),
@@ -129,9 +128,9 @@ export class ShardHost {
           const { epoch, probePort } = this;
           this.#log.info({ epoch, sas: this.records.set.count, probePort }, 'shard watched');
         },
-        hear: (event) => this.#hear(event),
+        onEvent: (event) => this.#onEvent(event),
         died: () => this.#threadDied(),
-        fenced: (reason) => this.#lose(reason),
+        fenced: (reason) => this.#abort(reason),
       },
     );
     this.verdicts = new VerdictDesk(
@@ -139,27 +138,30 @@ export class ShardHost {
       {
         records: () => this.records,
         hold: (handles) => this.#task.send({ type: 'hold', handles }),
-        endHold: (handles, drop) => this.#task.send({ type: 'endHold', handles, drop }),
+        endHold: (handles, asked) => this.#task.send({ type: 'endHold', handles, asked }),
         deliver: (verdicts) => this.#stream?.verdicts(verdicts),
-        logged: () => context.wakeFailover(id, shards),
-        fenced: () => this.#lose('lease taken by another node'),
+        logged: () => context.wakeFailover(id),
+        fenced: () => this.#abort('lease taken by another node'),
       },
     );
+    this.#registrar = new SaRegistrar({
+      store,
+      redis: context.store.redis,
+      sites: context.sites,
+      thread: this.#thread,
+      refuse: () => this.#refuseWhileDamaged(),
+      unlessFenced: (step) => this.#unlessFenced(step),
+      removed: (handle, spi) => this.verdicts.removed(handle, spi),
+    });
   }
 
-  /**
-   * Takes the shard's lease, loads it from Redis and starts watching.
-   * @param attended for its headend, which is about to be connected
-   */
-  static async open(context: HostContext, id: ShardId, shards: number, attended: boolean): Promise<ShardHost> {
+  /** Takes the shard's lease, loads it from Redis and starts watching. */
+  static async open(context: HostedShardContext, id: ShardId, shards: number): Promise<HostedShard> {
     const takenAt = context.clock.now();
-    const unstoppedMs = Math.max(0, context.formerVouchedUntilMs - takenAt);
-    const store = await ShardStore.take(context.store, id, { attended, unstoppedMs });
-    const host = new ShardHost(context, id, shards, store, takenAt);
-    let loaded = false;
+    const store = await ShardStore.take(context.store, id);
+    const host = new HostedShard(context, id, shards, store, takenAt);
     host.#cancelTimer = context.clock.every(HOUSEKEEPING_MS, () => {
-      host.#lease.awake();
-      if (!loaded) return;
+      if (host.#phase.name === 'opening') return;
       host.#housekeeping ??= host.#keepHouse().finally(() => {
         host.#housekeeping = undefined;
       });
@@ -170,7 +172,7 @@ export class ShardHost {
       await host.stop('not loaded');
       throw error;
     }
-    loaded = true;
+    host.#phase = { name: 'watching' };
     return host;
   }
 
@@ -192,46 +194,46 @@ export class ShardHost {
     return this.#lease.overdueMs;
   }
 
-  /** Names what Redis remembers of the shard, all of which is here; '' if that is not known. See {@link ShardStore.readHistory}. */
-  get history(): string {
-    return this.#history;
-  }
-
   /** UDP port that the shard probes from. */
   get probePort(): number {
     return this.#probePort;
   }
 
   /** Whether a headend is connected. */
-  get attended(): boolean {
+  get headendConnected(): boolean {
     return this.#stream !== undefined;
   }
 
   /**
-   * Joins the headend's stream, ending an older one. Rejects if Redis cannot be told: others must know that the shard has
-   * its headend before it is probed on that headend's word.
-   * @param lastEpoch under which the headend had the shard last, here or elsewhere; 0 if it does not know
+   * Joins the headend's stream, ending an older one. Rejects if the shard turns out to be another node's. Without Redis nobody can
+   * tell; then the headend's rules do.
    */
-  async attach(stream: ShardStream, lastEpoch: number): Promise<void> {
+  async attach(stream: ShardStream): Promise<void> {
     do {
       await this.#thread.replaced;
-      if (!this.#stopped) await this.#unlessFenced(this.#lease.claim(lastEpoch));
-      if (this.#stopped) throw new Error('the shard has just moved');
+      if (!this.#ended) await this.#lookWhoOwns();
+      if (this.#ended) throw new Error('the shard has just moved');
       // The thread may have died meanwhile: what it held is not known again yet.
     } while (this.#thread.replaced);
     this.#stream?.end('a newer stream for this shard took over');
     this.#stream = stream;
     this.verdicts.newStream();
-    this.#task.send({ type: 'lease', ...this.#lease.ownership });
     this.#task.send({ type: 'headend', present: true });
   }
 
-  /** The stream ended. Nobody vouches for the path any more, and a voucher soon runs out. */
+  /** The stream ended. What the headend vouched for soon runs out. */
   detach(stream: ShardStream): void {
     if (this.#stream !== stream) return;
     this.#stream = undefined;
-    this.#lease.left();
     this.#task.send({ type: 'headend', present: false });
+  }
+
+  async #lookWhoOwns(): Promise<void> {
+    try {
+      await this.#unlessFenced(this.#lease.renew(true));
+    } catch (error) {
+      if (!this.#ended) this.#log.warn({ reason: (error as Error).message }, 'headend comes while Redis is away');
+    }
   }
 
   /** Tells the headend who lives. */
@@ -239,56 +241,14 @@ export class ShardHost {
     this.#stream?.members(members);
   }
 
-  /**
-   * Writes SAs to Redis, then watches them. Returns their handles. On error nothing has changed.
-   * @param bytes of each SA, as they are stored
-   */
-  async upsert(sas: UpsertSas['sas'], bytes: readonly SaBytes[]): Promise<number[]> {
-    const { sites } = this.#context;
-    if (bytes.length !== sas.length) throw new RangeError(`bytes of ${bytes.length} SAs for ${sas.length}`);
-    this.#refuseWhileDamaged();
-    const spis = sas.map(({ id }) => spiWords(id!));
-    const sealed = await this.#seal(spis, bytes);
-    await this.#withThread(
-      this.#store.writeSas(
-        spis.map((spi, n) => ({ spi: wordsHex(spi), sa: bytes[n]!.sa, keys: sealed[n] })),
-        [],
-      ),
-    );
-    const rows = sas.map((sa, n) => {
-      const site = sites.number(sa.site);
-      const handle = this.records.put(spis[n]!, sa.revision, site, new MessageReader(bytes[n]!.sa));
-      return { handle, site, dead: false, ...bytes[n]! };
-    });
-    const page = packPage(rows);
-    this.#task.send({ type: 'upsert', page }, buffersOf(page));
-    // An SA that came up shows that its endpoint lives; only a hint, so nothing waits for it.
-    const endpoints = sas.map(({ endpoints: all, activeEndpoint }) => all[activeEndpoint]!);
-    markAlive(this.#context.store.redis, endpoints).catch(() => {});
-    return rows.map(({ handle }) => handle);
+  /** Has SAs watched: see {@link SaRegistrar.upsert}. */
+  upsert(sas: UpsertSas['sas'], bytes: readonly SaBytes[]): Promise<number[]> {
+    return this.#registrar.upsert(sas, bytes);
   }
 
-  /** Seals the keys of each SA that has some; the thread does, as it has the time. */
-  async #seal(spis: readonly SpiWords[], bytes: readonly SaBytes[]): Promise<(Uint8Array | undefined)[]> {
-    const rows = bytes.flatMap(({ keys }, n) => (keys ? [{ spi: spis[n]!, keys }] : []));
-    if (rows.length === 0) return bytes.map(() => undefined);
-    const sealed = unpackKeys(await this.#withThread(this.#task.seal(packKeys(rows)))).values();
-    return bytes.map(({ keys }) => keys && sealed.next().value!.keys);
-  }
-
-  /** Forgets SAs. Returns the next message id of each, {@link NO_MID} where it is not known for certain. */
-  async remove(ids: readonly SpiPair[]): Promise<number[]> {
-    this.#refuseWhileDamaged();
-    const handles = ids.map((id) => this.records.find(id));
-    const known = handles.filter((handle) => handle >= 0);
-    await this.#withThread(this.#store.writeSas([], ids.map(spiHex)));
-    const mids = await this.#withThread(this.#task.ask('remove', known));
-    known.forEach((handle) => {
-      this.verdicts.removed(handle, this.records.spi(handle));
-      this.records.remove(handle);
-    });
-    const byHandle = new Map(known.map((handle, n) => [handle, mids[n]!]));
-    return handles.map((handle) => byHandle.get(handle) ?? NO_MID);
+  /** Forgets SAs: see {@link SaRegistrar.remove}. */
+  remove(ids: readonly SpiPair[]): Promise<number[]> {
+    return this.#registrar.remove(ids);
   }
 
   evidence(heard: readonly number[], sent: readonly number[], ageMs: number): void {
@@ -319,26 +279,37 @@ export class ShardHost {
     this.#task.send({ type: 'voucher', canary });
   }
 
-  counters(): Promise<ShardCounters> {
-    return this.#task.ask('counters');
+  /** Everything that is counted of the shard. Rejects if its thread does not answer. */
+  async counts(): Promise<ShardCounts> {
+    const counts = await this.#task.ask('counters');
+    const { held, waiting } = this.verdicts;
+    return {
+      ...counts,
+      verdictsHeld: held.counters.held,
+      holdsCancelled: held.counters.cancelled,
+      holdsReleased: held.counters.released,
+      holdsDropped: held.counters.dropped,
+      verdictsWaiting: waiting,
+      verdictsHeldNow: held.count,
+      leftOut: this.leftOut.total,
+    };
   }
 
-  /** Next message id of each, {@link NO_MID} where none is known. */
-  nextMids(handles: readonly number[]): Promise<Uint32Array> {
-    return this.#task.ask('nextMids', handles);
+  /** What the thread knows of SAs that its headend goes on with. */
+  inventoried(handles: readonly number[]): Promise<Inventoried> {
+    return this.#task.ask('inventory', handles);
   }
 
   statuses(handles: readonly number[]): Promise<readonly PeerStatus[]> {
     return this.#task.ask('query', handles);
   }
 
-  /** Somebody called: delivers what waits for delivery and answers who asks for evidence. Never rejects. */
+  /** Somebody called: delivers what waits for delivery. Never rejects. */
   async look(): Promise<void> {
     try {
       if (this.#stream) await this.verdicts.deliverAgain();
-      await this.#answerAsked();
       // A word to the workers may have been lost.
-      if (await this.#store.hasFailovers()) this.#context.wakeFailover(this.id, this.shards);
+      if (await this.#store.hasFailovers()) this.#context.wakeFailover(this.id);
     } catch (error) {
       this.#log.warn({ reason: (error as Error).message }, 'not looked');
     }
@@ -351,8 +322,8 @@ export class ShardHost {
 
   /** Stops watching, writes the last checkpoint and gives the lease back. */
   async stop(reason: string): Promise<void> {
-    if (this.#stopped) return;
-    this.#stopped = true;
+    if (this.#ended) return;
+    this.#phase = { name: 'ended' };
     this.#cancelTimer();
     await this.#housekeeping;
     await this.#checkpoint.collectLast(this.#task);
@@ -367,7 +338,7 @@ export class ShardHost {
   }
 
   #end(reason: string): void {
-    this.#stopped = true;
+    this.#phase = { name: 'ended' };
     this.#thread.noMore();
     this.#cancelTimer();
     this.verdicts.stop();
@@ -376,8 +347,8 @@ export class ShardHost {
     this.#stream = undefined;
   }
 
-  #lose(reason: string): void {
-    if (this.#stopped) return;
+  #abort(reason: string): void {
+    if (this.#ended) return;
     this.#log.warn({ reason }, 'shard lost');
     this.#end(reason);
     void this.#task.stop();
@@ -389,15 +360,16 @@ export class ShardHost {
     this.#path ??= await this.#store.readPath();
     if (this.#path) task.send({ type: 'path', path: this.#path });
     const checkpoint = await this.#store.readCheckpoint();
-    task.send({ type: 'lease', ...this.#lease.ownership });
     await loadSas({ ...this.#context, log: this.#log, store: this.#store, records, task }, checkpoint);
-    this.#history = await this.#store.readHistory();
   }
 
-  #hear(event: ShardEvent): void {
+  #onEvent(event: ShardEvent): void {
     switch (event.type) {
       case 'delegated':
         this.#stream?.delegatedProbes(event.handles, event.probeIds);
+        break;
+      case 'translating':
+        void this.#noteTranslated(event);
         break;
       case 'recovered':
         this.verdicts.recovered(event.recoveries);
@@ -406,11 +378,23 @@ export class ShardHost {
         this.#context.storm.outcomes(this.id, event.outcomes);
         break;
       case 'abandoned':
-        for (const spi of tellAbandoned(this.#log, this.records, event)) this.#abandoned.add(spi);
+        this.#registrar.abandon(tellAbandoned(this.#log, this.records, event));
         break;
       case 'verdicts':
         this.verdicts.judge(event.rows);
         break;
+    }
+  }
+
+  /** Redis knows the id of a request of the headend's daemon before it is sent. Without Redis the thread does not wait for long. */
+  async #noteTranslated(event: Extract<ShardEvent, { type: 'translating' }>): Promise<void> {
+    const { handle, daemonId } = event;
+    const task = this.#task;
+    try {
+      await this.#unlessFenced(this.#store.noteTranslated(this.records.spi(handle), event));
+      if (task === this.#task) task.send({ type: 'noted', handle, daemonId });
+    } catch (error) {
+      this.#log.warn({ reason: (error as Error).message }, 'id of a request of the headend not noted');
     }
   }
 
@@ -422,12 +406,6 @@ export class ShardHost {
     // An SA told now would be new to the next thread, its message id with it.
     this.#stream?.end('shard restarted');
     this.#stream = undefined;
-    this.#lease.left();
-  }
-
-  /** Waits for a step of a change, which is nothing worth if the thread died meanwhile. */
-  #withThread<T>(step: Promise<T>): Promise<T> {
-    return this.#thread.outlive(this.#unlessFenced(step));
   }
 
   /** Waits for what Redis may refuse. Whoever hears that the shard is another's stops at once, and not when he next renews. */
@@ -435,34 +413,39 @@ export class ShardHost {
     try {
       return await step;
     } catch (error) {
-      if (error instanceof FencedError) this.#lose(error.message);
+      if (error instanceof FencedError) this.#abort(error.message);
       throw error;
     }
   }
 
-  get #damaged(): boolean {
-    return this.#repaired < this.#losses;
+  get #ended(): boolean {
+    return this.#phase.name === 'ended';
+  }
+
+  #lostWrites(): void {
+    if (this.#ended) return;
+    this.#phase = { name: 'repairing', lostAgain: this.#phase.name === 'repairing' };
   }
 
   /** An SA that Redis has without its message id would pass for new when another takes the shard now. */
   #refuseWhileDamaged(): void {
-    if (this.#damaged) throw new Error('Redis has lost the shard, and is being given it again');
+    if (this.#phase.name === 'repairing') throw new Error('Redis has lost the shard, and is being given it again');
   }
 
   async #keepHouse(): Promise<void> {
-    this.verdicts.settleHeld();
+    this.verdicts.sweepHeld();
     try {
       await this.#unlessFenced(this.#renew());
     } catch (error) {
-      if (!this.#stopped) this.#log.warn({ reason: (error as Error).message }, 'checkpoint waits');
+      if (!this.#ended) this.#log.warn({ reason: (error as Error).message }, 'checkpoint waits');
     }
   }
 
   async #renew(): Promise<void> {
-    await this.#lease.renew(this.attended);
-    this.#task.send({ type: 'lease', ...this.#lease.ownership });
-    if (this.#damaged) await this.#repair();
-    if (this.#abandoned.size > 0) await this.#leaveOut();
+    await this.#lease.renew(this.headendConnected);
+    if (this.#phase.name === 'repairing') await this.#repair();
+    if ((await this.#registrar.leaveOut()) > 0)
+      this.#stream?.end('SAs were left out, as they cannot be watched any more');
     if (++this.#round % LOOK_ROUNDS === 0) {
       this.#register();
       await this.look();
@@ -472,8 +455,7 @@ export class ShardHost {
   }
 
   async #repair(): Promise<void> {
-    // Of another loss meanwhile it is not known what it takes.
-    const losses = this.#losses;
+    this.#phase = { name: 'repairing', lostAgain: false };
     this.#register();
     // Message ids first: an SA that the next owner finds without them would be asked with the wrong one.
     this.#checkpoint.startAnew();
@@ -486,7 +468,8 @@ export class ShardHost {
       path: this.#path,
       verdicts: this.verdicts,
     });
-    this.#repaired = losses;
+    // Of another loss meanwhile it is not known what it takes: the next round repairs it.
+    if (this.#phase.name === 'repairing' && !this.#phase.lostAgain) this.#phase = { name: 'watching' };
     this.#log.warn({ sas: this.records.set.count, epoch: this.epoch }, 'written again');
   }
 
@@ -494,29 +477,6 @@ export class ShardHost {
   #register(): void {
     registerHeadend(this.#context.store.redis, this.id.headend, this.shards).catch((error: Error) =>
       this.#log.warn({ reason: error.message }, 'headend not noted'),
-    );
-  }
-
-  /** Forgets SAs that are not watched any more. Their headend finds them lost when it comes back, and rekeys them. */
-  async #leaveOut(): Promise<void> {
-    const spis = [...this.#abandoned];
-    for (let n = 0; n < spis.length; n += REMOVED) await this.remove(spis.slice(n, n + REMOVED).map(spiFromHex));
-    for (const spi of spis) this.#abandoned.delete(spi);
-    this.#stream?.end('SAs were left out, as they cannot be watched any more');
-  }
-
-  /** Tells failover workers how the SAs fare that took over from dead ones. */
-  async #answerAsked(): Promise<void> {
-    const asked = (await this.#store.readAsked()).filter((spi) => this.records.findHex(spi) >= 0);
-    if (asked.length === 0) return;
-    const statuses = await this.statuses(asked.map((spi) => this.records.findHex(spi)));
-    await this.#store.tell(
-      Object.fromEntries(
-        asked.map((spi, n) => {
-          const { state, proven } = statuses[n]!;
-          return [spi, state === State.DEAD ? 'DEAD' : proven ? 'ALIVE' : 'HELD'] as const;
-        }),
-      ),
     );
   }
 }

@@ -1,7 +1,8 @@
 /** Redis failed over and lost its last writes, or came back empty: a shard's owner has everything, and writes it again. */
 
 import { State } from '../../../workers/liveness/peers.ts';
-import type { ShardPath } from '../../../workers/shard/protocol.ts';
+
+import type { ShardPath } from '../../../workers/path/ways.ts';
 import type { ShardStore } from '../../store/shard/shard-store.ts';
 import type { ShardRecords } from '../records/records.ts';
 import type { VerdictDesk } from '../verdicts/verdict-desk.ts';
@@ -53,5 +54,5 @@ export async function writeAgain({ store, records, task, path, verdicts }: Damag
   });
   if (unknown.length === 0) return;
   task.send({ type: 'hold', handles: unknown });
-  task.send({ type: 'endHold', handles: unknown, drop: true });
+  task.send({ type: 'endHold', handles: unknown, asked: false });
 }

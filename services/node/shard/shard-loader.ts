@@ -1,9 +1,11 @@
 /** Filling a shard from Redis: every SA into the records and onto the thread, as its former owner left it. */
 
-import { VaultError } from '../../../workers/keys/vault.ts';
+import { VaultError } from '../../../workers/base/errors.ts';
+import { NO_HANDLE } from '../../../workers/sa/ids.ts';
 import { readSaHead } from '../../../workers/sa/sa-message.ts';
-import { NO_HANDLE, RecordCursor, type SaPage } from '../../../workers/sa/sa-page.ts';
-import type { Abandoned, FormerOwners, LeftOut } from '../../../workers/shard/protocol.ts';
+import { RecordCursor, type SaPage } from '../../../workers/sa/sa-page.ts';
+import type { Abandoned, LeftOut } from '../../../workers/shard/intake.ts';
+import type { FormerOwners } from '../../../workers/takeover/checkpoint.ts';
 import { wordsFromHex } from '../../api/spi.ts';
 import type { Logger } from '../../base/log.ts';
 import type { ShardStore, StoredPage } from '../../store/shard/shard-store.ts';
@@ -45,12 +47,11 @@ export async function loadSas(context: LoadContext, former: FormerOwners): Promi
     pages.push(resumed);
   }
   await Promise.all(pages);
-  // Before a checkpoint is written that does not tell of them: without it they would pass for new, and be asked wrongly.
   await store.removeSas(leftOut);
   task.send({ type: 'takeOver', former: undefined });
 }
 
-/** Enters SAs into the records. One that cannot be read is left out: its headend finds it lost, and rekeys it. */
+/** Enters SAs into the records. One that cannot be read is left out: its headend finds it lost, and registers it again. */
 function enter(
   { records, sites, log }: LoadContext,
   stored: StoredPage,
@@ -91,14 +92,12 @@ function spiAt(spis: Buffer, n: number): string {
 function leaveOut({ records, log }: LoadContext, leftOut: LeftOut): string[] {
   if (leftOut.sealed > 0 && leftOut.opened === 0) throw new VaultError('sealed with another vault key, or damaged');
   const spis = tellAbandoned(log, records, leftOut);
-  for (const handle of [...leftOut.unreadable, ...leftOut.lost]) records.remove(handle);
+  for (const handle of leftOut.unreadable) records.remove(handle);
   return spis;
 }
 
 /** Says in the log which SAs are not watched any more. Returns their SPI pairs. */
-export function tellAbandoned(log: Logger, records: ShardRecords, { unreadable, lost }: Abandoned): string[] {
+export function tellAbandoned(log: Logger, records: ShardRecords, { unreadable }: Abandoned): string[] {
   for (const handle of unreadable) log.error({ sa: records.spi(handle) }, UNREADABLE);
-  if (lost.length > 0)
-    log.warn({ sas: lost.length }, 'SAs left out: their next message ids are not known; their headend rekeys them');
-  return [...unreadable, ...lost].map((handle) => records.spi(handle));
+  return unreadable.map((handle) => records.spi(handle));
 }

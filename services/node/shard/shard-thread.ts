@@ -2,17 +2,13 @@
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
+import { ThreadTimeoutError } from '../../../workers/base/errors.ts';
 import type { KeysPage } from '../../../workers/keys/keys-page.ts';
-import { placeProbeSocket } from '../../../workers/net/open-probe-socket.ts';
+import { placeProbeSockets } from '../../../workers/net/open-probe-socket.ts';
 import { buffersOf, type SaPage } from '../../../workers/sa/sa-page.ts';
-import type {
-  Answer,
-  CheckpointPart,
-  FromShard,
-  LeftOut,
-  ShardTask,
-  ToShard,
-} from '../../../workers/shard/protocol.ts';
+import type { LeftOut } from '../../../workers/shard/intake.ts';
+import type { Answer, FromShard, ShardTask, ToShard } from '../../../workers/shard/protocol.ts';
+import type { CheckpointPart } from '../../../workers/takeover/checkpoint.ts';
 import { MONOTONIC_ZERO_UNIX } from '../../base/clock.ts';
 
 /** Longest wait for a thread's answer, ms. */
@@ -24,16 +20,16 @@ type Question = Extract<ToShard, { request: number }>;
 export type ShardEvent = Exclude<FromShard, { type: 'answer' | 'ready' }>;
 /** A shard's task, wherever it runs. */
 export type ShardTaskHandle = Pick<ShardThread, 'ready' | 'done' | 'send' | 'ask' | 'seal' | 'resume' | 'stop'>;
-/** Starts a shard that probes from this address and port. */
-export type StartShardTask = (
-  probe: { address: string; port: number },
-  onEvent: (event: ShardEvent) => void,
-) => ShardTaskHandle;
-
-/** The thread did not answer in time. */
-export class ThreadTimeoutError extends Error {
-  override name = 'ThreadTimeoutError';
-}
+/** Where a shard probes from, and its number. */
+export type ProbeFrom = {
+  readonly address: string;
+  /** undefined: not by IPv6. */
+  readonly address6: string | undefined;
+  readonly port: number;
+  readonly shard: number;
+};
+/** Starts a shard. */
+export type StartShardTask = (probe: ProbeFrom, onEvent: (event: ShardEvent) => void) => ShardTaskHandle;
 
 export class ShardThread {
   readonly #port: MessagePort;
@@ -50,14 +46,20 @@ export class ShardThread {
    */
   constructor(
     pool: Piscina,
-    probe: { address: string; port: number },
+    probe: ProbeFrom,
     probesPerSecond: number,
     vaultKey: Uint8Array,
     onEvent: (event: ShardEvent) => void,
   ) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
-    this.done = runOn(pool, probe, { port: port2, probesPerSecond, zeroUnix: MONOTONIC_ZERO_UNIX, vaultKey });
+    this.done = runOn(pool, probe, {
+      port: port2,
+      shard: probe.shard,
+      probesPerSecond,
+      zeroUnix: MONOTONIC_ZERO_UNIX,
+      vaultKey,
+    });
     const ready = Promise.withResolvers<number>();
     this.ready = ready.promise;
     this.done.then(
@@ -129,14 +131,10 @@ export class ShardThread {
 }
 
 /** Runs a task whose socket is closed when it has ended, or its thread has died. */
-async function runOn(
-  pool: Piscina,
-  probe: { address: string; port: number },
-  rest: Omit<ShardTask, 'probe'>,
-): Promise<CheckpointPart> {
-  let socket: ReturnType<typeof placeProbeSocket> | undefined;
+async function runOn(pool: Piscina, probe: ProbeFrom, rest: Omit<ShardTask, 'probe'>): Promise<CheckpointPart> {
+  let socket: ReturnType<typeof placeProbeSockets> | undefined;
   try {
-    socket = placeProbeSocket(probe.address, probe.port);
+    socket = placeProbeSockets(probe.address, probe.address6, probe.port);
     const task: ShardTask = { probe: socket.place, ...rest };
     // Piscina 5.3's type of a transfer list resolves to another overload's options under Node 26's types.
     return await pool.run(task, { transferList: [rest.port] as never });

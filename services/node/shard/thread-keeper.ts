@@ -1,8 +1,8 @@
 /** A shard's thread: filled with all that is known of the shard, and replaced by another when it dies. */
 
+import { FencedError } from '../../../workers/base/errors.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
-import { FencedError } from '../../store/redis/scripts.ts';
 import { ShardRecords } from '../records/records.ts';
 import type { ShardEvent, ShardTaskHandle } from './shard-thread.ts';
 
@@ -24,7 +24,7 @@ export type ThreadEffects = {
   fill(task: ShardTaskHandle, records: ShardRecords): Promise<void>;
   /** It knows all, and watches. */
   filled(task: ShardTaskHandle): void;
-  hear(event: ShardEvent): void;
+  onEvent(event: ShardEvent): void;
   /** It died: handles mean nothing any more. */
   died(): void;
   /** The shard turned out to be another node's. */
@@ -89,7 +89,7 @@ export class ThreadKeeper {
 
   #startTask(): ShardTaskHandle {
     const task = this.#context.startTask((event) => {
-      if (task === this.#task) this.#effects.hear(event);
+      if (task === this.#task) this.#effects.onEvent(event);
     });
     // Whoever fills a thread sees to its end himself.
     task.done.catch((error: Error) => {

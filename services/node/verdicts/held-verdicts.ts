@@ -1,6 +1,6 @@
 /**
- * Verdicts of one shard that the storm guard keeps back: visible, taken back when the peer answers, given when the
- * storm is over or an operator says so, a few at a time.
+ * Verdicts of one shard that the storm guard keeps back: visible, taken back when the peer answers. When the storm is over each
+ * peer is asked anew, in full, a few at a time; only another verdict counts. An operator may say that they are true.
  */
 
 import type { Clock } from '../../base/clock.ts';
@@ -8,11 +8,13 @@ import type { Decision } from './decision.ts';
 import type { StormReason } from './storm-guard.ts';
 
 export type HoldSettings = {
-  /** A verdict is held no longer than this, ms. */
+  /** A verdict is held no longer than this, ms; then its peer is asked anew whatever the storm. */
   readonly longestMs: number;
-  /** What then becomes of it. */
+  /** The same where all of the few peers that were asked are silent, ms. */
+  readonly smallMs: number;
+  /** What then becomes of a peer that does not answer either. */
   readonly onExpiry: 'release' | 'drop';
-  /** Verdicts that a shard gives per second when it lets go. */
+  /** Peers that a shard asks anew per second. */
   readonly releasePerSecond: number;
 };
 
@@ -26,12 +28,21 @@ export type HeldVerdict = {
 };
 
 /** What to do with verdicts that were held. */
-export type Settled = { readonly release: readonly HeldVerdict[]; readonly drop: readonly HeldVerdict[] };
+export type Swept = {
+  /** Ask these peers anew. */
+  readonly ask: readonly HeldVerdict[];
+  /** These stand: an operator says so. */
+  readonly give: readonly HeldVerdict[];
+  /** These are forgotten, and their peers suspected anew. */
+  readonly drop: readonly HeldVerdict[];
+};
 
 export class HeldVerdicts {
   readonly #settings: HoldSettings;
   readonly #clock: Clock;
   readonly #held = new Map<number, HeldVerdict>();
+  /** Peers that are asked anew, and whether their verdict counts whatever the storm. */
+  readonly #asked = new Map<number, { readonly held: HeldVerdict; readonly expired: boolean }>();
   readonly counters = { held: 0, cancelled: 0, released: 0, dropped: 0 };
   /** An operator's word about those held now. */
   #decided: 'release' | 'drop' | undefined;
@@ -49,22 +60,41 @@ export class HeldVerdicts {
     return this.#held.values();
   }
 
+  /** Holds a verdict; one on a peer that was asked anew is held for as long as it would have been. */
   add(held: Omit<HeldVerdict, 'sinceMs'>): void {
-    this.#held.set(held.decision.handle, { ...held, sinceMs: this.#clock.now() });
-    this.counters.held++;
+    const { handle } = held.decision;
+    const before = this.#asked.get(handle)?.held;
+    this.#asked.delete(handle);
+    this.#held.set(handle, { ...held, sinceMs: before?.sinceMs ?? this.#clock.now() });
+    if (!before) this.counters.held++;
+  }
+
+  /** Whether this peer's verdict counts whatever the storm: it was held for too long, and asked anew. */
+  expired(handle: number): boolean {
+    return this.#asked.get(handle)?.expired === true;
+  }
+
+  /** The peer was asked anew and did not answer: its verdict is given. Returns how it was held, undefined if it was not. */
+  confirm(handle: number): HeldVerdict | undefined {
+    const asked = this.#asked.get(handle);
+    if (!asked) return undefined;
+    this.#asked.delete(handle);
+    this.counters.released++;
+    return asked.held;
   }
 
   /** The peer answered, or its SA is gone. False if nothing was held. */
   cancel(handle: number): boolean {
-    const known = this.#held.delete(handle);
+    const known = this.#held.delete(handle) || this.#asked.delete(handle);
     if (known) this.counters.cancelled++;
     return known;
   }
 
   /** Nobody knows any more which peers these were about. */
   dropAll(): void {
-    this.counters.dropped += this.#held.size;
+    this.counters.dropped += this.#held.size + this.#asked.size;
     this.#held.clear();
+    this.#asked.clear();
   }
 
   /** An operator decides for all that are held now. Returns how many there are. */
@@ -74,20 +104,33 @@ export class HeldVerdicts {
   }
 
   /** Takes out what may go. Call once a second. @param stormy whether a reason still stands */
-  settle(stormy: (held: HeldVerdict) => boolean): Settled {
-    const now = this.#clock.now();
-    const release: HeldVerdict[] = [];
-    const drop: HeldVerdict[] = [];
+  sweep(stormy: (held: HeldVerdict) => boolean): Swept {
+    const swept = { ask: [] as HeldVerdict[], give: [] as HeldVerdict[], drop: [] as HeldVerdict[] };
+    const { releasePerSecond } = this.#settings;
     for (const held of this.#held.values()) {
-      const expired = now - held.sinceMs >= this.#settings.longestMs;
-      const action = this.#decided ?? (expired ? this.#settings.onExpiry : stormy(held) ? undefined : 'release');
-      if (action === 'drop') drop.push(held);
-      else if (action === 'release' && release.length < this.#settings.releasePerSecond) release.push(held);
+      if (this.#decided === 'drop') swept.drop.push(held);
+      else if (this.#decided === 'release') {
+        if (swept.give.length < releasePerSecond) swept.give.push(held);
+      } else this.#sweepOne(held, stormy, swept);
     }
-    for (const { decision } of [...release, ...drop]) this.#held.delete(decision.handle);
-    this.counters.released += release.length;
-    this.counters.dropped += drop.length;
+    for (const { decision } of [...swept.ask, ...swept.give, ...swept.drop]) this.#held.delete(decision.handle);
+    this.counters.released += swept.give.length;
+    this.counters.dropped += swept.drop.length;
     if (this.#held.size === 0) this.#decided = undefined;
-    return { release, drop };
+    return swept;
+  }
+
+  #sweepOne(
+    held: HeldVerdict,
+    stormy: (held: HeldVerdict) => boolean,
+    { ask, drop }: { ask: HeldVerdict[]; drop: HeldVerdict[] },
+  ): void {
+    const { longestMs, smallMs, onExpiry, releasePerSecond } = this.#settings;
+    const expired = this.#clock.now() - held.sinceMs >= (held.reason.small ? smallMs : longestMs);
+    if (expired && onExpiry === 'drop') drop.push(held);
+    else if ((expired || !stormy(held)) && ask.length < releasePerSecond) {
+      this.#asked.set(held.decision.handle, { held, expired });
+      ask.push(held);
+    }
   }
 }

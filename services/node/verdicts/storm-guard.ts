@@ -27,11 +27,20 @@ export type StormReason = {
   readonly name: string;
   readonly silent: number;
   readonly asked: number;
+  /** Fewer than make a storm, but all that were asked. */
+  readonly small: boolean;
 };
+
+/** A held verdict's reason in one line. */
+export function describeStorm({ scope, name, silent, asked }: StormReason): string {
+  return `${scope}${name === '' ? '' : ` ${name}`}: ${silent} of ${asked} peers silent`;
+}
 
 const BUCKET_MS = 250;
 /** A node that gets no answer from so many peers in a row, and from nobody else, suspects itself. */
 const ISOLATED_COUNT = 5;
+/** So many peers of a headend that fall silent together, and nobody else was asked, are as suspicious as a thousand. */
+const SMALL_COUNT = 2;
 
 /** Outcomes of the last seconds in buckets. */
 class OutcomeWindow {
@@ -64,6 +73,13 @@ class OutcomeWindow {
       if (silent >= count && silent >= share * (silent + well)) return { silent, asked: silent + well };
     }
     return undefined;
+  }
+
+  /** All that were asked in the whole window, if they are so many at least and all silent. */
+  allSilent(count: number, nowMs: number): { silent: number; asked: number } | undefined {
+    this.#turn(nowMs);
+    const silent = this.#silent.reduce((sum, n) => sum + n, 0);
+    return silent >= count && this.#well.every((n) => n === 0) ? { silent, asked: silent } : undefined;
   }
 
   /** Whether anybody was asked lately. */
@@ -126,7 +142,9 @@ export class StormGuard {
       const [needed, from] = kind === 'node' ? [1, Math.min(ISOLATED_COUNT, count)] : [share, count];
       // A storm ends when the share has halved, so that it does not flicker; not by nobody being asked.
       const found = scope.window.storm(scope.storm ? needed / 2 : needed, from, now);
-      if (found) scope.storm = { scope: kind, name, ...found };
+      const few = found || kind !== 'headend' ? undefined : scope.window.allSilent(SMALL_COUNT, now);
+      if (found) scope.storm = { scope: kind, name, small: false, ...found };
+      else if (few) scope.storm = { scope: kind, name, small: true, ...few };
       else if (!scope.window.empty(now)) scope.storm = undefined;
       if (scope.storm) return scope.storm;
     }

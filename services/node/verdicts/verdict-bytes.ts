@@ -134,25 +134,25 @@ export class VerdictComposer {
     while (reader.pos < length) {
       const tag = reader.uint32();
       const field = tag >>> 3;
-      if (field === SA.id) this.#take(VERDICT.sa);
-      else if (field === SA.peerId) this.#take(VERDICT.peerId);
+      if (field === SA.id) this.#copyField(VERDICT.sa);
+      else if (field === SA.peerId) this.#copyField(VERDICT.peerId);
       else if (field === SA.activeEndpoint) active = reader.uint32();
       else if (field === SA.policy) action = actionOf(reader) || action;
       else if (field === SA.endpoints) {
-        lengths[endpoints] = this.#take(VERDICT.endpoints);
+        lengths[endpoints] = this.#copyField(VERDICT.endpoints);
         starts[endpoints] = message.length - lengths[endpoints]!;
         endpoints++;
       } else if (field === SA.childSpis) {
         // One not packed is as good as a pack of one.
-        if ((tag & 7) === WireType.Bit32) this.#take(VERDICT.childSpis, Uint32Array.BYTES_PER_ELEMENT);
-        else this.#take(VERDICT.childSpis);
+        if ((tag & 7) === WireType.Bit32) this.#copyField(VERDICT.childSpis, Uint32Array.BYTES_PER_ELEMENT);
+        else this.#copyField(VERDICT.childSpis);
       } else reader.skipField(tag);
     }
     return { action, active, endpoints, deadAt: starts[active]! };
   }
 
   /** Copies what comes next in the SA's message, as a field of the verdict. Returns its length. */
-  #take(field: number, length = this.#reader.uint32()): number {
+  #copyField(field: number, length = this.#reader.uint32()): number {
     this.#message.part(field, this.#sa, this.#reader.pos, length);
     this.#reader.pos += length;
     return length;

@@ -7,22 +7,24 @@ import { create, fromBinary } from '@bufbuild/protobuf';
 import { Guard, GuardActionSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import type { Recovery } from '../../../workers/shard/protocol.ts';
 import { handleAt, verdictCount } from '../../../workers/shard/verdict-rows.ts';
+import { spiHex } from '../../api/spi.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
 import type { ShardId } from '../../store/keys.ts';
 import type { RedisClient } from '../../store/redis/redis.ts';
-import type { ShardStore } from '../../store/shard/shard-store.ts';
+import { attemptName, type ShardStore } from '../../store/shard/shard-store.ts';
 import type { SuspicionTraces } from '../../telemetry/traces.ts';
 import type { ShardRecords } from '../records/records.ts';
 import { Decision } from './decision.ts';
 import { type HeldVerdict, HeldVerdicts, type HoldSettings } from './held-verdicts.ts';
-import type { StormGuard, StormReason } from './storm-guard.ts';
+import { Redelivery } from './redelivery.ts';
+import { describeStorm, type StormGuard, type StormReason } from './storm-guard.ts';
 import { type LoggedVerdicts, VerdictWriter } from './verdict-writer.ts';
 
+/** Peers named in the log of those found dead at once. */
+const NAMED = 20;
 /** Verdicts delivered with one message, at most. */
 const BATCH = 200;
-/** A verdict not acknowledged is delivered again on the same stream after this, ms. */
-const DELIVER_AGAIN_MS = 10_000;
 
 export type DeskContext = {
   readonly id: ShardId;
@@ -39,7 +41,8 @@ export type DeskContext = {
 export type DeskEvents = {
   records(): ShardRecords;
   hold(handles: readonly number[]): void;
-  endHold(handles: readonly number[], drop: boolean): void;
+  /** @param asked the verdicts stand; else the peers are asked anew */
+  endHold(handles: readonly number[], asked: boolean): void;
   /** @param verdicts a Verdicts message */
   deliver(verdicts: Uint8Array): void;
   /** Verdicts are in the log, and no more are about to be. */
@@ -52,8 +55,8 @@ export class VerdictDesk {
   readonly #context: DeskContext;
   readonly #events: DeskEvents;
   readonly #writer: VerdictWriter;
-  /** When each attempt of a verdict was last sent on the present stream, ms on the clock. */
-  #delivered = new Map<string, number>();
+  /** Of the present stream. */
+  #redelivery = new Redelivery();
 
   constructor(context: DeskContext, events: DeskEvents) {
     this.#context = context;
@@ -61,7 +64,7 @@ export class VerdictDesk {
     this.held = new HeldVerdicts(context.hold, context.clock);
     this.#writer = new VerdictWriter(context, {
       logged: (verdicts) => this.#deliver(verdicts),
-      settled: () => events.logged(),
+      idle: () => events.logged(),
       fenced: () => events.fenced(),
     });
   }
@@ -77,6 +80,7 @@ export class VerdictDesk {
    */
   judge(rows: Float64Array): void {
     const held: number[] = [];
+    const given: Decision[] = [];
     const records = this.#events.records();
     const stormReason = this.#stormReasons();
     for (let row = 0; row < verdictCount(rows); row++) {
@@ -84,12 +88,16 @@ export class VerdictDesk {
       if (!records.has(handle)) continue;
       const site = records.site(handle);
       const decision = new Decision(records, rows, row);
-      const reason = stormReason(site);
+      const reason = this.held.expired(handle) ? undefined : stormReason(site);
       if (reason) {
         this.held.add({ decision, site, reason });
         held.push(handle);
-      } else this.#writer.add(decision);
+      } else {
+        this.#give(decision, this.held.confirm(handle), true);
+        given.push(decision);
+      }
     }
+    this.#name(given);
     if (held.length === 0) return;
     this.#events.hold(held);
     this.#context.log.warn({ verdicts: held.length, held: this.held.count }, 'too many deaths at once: verdicts held');
@@ -122,48 +130,52 @@ export class VerdictDesk {
   }
 
   /** Lets go of held verdicts that may go. Call once a second. */
-  settleHeld(): void {
+  sweepHeld(): void {
     if (this.held.count === 0) return;
-    const { clock, log } = this.#context;
     const stormReason = this.#stormReasons();
-    const { release, drop } = this.held.settle(({ site }) => stormReason(site) !== undefined);
-    if (release.length + drop.length === 0) return;
-    this.#events.endHold(drop.map(handleOf), true);
-    this.#events.endHold(release.map(handleOf), false);
-    for (const { decision, sinceMs, reason } of release) {
-      const ms = BigInt(Math.round(clock.now() - sinceMs));
-      const hold = create(GuardActionSchema, { guard: Guard.STORM_HOLD, ms, reason: describe(reason) });
-      this.#writer.add(decision, hold);
-    }
-    log.warn({ released: release.length, dropped: drop.length, held: this.held.count }, 'held verdicts settled');
+    const { ask, give, drop } = this.held.sweep(({ site }) => stormReason(site) !== undefined);
+    if (ask.length + give.length + drop.length === 0) return;
+    this.#events.endHold([...ask, ...drop].map(handleOf), false);
+    this.#events.endHold(give.map(handleOf), true);
+    for (const held of give) this.#give(held.decision, held, false);
+    this.#context.log.warn(
+      { asked: ask.length, given: give.length, dropped: drop.length, held: this.held.count },
+      'held verdicts swept',
+    );
   }
 
   /** Nothing has been delivered on the headend's new stream yet. */
   newStream(): void {
-    this.#delivered = new Map();
+    this.#redelivery = new Redelivery();
   }
 
-  /** Delivers what waits for its acknowledgement and was not sent lately. Rejects as the store does. */
+  /** Delivers what waits for its acknowledgement and is due: see {@link Redelivery}. Rejects as the store does. */
   async deliverAgain(): Promise<void> {
     // Not in the middle of a burst, whose verdicts are delivered as they are written.
     if (this.#writer.flowing) return;
     const { store, clock } = this.#context;
-    const former = this.#delivered;
+    const redelivery = this.#redelivery;
     const begunAt = clock.now();
-    const waiting = await store.readUnacked((name, id) => {
-      if (this.#writer.unconfirmed(id)) return false;
-      const at = former.get(name);
-      return at === undefined || begunAt - at >= DELIVER_AGAIN_MS;
-    });
-    // A new stream has begun meanwhile, and looks for itself.
-    if (former !== this.#delivered) return;
-    // Only what still waits is remembered.
-    for (const [name, at] of former) if (at < begunAt && !waiting.names.has(name)) former.delete(name);
-    const { verdicts } = waiting;
+    const waiting = await store.listUnacked();
+    const turn = redelivery.turn(waiting.keys(), begunAt).map((name) => ({ name, id: waiting.get(name)! }));
+    const read = await store.readUnacked(turn.filter(({ id }) => !this.#writer.unconfirmed(id)));
+    // A new stream that has begun meanwhile looks for itself; what else looked, or was written, has delivered some.
+    if (redelivery !== this.#redelivery) return;
+    const verdicts = read.filter(({ name }) => redelivery.isDue(name, begunAt));
     for (let n = 0; n < verdicts.length; n += BATCH) {
       const some = verdicts.slice(n, n + BATCH);
       this.#deliver({ ids: some.map(({ name }) => name), bytes: Buffer.concat(some.map(({ bytes }) => bytes)) });
     }
+  }
+
+  /** The headend is at work on this attempt: it need not come again on this stream. */
+  underWay(id: string, attempt: number): void {
+    this.#redelivery.underWay(attemptName(id, attempt), this.#context.clock.now());
+  }
+
+  /** The headend's answer to this attempt was not stored: it is asked for again. */
+  answerLost(id: string, attempt: number): void {
+    this.#redelivery.answerLost(attemptName(id, attempt));
   }
 
   /** Whether a verdict on this SA is in the log by this owner's hand, or on its way there. */
@@ -190,9 +202,32 @@ export class VerdictDesk {
     this.#writer.stop();
   }
 
+  /** Says in the log who is dead; of many only the first. */
+  #name(given: readonly Decision[]): void {
+    for (const { sa, verdict } of given.slice(0, NAMED)) {
+      const peer = sa && fromBinary(SaSchema, sa);
+      if (!peer) continue;
+      const { lastEvidenceUnix, probesSent } = verdict;
+      this.#context.log.warn({ peer: peer.peerId, sa: spiHex(peer.id!), lastEvidenceUnix, probesSent }, 'peer is dead');
+    }
+    if (given.length > NAMED) this.#context.log.warn({ verdicts: given.length - NAMED }, 'more peers are dead');
+  }
+
+  /** Hands a verdict to the writer. @param held how it was held before @param asked its peer was asked anew since */
+  #give(decision: Decision, held: HeldVerdict | undefined, asked: boolean): void {
+    if (!held) {
+      this.#writer.add(decision);
+      return;
+    }
+    const ms = BigInt(Math.round(this.#context.clock.now() - held.sinceMs));
+    const how = asked ? `asked anew ${decision.verdict.probesSent} times since` : 'given by an operator';
+    const reason = `${describeStorm(held.reason)}; ${how}`;
+    this.#writer.add(decision, create(GuardActionSchema, { guard: Guard.STORM_HOLD, ms, reason }));
+  }
+
   #deliver({ ids, bytes }: LoggedVerdicts): void {
     const now = this.#context.clock.now();
-    for (const id of ids) this.#delivered.set(id, now);
+    for (const id of ids) this.#redelivery.delivered(id, now);
     this.#events.deliver(bytes);
   }
 
@@ -205,11 +240,6 @@ export class VerdictDesk {
       return reasons.get(site);
     };
   }
-}
-
-/** A held verdict's reason in one line. */
-export function describe({ scope, name, silent, asked }: StormReason): string {
-  return `${scope}${name === '' ? '' : ` ${name}`}: ${silent} of ${asked} peers silent`;
 }
 
 function handleOf({ decision }: HeldVerdict): number {

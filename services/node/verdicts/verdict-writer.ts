@@ -6,6 +6,7 @@
 
 import { create, fromBinary } from '@bufbuild/protobuf';
 import { Guard, type GuardAction, GuardActionSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { FencedError } from '../../../workers/base/errors.ts';
 import type { ShardVerdict } from '../../../workers/shard/protocol.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
@@ -13,7 +14,6 @@ import { nextEndpoint } from '../../failover/plan.ts';
 import { knownDead, markDead } from '../../store/cluster/dead-endpoints.ts';
 import type { ShardId } from '../../store/keys.ts';
 import type { RedisClient } from '../../store/redis/redis.ts';
-import { FencedError } from '../../store/redis/scripts.ts';
 import type { ShardStore } from '../../store/shard/shard-store.ts';
 import type { SuspicionTraces } from '../../telemetry/traces.ts';
 import { Decision } from './decision.ts';
@@ -68,7 +68,7 @@ export type WriterEvents = {
   /** These are in the log. */
   logged(verdicts: LoggedVerdicts): void;
   /** No more are about to be. */
-  settled(): void;
+  idle(): void;
   /** Another owns the shard. */
   fenced(): void;
 };
@@ -182,9 +182,9 @@ export class VerdictWriter {
       this.#writing = batch.steps;
       try {
         const done = batch.kind === 'verdict' ? this.#append(batch) : store.revive(batch.steps.map(({ spi }) => spi));
-        this.#settle(written);
+        this.#finishBatch(written);
         written = undefined;
-        this.#ahead = this.#take();
+        this.#ahead = this.#nextBatch();
         await done;
         written = batch;
         this.#refused = false;
@@ -203,11 +203,11 @@ export class VerdictWriter {
       }
       this.#writing = [];
     }
-    this.#settle(written);
+    this.#finishBatch(written);
     this.#busy = false;
     if (this.#dead.length === 0) return;
     this.#cancelTelling ??= clock.after(DEAD_AFTER_MS, () => this.#tellDead());
-    this.#events.settled();
+    this.#events.idle();
   }
 
   /** The batch to be written next: the one composed ahead, unless verdicts of it were taken back meanwhile. */
@@ -216,11 +216,11 @@ export class VerdictWriter {
     this.#ahead = undefined;
     if (ahead?.steps.every(({ state }) => state !== 'cancelled')) return ahead;
     this.#putBack(ahead);
-    return this.#take();
+    return this.#nextBatch();
   }
 
   /** Takes as many steps of a kind as are written together, and composes them. */
-  #take(): Batch | undefined {
+  #nextBatch(): Batch | undefined {
     while (this.#queue.length > 0) {
       const { kind } = this.#queue[0]!;
       let count = 1;
@@ -260,7 +260,7 @@ export class VerdictWriter {
   }
 
   /** What was written is in the log. */
-  #settle(batch: Batch | undefined): void {
+  #finishBatch(batch: Batch | undefined): void {
     if (batch?.kind !== 'verdict') return;
     const { steps, verdicts } = batch;
     for (const step of steps) step.state = 'logged';

@@ -1,6 +1,6 @@
 /** Every headend and shard that Redis knows. */
 
-import { HEADENDS, type ShardId, shardKeys } from '../keys.ts';
+import { HEADENDS, type ShardId } from '../keys.ts';
 import type { RedisClient } from '../redis/redis.ts';
 import { type Lease, readLeases } from '../shard/lease.ts';
 
@@ -15,11 +15,6 @@ export async function readShards(redis: RedisClient, wanted = (_: ShardId) => tr
   const ids = found.map(({ id }) => id);
   const leases = await readLeases(redis, ids);
   return found.map((shard, n) => ({ ...shard, lease: leases[n] }));
-}
-
-/** SAs that Redis holds of a shard. */
-export function countSas(redis: RedisClient, id: ShardId): Promise<number> {
-  return redis.hlen(shardKeys(id).sas);
 }
 
 /** Headends ever seen, with their number of shards. */

@@ -7,7 +7,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SettingsError } from '../../base/settings.ts';
+
+import { SettingsError } from '../../../workers/base/errors.ts';
 import { connectRedis } from './redis.ts';
 
 /** A smaller file is not rewritten: that takes a core, in a burst of writes of all times; to read it takes 3 s. */
@@ -117,8 +118,7 @@ async function untilLoaded(url: string, deadline: number): Promise<void> {
   for (;;) {
     try {
       const redis = await connectRedis(url);
-      await redis.ping();
-      redis.disconnect();
+      await redis.ping().finally(() => redis.disconnect());
       return;
     } catch (error) {
       if (Date.now() > deadline) throw error;

@@ -4,7 +4,8 @@
  */
 
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
-import { SettingsError } from '../../base/settings.ts';
+
+import { SettingsError } from '../../../workers/base/errors.ts';
 import { SteadySentinelConnector } from './sentinel-connector.ts';
 
 /** Longest wait for one command, ms. */
@@ -56,7 +57,7 @@ const LIST_URL = /^(rediss?)\+(sentinel|cluster):\/\/(?:(?:([^:@]*)(?::([^@]*))?
  * Reads redis://, rediss://, unix:/path, redis+cluster://host:port,host:port and
  * redis+sentinel://host:port,host:port/name[/db]. Throws SettingsError.
  */
-export function parseRedisUrl(url: string): RedisTarget {
+function parseRedisUrl(url: string): RedisTarget {
   if (url.startsWith('unix:')) return { kind: 'socket', path: url.slice('unix:'.length) };
   if (/^rediss?:\/\//.test(url)) return { kind: 'server', url };
   const [, scheme, mode, username, password, list, rest] = LIST_URL.exec(url) ?? [];
@@ -93,8 +94,14 @@ export async function connectRedis(url: string): Promise<RedisClient> {
   // Without a listener every failed attempt to reconnect would be printed; commands carry the error anyway.
   redis.on('error', () => {});
   redis.on('node error', () => {});
-  await redis.connect();
-  return redis;
+  try {
+    await redis.connect();
+    return redis;
+  } catch (error) {
+    // It would go on trying, for nobody.
+    redis.disconnect();
+    throw error;
+  }
 }
 
 function makeClient(target: RedisTarget, options: typeof OPTIONS | typeof PATIENT): RedisClient {

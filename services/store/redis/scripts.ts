@@ -1,27 +1,8 @@
 /** Runs the Lua scripts. Every write of a shard goes through one that checks the epoch. */
 
 import { readFileSync } from 'node:fs';
+import { FencedError, ForgottenError, LostWritesError, NotReplicatedError } from '../../../workers/base/errors.ts';
 import type { RedisClient } from './redis.ts';
-
-/** The shard has a newer owner: whoever sees this must let go of it. */
-export class FencedError extends Error {
-  override name = 'FencedError';
-}
-
-/** Redis has forgotten the shard: its owner writes everything again. */
-export class ForgottenError extends Error {
-  override name = 'ForgottenError';
-}
-
-/** Redis answers, but does not know of a write that it had taken: it failed over, or was restarted from an old file. */
-export class LostWritesError extends Error {
-  override name = 'LostWritesError';
-}
-
-/** Fewer replicas than asked for have a write: it counts as not written yet. */
-export class NotReplicatedError extends Error {
-  override name = 'NotReplicatedError';
-}
 
 export type FencedScript =
   | 'renew-lease'
@@ -30,18 +11,19 @@ export type FencedScript =
   | 'append-verdicts'
   | 'confirm-write'
   | 'revive-sas'
-  | 'write-path';
+  | 'write-path'
+  | 'note-translations';
 export type OpenScript =
   | 'take-lease'
-  | 'read-history'
   | 'acknowledge'
   | 'beat'
+  | 'wait-failovers'
   | 'advance-failovers'
-  | 'end-failover'
+  | 'give-up-failovers'
   | 'replay-failover';
 
-/** Those that only read, and return bytes. */
-export type ReadScript = 'read-sas';
+/** Those that read, and return bytes. */
+export type ReadScript = 'read-sas' | 'due-failovers';
 
 type Argument = string | number | Buffer;
 
@@ -51,24 +33,35 @@ const LOST = -3;
 /** Longest wait for replicas, ms. */
 const REPLICAS_MS = 2_000;
 
-/** Those that history.lua is put before. */
-const WITH_HISTORY: ReadonlySet<string> = new Set(['take-lease', 'write-checkpoint', 'read-history']);
+type ScriptName = FencedScript | OpenScript | ReadScript | 'fence';
 
-/** Folders of the scripts that have one. */
-const ROOMS: Readonly<Record<string, readonly string[]>> = {
-  cluster: ['beat'],
-  failover: ['replay-failover', 'advance-failovers'],
-  lease: ['confirm-write', 'fence', 'renew-lease', 'take-lease'],
-  shard: ['acknowledge', 'append-verdicts', 'read-sas', 'revive-sas', 'write-checkpoint', 'write-path', 'write-sas'],
+/** Folder of each script. */
+const FOLDERS: Readonly<Record<ScriptName, string>> = {
+  fence: 'lease',
+  'take-lease': 'lease',
+  'renew-lease': 'lease',
+  'confirm-write': 'lease',
+  'write-sas': 'shard',
+  'read-sas': 'shard',
+  'write-checkpoint': 'shard',
+  'write-path': 'shard',
+  'note-translations': 'shard',
+  'revive-sas': 'shard',
+  'append-verdicts': 'shard',
+  acknowledge: 'shard',
+  'due-failovers': 'failover',
+  'wait-failovers': 'failover',
+  'advance-failovers': 'failover',
+  'give-up-failovers': 'failover',
+  'replay-failover': 'failover',
+  beat: 'cluster',
 };
 
-/** Source of a script by file name, with the functions it calls. */
-export function scriptSource(name: FencedScript | OpenScript | ReadScript | 'fence' | 'history'): string {
+/** Source of a script. */
+export function scriptSource(name: ScriptName): string {
   let source = sources.get(name);
   if (source === undefined) {
-    const room = Object.keys(ROOMS).find((folder) => ROOMS[folder]!.includes(name)) ?? '.';
-    source = readFileSync(new URL(`../scripts/${room}/${name}.lua`, import.meta.url), 'utf8');
-    if (WITH_HISTORY.has(name)) source = `${scriptSource('history')}\n${source}`;
+    source = readFileSync(new URL(`../scripts/${FOLDERS[name]}/${name}.lua`, import.meta.url), 'utf8');
     sources.set(name, source);
   }
   return source;
@@ -85,7 +78,7 @@ export function runScript(
   return redis.eval(scriptSource(name), keys.length, ...keys, ...args);
 }
 
-/** Runs a script that only reads. Resolves with its reply, strings as bytes. Rejects with the error of the connection. */
+/** Runs a script that reads. Resolves with its reply, strings as bytes. Rejects with the error of the connection. */
 export function runReader(
   redis: RedisClient,
   name: ReadScript,

@@ -2,21 +2,39 @@
 
 import { type ShardId, shardKeys } from '../keys.ts';
 import type { RedisClient } from '../redis/redis.ts';
-import { runScript } from '../redis/scripts.ts';
-import type { StoredAck } from './acknowledgement.ts';
+import { runReader, runScript } from '../redis/scripts.ts';
 import { LOG_ENTRIES } from './shard-store.ts';
 
 /** Failovers given up that a shard keeps at most. */
-export const DEAD_LETTERS = 10_000;
+const DEAD_LETTERS = 10_000;
 
-/** One failover as it stands. */
-export type StoredFailover = {
+/** One failover as it was read: a step is taken only if it still stands so. */
+export type StandingFailover = {
+  /** The verdict's. */
   readonly id: string;
+  /** Number of the present attempt. */
+  readonly attempt: number;
+  /** Why that failed, once it is acknowledged. */
+  readonly failed: string | undefined;
+};
+
+/** One failover that is due. */
+export type StoredFailover = Omit<StandingFailover, 'attempt'> & {
   /** The verdict as last delivered: see stored-verdict.ts. */
   readonly verdict: Buffer;
-  /** Pursuit as JSON, undefined if nobody has looked at it yet. */
-  readonly pursuit: string | undefined;
-  readonly ack: StoredAck | undefined;
+  /** FailoverProgress as JSON, undefined if nobody has looked at it yet. */
+  readonly progress: string | undefined;
+};
+
+/** Another attempt. */
+export type NextAttempt = StandingFailover & {
+  readonly next: number;
+  /** Index of the endpoint that it tries. */
+  readonly endpoint: number;
+  readonly verdict: Buffer;
+  /** FailoverProgress as JSON. */
+  readonly progress: string;
+  readonly dueUnix: number;
 };
 
 /** A failover given up. */
@@ -28,15 +46,6 @@ export type DeadLetter = {
   readonly verdict: string;
 };
 
-/** A failover that waits. */
-export type FailoverWait = {
-  readonly id: string;
-  /** Pursuit as JSON. */
-  readonly pursuit: string;
-  readonly dueUnix: number;
-  readonly acknowledged: boolean;
-};
-
 export class FailoverStore {
   readonly #redis: RedisClient;
   readonly #keys: ReturnType<typeof shardKeys>;
@@ -46,81 +55,68 @@ export class FailoverStore {
     this.#keys = shardKeys(id);
   }
 
-  /** Failovers that are due, the longest overdue first. */
-  async readDue(nowUnix: number, most: number): Promise<StoredFailover[]> {
-    const { due, unacked, failover, pursuits, acks } = this.#keys;
-    const ids = await this.#redis.zrangebyscore(due, 0, Math.floor(nowUnix), 'LIMIT', 0, most);
-    if (ids.length === 0) return [];
-    // In this order: an acknowledgement moves a verdict from the one to the other.
-    const [waiting, acknowledged, states, answers] = await Promise.all([
-      this.#redis.hmgetBuffer(unacked, ...ids),
-      this.#redis.hmgetBuffer(failover, ...ids),
-      this.#redis.hmget(pursuits, ...ids),
-      this.#redis.hmget(acks, ...ids),
-    ]);
-    const orphans = ids.filter((_, n) => !waiting[n] && !acknowledged[n]);
-    if (orphans.length > 0) await this.#redis.zrem(due, ...orphans);
-    return ids.flatMap((id, n) => {
-      const verdict = waiting[n] ?? acknowledged[n];
-      if (!verdict) return [];
-      const ack = answers[n];
-      return {
-        id,
-        verdict,
-        pursuit: states[n] ?? undefined,
-        ack: ack ? (JSON.parse(ack) as StoredAck) : undefined,
-      };
-    });
-  }
-
-  /** When the next failover is due, Unix ms; undefined if there is none. */
-  async nextDue(): Promise<number | undefined> {
-    const [, score] = await this.#redis.zrange(this.#keys.due, '0', '0', 'WITHSCORES');
-    return score === undefined ? undefined : Number(score);
-  }
-
   /**
-   * Notes where failovers stand and when to look again: those not acknowledged yet at once if their acknowledgement comes
-   * meanwhile.
+   * Failovers that are due, the longest overdue first, and the time, by Redis's clock, Unix ms. If none is, when the next one will
+   * be; undefined if there is none.
    */
-  async wait(waits: readonly FailoverWait[]): Promise<void> {
-    if (waits.length === 0) return;
-    const { pursuits, due, acks } = this.#keys;
-    await this.#redis.hset(pursuits, Object.fromEntries(waits.map(({ id, pursuit }) => [id, pursuit])));
-    await this.#redis.zadd(due, 'XX', ...waits.flatMap(({ id, dueUnix }) => [dueUnix, id]));
-    const unacknowledged = waits.filter(({ acknowledged }) => !acknowledged).map(({ id }) => id);
-    if (unacknowledged.length === 0) return;
-    const found = await this.#redis.hmget(acks, ...unacknowledged);
-    const overtaken = unacknowledged.filter((_, n) => found[n] !== null);
-    if (overtaken.length > 0) await this.#redis.zadd(due, 'XX', ...overtaken.flatMap((id) => [0, id]));
+  async readDue(
+    most: number,
+  ): Promise<{ readonly nowUnix: number; readonly nextUnix: number | undefined; readonly due: StoredFailover[] }> {
+    const { due, unacked, failover, failed, progress } = this.#keys;
+    const reply = await runReader(this.#redis, 'due-failovers', [due, unacked, failover, failed, progress], [most]);
+    const [nowUnix, next, ...fields] = reply as [number, Buffer, ...Buffer[]];
+    const failovers: StoredFailover[] = [];
+    for (let at = 0; at < fields.length; at += 4) {
+      const [id, verdict, why, state] = fields.slice(at, at + 4) as [Buffer, Buffer, Buffer, Buffer];
+      failovers.push({
+        id: String(id),
+        verdict,
+        failed: why.length === 0 ? undefined : String(why),
+        progress: state.length === 0 ? undefined : String(state),
+      });
+    }
+    return { nowUnix, nextUnix: next.length === 0 ? undefined : Number(next), due: failovers };
   }
 
-  /** Begins another attempt. False if somebody else did, or it has ended. */
-  async advance(
-    id: string,
-    present: number,
-    next: { attempt: number; verdict: Uint8Array; pursuit: string; dueUnix: number },
-  ): Promise<boolean> {
-    const { failover, attempts, acks, unacked, verdicts, pursuits, due } = this.#keys;
+  /** Notes where failovers stand and when to look again, unless that has changed meanwhile. */
+  async wait(
+    waits: readonly (StandingFailover & { readonly progress: string; readonly dueUnix: number })[],
+  ): Promise<void> {
+    if (waits.length === 0) return;
+    const { attempts, failed, progress, due } = this.#keys;
+    const args = waits.flatMap((wait) => [...standing(wait), wait.progress, wait.dueUnix]);
+    await runScript(this.#redis, 'wait-failovers', [attempts, failed, progress, due], args);
+  }
+
+  /** Begins other attempts. Of each whether it did: not if somebody else has, or it has ended. */
+  async advance(steps: readonly NextAttempt[]): Promise<boolean[]> {
+    if (steps.length === 0) return [];
+    const { attempts, failed, progress, due, failover, unacked, verdicts } = this.#keys;
     const reply = await runScript(
       this.#redis,
       'advance-failovers',
-      [failover, attempts, acks, unacked, verdicts, pursuits, due],
-      [id, present, next.attempt, Buffer.from(next.verdict), next.pursuit, LOG_ENTRIES, next.dueUnix],
+      [attempts, failed, progress, due, failover, unacked, verdicts],
+      [
+        LOG_ENTRIES,
+        ...steps.flatMap((step) => [...standing(step), step.next, step.verdict, step.progress, step.dueUnix]),
+      ],
     );
-    return reply === 1;
+    return (reply as number[]).map((one) => one === 1);
   }
 
-  /** Ends a failover. False if its letter found no room. */
-  async end(id: string, letter?: DeadLetter): Promise<boolean> {
-    const { failover, attempts, acks, pursuits, due, deadLetters } = this.#keys;
+  /** Gives failovers up: their letters wait for an operator, if there is room. */
+  async giveUp(
+    letters: readonly (StandingFailover & { readonly letter: DeadLetter })[],
+  ): Promise<('kept' | 'noRoom' | 'changed')[]> {
+    if (letters.length === 0) return [];
+    const { attempts, failed, progress, due, failover, unacked, deadLetters } = this.#keys;
     const reply = await runScript(
       this.#redis,
-      'end-failover',
-      [failover, attempts, acks, pursuits, due, deadLetters],
-      [id, letter ? JSON.stringify(letter) : '', DEAD_LETTERS],
+      'give-up-failovers',
+      [attempts, failed, progress, due, failover, unacked, deadLetters],
+      [DEAD_LETTERS, ...letters.flatMap((one) => [...standing(one), JSON.stringify(one.letter)])],
     );
-    return reply === 1;
+    return (reply as number[]).map((one) => (['changed', 'kept', 'noRoom'] as const)[one]!);
   }
 
   /** Failovers given up, by verdict id. */
@@ -145,19 +141,9 @@ export class FailoverStore {
   async drop(id: string): Promise<boolean> {
     return (await this.#redis.hdel(this.#keys.deadLetters, id)) === 1;
   }
+}
 
-  /** Asks the shard's owner for life of an SA of its. */
-  async ask(spi: string): Promise<void> {
-    await this.#redis.hsetnx(this.#keys.asked, spi, '');
-  }
-
-  /** What the owner said of an SA, '' if nothing yet. */
-  async answer(spi: string): Promise<string> {
-    return (await this.#redis.hget(this.#keys.asked, spi)) ?? '';
-  }
-
-  /** The answer is not needed any more. */
-  async forget(spi: string): Promise<void> {
-    await this.#redis.hdel(this.#keys.asked, spi);
-  }
+/** How a failover stood when it was read, for scripts. */
+function standing({ id, attempt, failed }: StandingFailover): [id: string, attempt: number, failed: string] {
+  return [id, attempt, failed === undefined ? '' : '1'];
 }

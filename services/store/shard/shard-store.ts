@@ -1,11 +1,13 @@
 /** One shard's state in Redis, written under one epoch of its lease. */
 
+import { LostWritesError } from '../../../workers/base/errors.ts';
+import type { ShardPath } from '../../../workers/path/ways.ts';
 import { packRecord, type SaRecords, saRecords } from '../../../workers/sa/sa-page.ts';
-import type { CheckpointChunk, FormerOwners, ShardPath } from '../../../workers/shard/protocol.ts';
+import type { CheckpointChunk, FormerOwners, Translated } from '../../../workers/takeover/checkpoint.ts';
 import { type ShardId, shardKeys } from '../keys.ts';
 import { type RedisClient, redisNow } from '../redis/redis.ts';
-import { confirmWrite, type FencedScript, LostWritesError, runFenced, runReader, runScript } from '../redis/scripts.ts';
-import { ADOPT_ATTENDED_MS, LEASE_MS, MOST_LOST_MS, type TakenLease, type Taking, takeLease } from './lease.ts';
+import { confirmWrite, type FencedScript, runFenced, runReader } from '../redis/scripts.ts';
+import { LEASE_MS, type TakenLease, takeLease } from './lease.ts';
 
 /** Entries kept in a shard's log, roughly. Each holds the verdicts of one write. */
 export const LOG_ENTRIES = 10_000;
@@ -38,18 +40,12 @@ export type StoreContext = {
 };
 
 export class ShardStore {
-  /** For how long an owner before this one may have gone on when this one took the shard, ms. */
-  readonly formerRemainingMs: number;
   /** When this one took it, by Redis's clock, Unix ms. */
   readonly takenUnix: number;
   readonly #context: StoreContext;
   readonly #id: ShardId;
   readonly #keys: ReturnType<typeof shardKeys>;
   #epoch: number;
-  /** Whether the former owner had stopped when it wrote its last checkpoint; said only at the first look at it. */
-  #formerStopped: TakenLease['formerStopped'];
-  /** From then on until this one took the lease nobody had the shard, by Redis's clock, Unix ms. */
-  readonly #formerEndUnix: number;
   /** Writes are numbered, so that one which Redis forgets is missed. */
   #writes = 0;
   #acknowledged = 0;
@@ -57,18 +53,11 @@ export class ShardStore {
   /** Replicas have what former owners wrote, as many as must. */
   #inheritanceSafe = false;
 
-  private constructor(
-    context: StoreContext,
-    id: ShardId,
-    { epoch, formerStopped, formerRemainingMs, formerUntilUnix, takenUnix }: TakenLease,
-  ) {
+  private constructor(context: StoreContext, id: ShardId, { epoch, takenUnix }: TakenLease) {
     this.#context = context;
     this.#id = id;
     this.#keys = shardKeys(id);
     this.#epoch = epoch;
-    this.#formerStopped = formerStopped;
-    this.formerRemainingMs = formerRemainingMs;
-    this.#formerEndUnix = formerUntilUnix === 0 ? takenUnix : formerUntilUnix + ADOPT_ATTENDED_MS;
     this.takenUnix = takenUnix;
   }
 
@@ -76,20 +65,17 @@ export class ShardStore {
     return this.#epoch;
   }
 
-  /**
-   * Takes the shard's lease with a new epoch, which fences off every former owner.
-   * @param taking `attended`: for its headend, which is about to be connected
-   */
-  static async take(context: StoreContext, id: ShardId, taking: Omit<Taking, 'holder'>): Promise<ShardStore> {
-    return new ShardStore(context, id, await takeLease(context, id, { ...taking, holder: undefined }));
+  /** Takes the shard's lease with a new epoch, which fences off every former owner. */
+  static async take(context: StoreContext, id: ShardId): Promise<ShardStore> {
+    return new ShardStore(context, id, await takeLease(context, id, undefined));
   }
 
   /**
    * Takes the lease anew, if Redis knows of no other owner. Throws FencedError, or the error of the connection.
    * Returns `lost` too: Redis does not know of all that was written under the former epoch, and nobody will miss it.
    */
-  async retake(taking: Omit<Taking, 'holder'>): Promise<TakenLease & { readonly lost: boolean }> {
-    const taken = await takeLease(this.#context, this.#id, { ...taking, holder: this.#epoch });
+  async retake(): Promise<TakenLease & { readonly lost: boolean }> {
+    const taken = await takeLease(this.#context, this.#id, this.#epoch);
     const lost = taken.lastWrite < this.#lastWrite;
     this.#epoch = taken.epoch;
     this.#writes = 0;
@@ -100,17 +86,14 @@ export class ShardStore {
   }
 
   /**
-   * Prolongs the lease. Returns Redis's time, and since when it has known nothing else than this owner with its headend,
-   * Unix ms; 0: never anything else. Throws LostWritesError, once, when it is prolonged all the same; or what
+   * Prolongs the lease. Returns Redis's time, Unix ms. Throws LostWritesError, once, when it is prolonged all the same; or what
    * {@link runFenced} throws.
-   * @param attended the headend is connected: others leave the shard to it
    */
-  async renew(attended: boolean): Promise<{ readonly nowUnix: number; readonly attendedSinceUnix: number }> {
+  async renew(): Promise<number> {
     const expected = this.#acknowledged;
-    const args = [this.#epoch, '', LEASE_MS, attended ? '1' : '0'];
-    const reply = await runFenced(this.#context.redis, 'renew-lease', [this.#keys.lease], args);
-    const [known, nowUnix, attendedSinceUnix] = reply as [number, number, number];
-    if (known >= expected) return { nowUnix, attendedSinceUnix };
+    const reply = await runFenced(this.#context.redis, 'renew-lease', [this.#keys.lease], [this.#epoch, '', LEASE_MS]);
+    const [known, nowUnix] = reply as [number, number];
+    if (known >= expected) return nowUnix;
     // From here on what Redis has counts, so that the repair is not refused as well.
     this.#acknowledged = known;
     throw new LostWritesError(`write ${known} is the last of ${expected} that Redis knows`);
@@ -118,7 +101,7 @@ export class ShardStore {
 
   /** Ends the lease, so that others see at once that the shard has no owner. */
   async release(): Promise<void> {
-    await runFenced(this.#context.redis, 'renew-lease', [this.#keys.lease], [this.#epoch, '', 0, '0']);
+    await runFenced(this.#context.redis, 'renew-lease', [this.#keys.lease], [this.#epoch, '', 0]);
   }
 
   /** Writes and removes SAs in one step, keys sealed; on return they are in Redis. */
@@ -126,14 +109,14 @@ export class ShardStore {
     written: readonly { spi: string; sa: Uint8Array; keys: Uint8Array | undefined }[],
     removed: readonly string[],
   ): Promise<void> {
-    const { lease, sas, dead } = this.#keys;
+    const { lease, sas, dead, translated } = this.#keys;
     const withKeys: (string | Buffer)[] = [];
     const without: (string | Buffer)[] = [];
     for (const { spi, sa, keys } of written) {
       (keys ? withKeys : without).push(spi, packRecord(sa, keys));
     }
     const counts = [withKeys.length / 2, without.length / 2];
-    await this.#write('write-sas', [lease, sas, dead], [...counts, ...withKeys, ...without, ...removed]);
+    await this.#write('write-sas', [lease, sas, dead, translated], [...counts, ...withKeys, ...without, ...removed]);
   }
 
   /** Removes any number of SAs; what does not arrive may have been done in part. */
@@ -158,11 +141,6 @@ export class ShardStore {
     return this.#context.redis.hkeys(this.#keys.sas);
   }
 
-  /** Names the history that Redis is in, '' if it does not say: in the same one nothing is lost that was written. */
-  async readHistory(): Promise<string> {
-    return String(await runScript(this.#context.redis, 'read-history', [this.#keys.lease], []));
-  }
-
   /** SPI pairs whose verdict is in the log. */
   async readDead(): Promise<Set<string>> {
     return new Set(await this.#context.redis.hkeys(this.#keys.dead));
@@ -172,12 +150,11 @@ export class ShardStore {
    * Writes chunks of the checkpoint.
    * @param taken up to when all is told, by the owner's clock, and by Redis's at the earliest, Unix ms
    * @param whole they are all there is; otherwise they stand beside those written before, of former owners too
-   * @param final this owner has stopped: nothing changes any more
    */
   async writeCheckpoint(
     chunks: readonly CheckpointChunk[],
     taken: { readonly unix: number; readonly redisUnix: number },
-    { whole, final }: { readonly whole: boolean; readonly final: boolean },
+    whole: boolean,
   ): Promise<void> {
     const { lease, checkpoint } = this.#keys;
     const rows = chunks.flatMap(({ index, bytes }) => [
@@ -185,33 +162,25 @@ export class ShardStore {
       Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
     ]);
     // One that is lost must be missed: the next tells only of what changed since.
-    const args = [Math.round(taken.unix), Math.floor(taken.redisUnix), final ? '1' : '0', whole ? '1' : '0', ...rows];
+    const args = [Math.round(taken.unix), Math.floor(taken.redisUnix), whole ? '1' : '0', ...rows];
     await this.#write('write-checkpoint', [lease, checkpoint], args);
   }
 
   /** What former owners left. Without any it is an empty one, of when the shard's lease was first taken. */
   async readCheckpoint(): Promise<FormerOwners> {
     const { redis } = this.#context;
-    const stopped = this.#formerStopped;
-    const [{ at, taken, final: _, history: __, ...chunks }, nowUnix] = await Promise.all([
+    const [{ at, taken, ...chunks }, translated, nowUnix] = await Promise.all([
       redis.hgetallBuffer(this.#keys.checkpoint),
+      redis.hgetall(this.#keys.translated),
       redisNow(redis),
     ]);
-    this.#formerStopped = 'no';
-    const ageMs = Math.max(0, nowUnix - Number(taken) - this.#unownedMs(Number(taken)));
     return {
       headend: this.#id.headend,
       chunks: Object.entries(chunks).map(([field, bytes]) => ({ epoch: Number(field.split(':')[0]), bytes })),
+      translated: new Map(Object.entries(translated).map(([spi, ids]) => [spi, toTranslated(ids)])),
       atUnix: Number(at ?? 0),
-      ageMs: stopped === 'perhaps not last' ? Math.min(ageMs, MOST_LOST_MS) : ageMs,
-      final: stopped === 'last',
-      leaseMs: LEASE_MS,
+      ageMs: Math.max(0, nowUnix - Number(taken)),
     };
-  }
-
-  /** For how long nobody had the shard after a checkpoint of a former owner, ms. */
-  #unownedMs(checkpointUnix: number): number {
-    return Math.max(0, this.takenUnix - Math.max(this.#formerEndUnix, checkpointUnix));
   }
 
   /**
@@ -236,6 +205,12 @@ export class ShardStore {
     await this.#write('revive-sas', [this.#keys.lease, this.#keys.dead], spis);
   }
 
+  /** Notes that a request of the headend's daemon is about to be sent under this id. */
+  async noteTranslated(spi: string, { daemonId, id }: Translated): Promise<void> {
+    const { lease, translated } = this.#keys;
+    await this.#write('note-translations', [lease, translated], [spi, `${daemonId}:${id}`]);
+  }
+
   /** Notes how the shard's probes leave. */
   async writePath(path: ShardPath): Promise<void> {
     await this.#write('write-path', [this.#keys.lease], [JSON.stringify(path)]);
@@ -246,43 +221,31 @@ export class ShardStore {
     return path === null ? undefined : (JSON.parse(path) as ShardPath);
   }
 
-  /**
-   * Verdicts that wait for their acknowledgement. Those of former owners may be new to replicas, which are waited for.
-   * @param wanted by {@link StoredVerdict.name} and the verdict's id: the others are only counted up
-   */
-  async readUnacked(
-    wanted: (name: string, id: string) => boolean,
-  ): Promise<{ readonly names: ReadonlySet<string>; readonly verdicts: StoredVerdict[] }> {
+  /** Verdicts that wait for their acknowledgement: the name of each one's present attempt, and its id. */
+  async listUnacked(): Promise<Map<string, string>> {
     const { redis } = this.#context;
     const { unacked, attempts } = this.#keys;
     const [ids, laterAttempts] = await Promise.all([redis.hkeys(unacked), redis.hgetall(attempts)]);
-    const names = ids.map((id) => attemptName(id, Number(laterAttempts[id] ?? 0)));
-    const due = names.flatMap((name, n) => (wanted(name, ids[n]!) ? [{ name, id: ids[n]! }] : []));
-    if (due.length > 0 && !this.#inheritanceSafe) {
+    return new Map(ids.map((id) => [attemptName(id, Number(laterAttempts[id] ?? 0)), id]));
+  }
+
+  /** Reads some of those listed. Those of former owners may be new to replicas, which are waited for. */
+  async readUnacked(listed: readonly { readonly name: string; readonly id: string }[]): Promise<StoredVerdict[]> {
+    const { redis } = this.#context;
+    if (listed.length > 0 && !this.#inheritanceSafe) {
       await this.#confirm(this.#acknowledged);
       this.#inheritanceSafe = true;
     }
     const verdicts: StoredVerdict[] = [];
-    for (let n = 0; n < due.length; n += PAGE) {
-      const page = due.slice(n, n + PAGE);
-      const messages = await redis.hmgetBuffer(unacked, ...page.map(({ id }) => id));
+    for (let n = 0; n < listed.length; n += PAGE) {
+      const page = listed.slice(n, n + PAGE);
+      const messages = await redis.hmgetBuffer(this.#keys.unacked, ...page.map(({ id }) => id));
       page.forEach(({ name }, k) => {
         const bytes = messages[k];
         if (bytes) verdicts.push({ name, bytes });
       });
     }
-    return { names: new Set(names), verdicts };
-  }
-
-  /** SPI pairs of whose life somebody asks and does not know enough. */
-  async readAsked(): Promise<string[]> {
-    const asked = await this.#context.redis.hgetall(this.#keys.asked);
-    return Object.keys(asked).filter((spi) => asked[spi] === '' || asked[spi] === 'HELD');
-  }
-
-  /** Answers those who asked, by SPI pair. */
-  async tell(answers: Readonly<Record<string, 'HELD' | 'ALIVE' | 'DEAD'>>): Promise<void> {
-    if (Object.keys(answers).length > 0) await this.#context.redis.hset(this.#keys.asked, answers);
+    return verdicts;
   }
 
   /** Whether failovers are under way. */
@@ -324,6 +287,12 @@ export class ShardStore {
   }
 }
 
+/** The reverse of what {@link ShardStore.noteTranslated} writes. */
+function toTranslated(ids: string): Translated {
+  const [daemonId, id] = ids.split(':');
+  return { daemonId: Number(daemonId), id: Number(id) };
+}
+
 /** Verdicts as append-verdicts.lua reads them: one argument costs the client a third of what one a verdict do. */
 function packIds(verdicts: Parameters<ShardStore['appendVerdicts']>[0]): Buffer {
   const packed = Buffer.allocUnsafe(verdicts.reduce((sum, { id }) => sum + VERDICT_HEAD + id.length, 0));
@@ -338,6 +307,6 @@ function packIds(verdicts: Parameters<ShardStore['appendVerdicts']>[0]): Buffer 
 const VERDICT_HEAD = 3;
 
 /** Name of a verdict's attempt; the first is called as the verdict. */
-function attemptName(id: string, attempt: number): string {
+export function attemptName(id: string, attempt: number): string {
   return attempt === 0 ? id : `${id}/${attempt}`;
 }

@@ -1,6 +1,7 @@
 /** Reading the verdict logs of a headend's shards, in order, from a position that a token carries. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import { VerdictsTrimmedError } from '../../../workers/base/errors.ts';
 import { shardKeys } from '../keys.ts';
 import type { RedisClient } from '../redis/redis.ts';
 
@@ -12,11 +13,6 @@ const BATCH = 20;
 const POLL_MS = 50;
 const START = '0-0';
 const ENTRY_ID = /^\d+-\d+$/;
-
-/** Verdicts between a token and what is kept were trimmed from the log. */
-export class VerdictsTrimmedError extends Error {
-  override name = 'VerdictsTrimmedError';
-}
 
 /** Last entry seen of each shard's log. */
 export class LogPosition {

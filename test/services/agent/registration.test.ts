@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { create } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { InventorySchema } from '../../../proto/gen/dpd/v1/headend_pb.js';
@@ -34,6 +34,7 @@ class Node {
       responderSpis: rows.map((row) => row.sa.id!.responderSpi),
       handles: rows.map((row) => row.handle),
       revisions: rows.map((row) => row.sa.revision),
+      nextMessageIds: rows.map(() => 0),
       complete: true,
     });
   }
@@ -55,7 +56,7 @@ test('property: whatever is lost on the way, both sides end with the same SAs', 
       const registration = new Registration();
       const node = new Node();
       registration.complete();
-      registration.takeInventory(node.inventory());
+      registration.addInventory(node.inventory());
       let revision = 0;
       let refused: Batch[] = [];
       const tellRefused = () => {
@@ -79,7 +80,7 @@ test('property: whatever is lost on the way, both sides end with the same SAs', 
           if (kind === 'send') registration.done(batch, handles);
           else {
             registration.reset();
-            registration.takeInventory(node.inventory());
+            registration.addInventory(node.inventory());
           }
         }
       }
@@ -99,7 +100,7 @@ test('until everything wanted has been told, nothing that the node holds is remo
   const node = new Node();
   node.apply({ kind: 'upsert', sas: [sa(1, 1), sa(2, 1)] });
   const registration = new Registration();
-  registration.takeInventory(node.inventory());
+  registration.addInventory(node.inventory());
   assert.equal(registration.next(), undefined);
   registration.upsert(sa(1, 1));
   registration.complete();
@@ -108,114 +109,86 @@ test('until everything wanted has been told, nothing that the node holds is remo
   assert.deepEqual(batch.ids.map(spiHex), [spiHex(sa(2, 1).id!)]);
 });
 
-test('what the cluster held and has lost is not registered again: nobody knows its message ids', () => {
+test('what the node has lost is registered again: a wrong message id is looked for', () => {
   const keyed = { ...sa(1, 1), keys: create(SaKeysSchema) };
-  const bare = sa(2, 1);
   const registration = new Registration();
   const node = new Node();
-  registration.takeInventory(node.inventory());
+  registration.addInventory(node.inventory());
   registration.upsert(keyed);
-  registration.upsert(bare);
   for (let batch = registration.next(); batch; batch = registration.next()) registration.done(batch, node.apply(batch));
   registration.reset();
-  node.held.clear();
-  assert.deepEqual(registration.takeInventory(node.inventory()), [spiHex(keyed.id!)]);
+  assert.deepEqual(registration.addInventory(new Node().inventory()), []);
   const batch = registration.next();
   assert(batch?.kind === 'upsert');
-  assert.deepEqual(
-    batch.sas.map(({ id }) => spiHex(id!)),
-    [spiHex(bare.id!)],
-  );
+  assert.deepEqual(batch.sas, [keyed]);
 });
 
-test('nor is what it held before the headend knew what it wants, whichever is told first', () => {
-  const keyed = { ...sa(1, 1), keys: create(SaKeysSchema) };
-  const spi = spiHex(keyed.id!);
-  const wantedAfter = (tell: (registration: Registration, empty: () => string[]) => readonly string[] | boolean) => {
+describe('an SA told without keys, as the node has them', () => {
+  const bare = sa(1, 2);
+  const spi = spiHex(bare.id!);
+
+  test('is sent as it is where the node has them', () => {
     const registration = new Registration();
     const node = new Node();
-    node.apply({ kind: 'upsert', sas: [keyed] });
-    registration.takeInventory(node.inventory());
-    registration.reset();
-    const told = tell(registration, () => registration.takeInventory(new Node().inventory()));
-    assert.equal(registration.next(), undefined, 'registered with a message id long used');
-    // Until it is rekeyed it may change all it likes.
-    assert.equal(registration.upsert({ ...keyed, revision: 2 }), true);
-    registration.complete();
-    assert.equal(registration.next(), undefined);
-    return told;
-  };
-  const first = wantedAfter((registration, empty) => {
-    assert.equal(registration.upsert(keyed), true);
-    return empty();
+    node.apply({ kind: 'upsert', sas: [sa(1, 1)] });
+    assert.deepEqual(registration.addInventory(node.inventory()), []);
+    assert.equal(registration.upsert(bare, true), true);
+    assert.deepEqual(registration.next(), { kind: 'upsert', sas: [bare] });
   });
-  assert.deepEqual(first, [spi]);
-  const last = wantedAfter((registration, empty) => {
-    assert.deepEqual(empty(), []);
-    return registration.upsert(keyed);
-  });
-  assert.equal(last, false);
+
+  for (const [order, told] of [
+    ['before', 1],
+    ['after', 2],
+  ] as const)
+    test(`is not sent where the node has none, told ${order} the inventory, until it comes with keys`, () => {
+      const registration = new Registration();
+      const empty = () => registration.addInventory(new Node().inventory());
+      if (told === 1) {
+        assert.equal(registration.upsert(bare, true), true);
+        assert.deepEqual(empty(), [spi]);
+      } else {
+        assert.deepEqual(empty(), []);
+        assert.equal(registration.upsert(bare, true), false);
+      }
+      assert.equal(registration.next(), undefined);
+      const keyed = { ...sa(1, 3), keys: create(SaKeysSchema) };
+      assert.equal(registration.upsert(keyed), true);
+      assert.deepEqual(registration.next(), { kind: 'upsert', sas: [keyed] });
+    });
 });
 
-test('nor is what was sent and never answered for, once Redis may have lost it: it may have been held and asked', () => {
-  const keyed = { ...sa(1, 1), keys: create(SaKeysSchema) };
-  const spi = spiHex(keyed.id!);
-  const sentTo = (history: string) => {
-    const registration = new Registration();
-    registration.complete();
-    registration.welcomed(history);
-    registration.takeInventory(new Node().inventory());
-    registration.upsert(keyed);
-    return { registration, batch: registration.next()! };
-  };
-  const welcomed = (registration: Registration, history: string) => {
-    registration.reset();
-    registration.welcomed(history);
-    return () => registration.takeInventory(new Node().inventory());
-  };
-  for (const [before, after, lost] of [
-    ['a', 'b', [spi]],
-    ['', '', [spi]],
-    ['a', '', [spi]],
-    ['a', 'a', []],
-  ] as const) {
-    const { registration } = sentTo(before);
-    assert.deepEqual(welcomed(registration, after)(), lost, `${before} ${after}`);
-    assert.equal(registration.next() === undefined, lost.length > 0);
-  }
-  const refused = sentTo('a');
-  refused.registration.refused(refused.batch);
-  assert.deepEqual(welcomed(refused.registration, 'b')(), [spi], 'a node refuses what Redis may have after all');
-  const replaced = sentTo('a');
-  replaced.registration.remove(keyed.id!);
-  assert.deepEqual(welcomed(replaced.registration, 'b')(), []);
-  // A node that breaks off before its inventory has not said whether it holds it either.
-  const again = sentTo('a');
-  welcomed(again.registration, 'a');
-  assert.deepEqual(welcomed(again.registration, 'b')(), [spi]);
-});
-
-test('what is on its way may change, and what was answered for or never left is registered as ever', () => {
-  const keyed = { ...sa(1, 1), keys: create(SaKeysSchema) };
+test('what is on its way may change, and is sent again in its new revision', () => {
   const registration = new Registration();
   const node = new Node();
   registration.complete();
-  registration.welcomed('a');
-  registration.takeInventory(node.inventory());
-  registration.upsert(keyed);
+  registration.addInventory(node.inventory());
+  registration.upsert(sa(1, 1));
   const first = registration.next()!;
-  assert.equal(registration.upsert({ ...keyed, revision: 2 }), true, 'lost before it was answered for');
+  registration.upsert(sa(1, 2));
   registration.done(first, node.apply(first));
-  const second = registration.next()!;
-  registration.done(second, node.apply(second));
-  registration.upsert({ ...sa(2, 3), keys: create(SaKeysSchema) });
+  assert.deepEqual(registration.next(), { kind: 'upsert', sas: [sa(1, 2)] });
+  registration.remove(sa(1, 2).id!);
+  assert.equal(registration.next()?.kind, 'remove');
+});
+
+test('a new stream begins with nothing: what the former node was sent is compared with what this one holds', () => {
+  const registration = new Registration();
+  registration.complete();
+  const former = new Node();
+  former.apply({ kind: 'upsert', sas: [sa(1, 1)] });
+  registration.upsert(sa(1, 1));
+  registration.addInventory(former.inventory());
+  assert.equal(registration.handleOf(spiHex(sa(1, 1).id!)), 0);
+  registration.upsert(sa(2, 1));
+  registration.next();
   registration.reset();
-  registration.welcomed('b');
-  assert.deepEqual(registration.takeInventory(node.inventory()), []);
-  const batch = registration.next();
-  assert(batch?.kind === 'upsert');
-  assert.deepEqual(
-    batch.sas.map(({ id }) => spiHex(id!)),
-    [spiHex(sa(2, 3).id!)],
-  );
+  assert.equal(registration.next(), undefined, 'sent before the node has said what it holds');
+  assert.equal(registration.handleOf(spiHex(sa(1, 1).id!)), undefined);
+  const node = new Node();
+  node.apply({ kind: 'upsert', sas: [sa(2, 1), sa(3, 1)] });
+  registration.addInventory(node.inventory());
+  const [removal, upsert] = [registration.next(), registration.next()];
+  assert(removal?.kind === 'remove' && upsert?.kind === 'upsert');
+  assert.deepEqual(removal.ids.map(spiHex), [spiHex(sa(3, 1).id!)]);
+  assert.deepEqual(upsert.sas, [sa(1, 1)]);
 });

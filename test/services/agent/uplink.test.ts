@@ -25,8 +25,8 @@ class Stream extends EventEmitter {
   }
 
   /** Welcomes the headend with a node that holds nothing. */
-  welcome(history: string): void {
-    this.tell({ case: 'welcome', value: { node: 'node-1', epoch: 1n, history } });
+  welcome(): void {
+    this.tell({ case: 'welcome', value: { node: 'node-1', epoch: 1n } });
     this.tell({ case: 'inventory', value: { complete: true } });
   }
 
@@ -42,7 +42,7 @@ class Stream extends EventEmitter {
 function rig() {
   const work: (() => void)[] = [];
   const streams: Stream[] = [];
-  const lost: string[] = [];
+  const wanted: string[] = [];
   const clock = {
     now: () => 0,
     after: (ms: number, task: () => void) => {
@@ -57,7 +57,8 @@ function rig() {
     failed: () => {},
     disconnected: () => {},
     connected: () => {},
-    lost: (spis: readonly string[]) => lost.push(...spis),
+    held: () => {},
+    keysWanted: (spis: readonly string[]) => wanted.push(...spis),
   } as unknown as UplinkEvents;
   const open = () => {
     streams.push(new Stream());
@@ -74,29 +75,56 @@ function rig() {
     for (let task = work.shift(); task; task = work.shift()) task();
   };
   run();
-  return { uplink, lost, run, stream: () => streams.at(-1)! };
+  return { uplink, wanted, run, stream: () => streams.at(-1)! };
 }
 
-test('each welcome says whether Redis may have lost what the node before was sent and never answered for', () => {
-  const sa = create(SaSchema, {
-    id: { initiatorSpi: 1n, responderSpi: 2n },
-    revision: 1,
-    keys: create(SaKeysSchema),
-  });
-  const spi = spiHex(sa.id!);
-  const { uplink, lost, run, stream } = rig();
-  stream().welcome('a');
-  uplink.upsert(sa);
+const keys = create(SaKeysSchema);
+const sa = create(SaSchema, { id: { initiatorSpi: 1n, responderSpi: 2n }, revision: 1, keys });
+const spi = spiHex(sa.id!);
+
+test('what a node was sent and never answered for is sent again to the next that does not hold it', () => {
+  const { uplink, run, stream } = rig();
+  stream().welcome();
+  uplink.upsert(sa, false);
   run();
   assert.deepEqual(stream().sas, [spi]);
-  const breakOff = (history: string) => {
-    stream().emit('end');
+  stream().emit('end');
+  run();
+  stream().welcome();
+  run();
+  assert.deepEqual(stream().sas, [spi]);
+});
+
+test('keys are asked for where the headend has none and the node neither, told before the node says so or after', () => {
+  const keyless = create(SaSchema, { id: { initiatorSpi: 1n, responderSpi: 2n }, revision: 1 });
+  for (const before of [true, false]) {
+    const { uplink, wanted, run, stream } = rig();
+    if (before) uplink.upsert(keyless, true);
+    stream().welcome();
+    if (!before) uplink.upsert(keyless, true);
     run();
-    stream().welcome(history);
+    assert.deepEqual({ wanted, sent: stream().sas }, { wanted: [spi], sent: [] });
+    uplink.upsert(sa, false);
     run();
-  };
-  breakOff('a');
-  assert.deepEqual({ lost, sent: stream().sas }, { lost: [], sent: [spi] });
-  breakOff('b');
-  assert.deepEqual({ lost, sent: stream().sas }, { lost: [spi], sent: [] });
+    assert.deepEqual(stream().sas, [spi]);
+  }
+});
+
+test('evidence is told with an age in whole ms, and one too old to be told is nobody’s', () => {
+  const { uplink, run, stream } = rig();
+  uplink.upsert(sa, false);
+  stream().welcome();
+  run();
+  const batchId = stream().written.flatMap(({ message }) => (message.case === 'upsert' ? [message.value.batchId] : []));
+  stream().tell({ case: 'batchDone', value: { batchId: batchId[0]!, handles: [7] } });
+  for (const ageMs of [0, 3_073.4, 3_600_000, 3_600_001]) uplink.evidence([spi], [], ageMs);
+  const told = stream().written.flatMap(({ message }) => (message.case === 'evidence' ? [message.value] : []));
+  assert.deepEqual(
+    told.map(({ heardHandles, ageMs }) => [heardHandles, ageMs]),
+    [
+      [[7], 0],
+      [[7], 3_074],
+      [[7], 3_600_000],
+    ],
+  );
 });

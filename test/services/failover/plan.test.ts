@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { begin, nextEndpoint, type Pursuit, plan, type Situation } from '../../../services/failover/plan.ts';
+import { Outcome } from '../../../proto/gen/dpd/v1/types_pb.js';
+import {
+  begin,
+  type FailoverProgress,
+  nextEndpoint,
+  plan,
+  type Situation,
+  seenThrough,
+} from '../../../services/failover/plan.ts';
 
 const LIMITS = { deadlineMs: 60_000 };
 const NOW = 1_000_000;
@@ -9,63 +17,43 @@ const SITUATION: Situation = {
   endpoints: 3,
   deadEndpoint: 0,
   nextEndpoint: 1,
-  detectionMs: 5_000,
-  acknowledged: undefined,
-  successor: 'UNKNOWN',
+  failed: undefined,
   knownDead: () => false,
 };
-const acknowledged = (outcome: string, successor = '') => ({ ...SITUATION, acknowledged: { outcome, successor } });
+const FAILED = { ...SITUATION, failed: 'timed out' };
+
+test('a verdict is seen through once its SA is gone and, if asked for, its peer has come up elsewhere; or its peer lives', () => {
+  const over = Object.values(Outcome).filter((one) => typeof one === 'number' && seenThrough(one));
+  assert.deepEqual(over, [Outcome.CLEARED, Outcome.FAILED_OVER, Outcome.SA_GONE, Outcome.PEER_ALIVE]);
+});
 
 describe('waiting for the acknowledgement', () => {
-  test('a fresh verdict is waited for, an old one delivered again, a hopeless one given up', () => {
-    const pursuit = begin(NOW, 1);
-    assert.deepEqual(plan(pursuit, SITUATION, LIMITS, NOW + 500), {
-      kind: 'wait',
-      dueUnix: NOW + 10_000,
-      deliver: false,
-    });
-    const later = plan(pursuit, SITUATION, LIMITS, NOW + 11_000);
-    assert(later.kind === 'wait' && later.deliver);
-    assert.equal(plan(pursuit, SITUATION, LIMITS, NOW + 61_000).kind, 'giveUp');
+  test('there is nothing to see until the failover is out of time: then it is given up', () => {
+    const progress = begin(NOW, 1);
+    for (const ms of [0, 5_000, 60_000])
+      assert.deepEqual(plan(progress, SITUATION, LIMITS, NOW + ms), { kind: 'wait', dueUnix: NOW + 60_001 });
+    assert.deepEqual(plan(progress, SITUATION, LIMITS, NOW + 60_001), { kind: 'giveUp', reason: 'not acknowledged' });
   });
 });
 
-describe('after the acknowledgement', () => {
-  const pursuit = begin(NOW, 1);
-  const at = (situation: Situation, ms: number) => plan(pursuit, situation, LIMITS, NOW + ms);
+describe('after an acknowledgement that no endpoint came up', () => {
+  const progress = begin(NOW, 1);
 
-  test('cleared, or gone already: done', () => {
-    assert.equal(at(acknowledged('CLEARED'), 10).kind, 'done');
-    assert.equal(at(acknowledged('SA_GONE'), 10).kind, 'done');
-  });
-
-  test('failed over: done when the new SA shows life, or has a verdict of its own', () => {
-    const over = acknowledged('FAILED_OVER', 'ab');
-    assert.equal(at(over, 10).kind, 'wait');
-    assert.equal(at({ ...over, successor: 'ALIVE' }, 10).kind, 'done');
-    assert.equal(at({ ...over, successor: 'DEAD' }, 10).kind, 'done');
-  });
-
-  test('failed over, but the new SA is never registered: the next endpoint', () => {
-    const step = at(acknowledged('FAILED_OVER', 'ab'), 10_500);
+  test('the next endpoint, to be acknowledged in what time is left', () => {
+    const step = plan(progress, FAILED, LIMITS, NOW + 10_500);
     assert(step.kind === 'advance');
     assert.equal(step.endpoint, 2);
-    assert.equal(step.pursuit.attempt, 1);
-  });
-
-  test('registered, but replaced before it showed life: another endpoint would hurt a tunnel that works', () => {
-    const over = { ...acknowledged('FAILED_OVER', 'ab'), successor: 'HELD' as const };
-    assert.equal(at(over, 15_000).kind, 'wait');
-    assert.equal(at(over, 21_000).kind, 'done');
+    assert.equal(step.dueUnix, NOW + 60_001);
+    assert.deepEqual(step.progress, { ...progress, attempt: 1, attemptUnix: NOW + 10_500, tried: [1, 2] });
   });
 
   test('did not come up: each endpoint once, the dead one last, then again from the start, slower', () => {
-    let pursuit: Pursuit = begin(NOW, 1);
+    let progress: FailoverProgress = begin(NOW, 1);
     let now = NOW;
     const tried = [1];
     const waits: number[] = [];
     while (tried.length < 9) {
-      const step = plan(pursuit, { ...acknowledged('FAILOVER_FAILED'), nextEndpoint: tried.at(-1)! }, LIMITS, now);
+      const step = plan(progress, { ...FAILED, nextEndpoint: tried.at(-1)! }, LIMITS, now);
       if (step.kind === 'wait') {
         waits.push(step.dueUnix - now);
         now = step.dueUnix;
@@ -73,17 +61,16 @@ describe('after the acknowledgement', () => {
       }
       assert(step.kind === 'advance');
       tried.push(step.endpoint);
-      pursuit = step.pursuit;
+      progress = step.progress;
     }
     assert.deepEqual(tried, [1, 2, 0, 1, 2, 0, 1, 2, 0]);
     assert.deepEqual(waits, [1_000, 2_000]);
-    assert.equal(pursuit.attempt, 8);
+    assert.equal(progress.attempt, 8);
   });
 
-  test('no endpoint in time: given up', () => {
-    const step = at(acknowledged('FAILOVER_FAILED'), 61_000);
-    assert(step.kind === 'giveUp');
-    assert.match(step.reason, /1 attempts/);
+  test('no endpoint in time: given up, with the last reason', () => {
+    const step = plan(progress, FAILED, LIMITS, NOW + 61_000);
+    assert.deepEqual(step, { kind: 'giveUp', reason: 'no endpoint came up in 1 attempts; the last: timed out' });
   });
 });
 

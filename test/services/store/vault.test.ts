@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { SettingsError } from '../../../services/base/settings.ts';
 import { openVault } from '../../../services/store/vault.ts';
+import { SettingsError } from '../../../workers/base/errors.ts';
 
 test('a key file is made once, with mode 0600, and read again', () => {
   const directory = mkdtempSync(join(tmpdir(), 'dpd-vault-'));

@@ -2,33 +2,52 @@
 
 import { clone } from '@bufbuild/protobuf';
 import { Action, Outcome, type Sa, SaSchema, type Verdict } from '../../../proto/gen/dpd/v1/types_pb.js';
-import type { AgentSide, Applied, DataPlane, HeldSa, ProbeSource } from '../../../services/agent/headend/headend.ts';
+import type { AgentSide, Applied, Headend, HeldSa, ProbeSource } from '../../../services/agent/headend/headend.ts';
 import { shardOf, spiHex } from '../../../services/api/spi.ts';
 import type { Clock } from '../../../services/base/clock.ts';
-import { readCanary } from '../../../workers/path/canary.ts';
+import type { Checks } from '../checks.ts';
 import type { Random } from '../random.ts';
-import type { Site, TrueSa } from '../spokes.ts';
-import type { World } from '../world.ts';
+import { HUB, type Site, type Spokes, type TrueSa } from '../spokes.ts';
+import type { VirtualTime } from '../virtual-time.ts';
+
+/** What a headend needs of the world around it. */
+export type HeadendWorld = {
+  readonly spokes: Spokes;
+  readonly time: VirtualTime;
+  readonly checks: Checks;
+  /** Nothing reaches this site, nor comes from there. */
+  cutOff(site: Site): boolean;
+};
 
 const TRAFFIC_MS = 5_000;
+/** Where canaries go. */
+export const CANARY_PORT = 4_500;
+/** The address names the headend. */
+export function canaryAddress(headend: number): string {
+  return `11.0.0.${headend}`;
+}
 /** How long vici needs to bring an endpoint up or find that it does not come, ms. */
 const INITIATE_MS = { up: 50, down: 2_000 };
 
 export class SimHeadend {
   readonly name: string;
   readonly shards: number;
-  /** Probes leave through rules, and need a voucher each. */
+  /** Its rules steer probes and answers, name the owner of each shard, and bring canaries home to that one. */
   readonly closed: boolean;
   readonly index: number;
-  /** The rules stand. */
+  /** The rules stand, out and in. */
   rulesUp = true;
+  /** What comes to the hub does not arrive at the shard. */
+  inwardDown = false;
+  /** UDP port of each shard's owner, as the rules have it. */
+  readonly owners: (number | undefined)[] = [];
   readonly sites: Site[] = [];
-  readonly #world: World;
+  readonly #world: HeadendWorld;
   readonly #random: Random;
   #plane: Plane | undefined;
   #revision = 1;
 
-  constructor(world: World, random: Random, name: string, index: number, shards: number, closed: boolean) {
+  constructor(world: HeadendWorld, random: Random, name: string, index: number, shards: number, closed: boolean) {
     this.#world = world;
     this.#random = random;
     this.name = name;
@@ -38,7 +57,7 @@ export class SimHeadend {
   }
 
   /** What an agent that starts now stands beside. */
-  plane(clock: Clock): DataPlane {
+  plane(clock: Clock): Headend {
     this.#plane = new Plane(this, clock, this.#random);
     return this.#plane;
   }
@@ -57,13 +76,13 @@ export class SimHeadend {
     return truth;
   }
 
-  /** A site is seen from another port. */
-  roamed(site: Site, endpoint: number, port: number): void {
+  /** A site is seen from the port where it is now. */
+  roamed(site: Site, endpoint: number): void {
     const truth = site.sa;
     if (!truth) return;
     // The agent holds the former message: what is told is never changed.
     truth.sa = clone(SaSchema, truth.sa);
-    truth.sa.endpoints[endpoint]!.port = port;
+    truth.sa.endpoints[endpoint]!.port = site.ports[endpoint]!;
     truth.sa.revision = this.#revision++;
     this.#plane?.upsert(truth);
   }
@@ -73,10 +92,14 @@ export class SimHeadend {
     this.#plane?.agent?.remove(truth.sa.id!);
   }
 
-  /** A datagram that leaves through the rules arrives behind them. */
-  canary(datagram: Buffer): void {
-    const canary = readCanary(datagram);
-    if (canary !== undefined && this.rulesUp) this.#plane?.vouch(canary);
+  /** Whether the rules let this task's probes out. */
+  steers({ shard, port }: { readonly shard: number; readonly port: number }): boolean {
+    return this.rulesUp && this.owners[shard] === port;
+  }
+
+  /** A canary of a headend without rules has arrived: its agent vouches for whoever it is connected to. */
+  vouch(shard: number, port: number, canary: number): void {
+    this.#plane?.vouch(shard, port, canary);
   }
 
   /** Sets the next endpoint up, if it answers. */
@@ -88,12 +111,12 @@ export class SimHeadend {
     return site.sa ?? this.establish(site, endpoint);
   }
 
-  get world(): World {
+  get world(): HeadendWorld {
     return this.#world;
   }
 }
 
-class Plane implements DataPlane {
+class Plane implements Headend {
   agent: AgentSide | undefined;
   readonly #headend: SimHeadend;
   readonly #clock: Clock;
@@ -102,6 +125,8 @@ class Plane implements DataPlane {
   readonly #held = new Map<number, readonly HeldSa[]>();
   /** Attempts of verdicts that it was given. */
   readonly #applied = new Set<string>();
+  /** Where each connected shard probes from. */
+  readonly #ports: (number | undefined)[] = [];
   #begun = false;
   #cancel: () => void = () => {};
 
@@ -114,7 +139,6 @@ class Plane implements DataPlane {
   /** Changes before the first inventory are told with it. */
   upsert(truth: TrueSa): void {
     if (!this.#begun) return;
-    truth.registered = true;
     this.agent!.upsert(truth.sa);
   }
 
@@ -123,55 +147,50 @@ class Plane implements DataPlane {
     this.#cancel = this.#clock.every(TRAFFIC_MS, () => this.#report());
   }
 
-  connected(shard: number, _probe: ProbeSource, held: readonly HeldSa[]): void {
+  connected(shard: number, probe: ProbeSource, held: readonly HeldSa[]): void {
     this.#begin(shard, held);
-    const { closed, index } = this.#headend;
+    const { closed, index, owners } = this.#headend;
+    this.#ports[shard] = probe.port;
+    if (closed) owners[shard] = probe.port;
     this.agent!.path(shard, {
-      canaryAddress: closed ? `11.0.0.${index}` : '',
-      canaryPort: closed ? 4500 : 0,
       guarded: closed,
       ready: true,
-      open: !closed,
+      returning: closed,
+      ways: [
+        {
+          localAddress: closed ? HUB : '',
+          localPort: 0,
+          index: 0,
+          canaryAddress: canaryAddress(index),
+          canaryPort: CANARY_PORT,
+        },
+      ],
     });
   }
 
   held(): void {}
 
-  lost(spis: readonly string[]): void {
-    for (const site of this.#headend.sites) if (site.sa && spis.includes(site.sa.spi)) this.#rekey(site);
-  }
+  keysWanted(): void {}
 
-  /** Once every shard's inventory is known: what was in the cluster's care before and is not any more is rekeyed. */
+  /** Everything is told once every shard is connected. */
   #begin(shard: number, held: readonly HeldSa[]): void {
     if (this.#begun) return;
     this.#held.set(shard, held);
     if (this.#held.size < this.#headend.shards) return;
     this.#begun = true;
-    const known = new Set([...this.#held.values()].flat().map(({ id }) => spiHex(id)));
-    for (const site of this.#headend.sites) {
-      if (!site.sa) continue;
-      if (site.sa.registered && !known.has(site.sa.spi)) this.#rekey(site);
-      else this.upsert(site.sa);
-    }
+    for (const site of this.#headend.sites) if (site.sa) this.upsert(site.sa);
     this.agent!.complete();
-  }
-
-  /** Rekeying needs the spoke: one that does not answer loses its SA, as charon's retransmissions end. */
-  #rekey(site: Site): void {
-    const { sa } = site;
-    if (sa && sa.deadMs === undefined) this.#headend.establish(site, sa.endpoint);
-    else if (sa) this.#headend.forget(sa);
   }
 
   released(): void {}
 
-  disconnected(): void {}
+  disconnected(shard: number): void {
+    this.#ports[shard] = undefined;
+  }
 
-  vouch(canary: number): void {
-    // The agent polls the kernel.
-    this.#clock.after(this.#random.between(0, 200), () => {
-      for (let shard = 0; shard < this.#headend.shards; shard++) this.agent?.vouch(shard, canary);
-    });
+  vouch(shard: number, port: number, canary: number): void {
+    // Only for the node that has the shard's stream.
+    if (this.#ports[shard] === port) this.agent?.vouch(shard, canary);
   }
 
   async apply(verdict: Verdict): Promise<Applied> {
@@ -181,6 +200,7 @@ class Plane implements DataPlane {
     const site = this.#headend.sites.find(({ name }) => name === verdict.peerId)!;
     const truth = site.sa?.spi === spi ? site.sa : undefined;
     if (!truth && site.sa) return { outcome: Outcome.SA_GONE, detail: '' };
+    if (truth && this.#lastLook(truth)) return { outcome: Outcome.PEER_ALIVE, detail: '' };
     if (truth) {
       world.checks.tornDown(truth, verdict);
       this.#headend.forget(truth);
@@ -190,6 +210,14 @@ class Plane implements DataPlane {
     const next = await this.#headend.failOver(site, verdict.nextEndpoint, this.#clock);
     if (!next) return { outcome: Outcome.FAILOVER_FAILED, detail: 'did not come up' };
     return { outcome: Outcome.FAILED_OVER, detail: '', successor: next.sa.id! };
+  }
+
+  /** Whether the SA's own counters show traffic of a moment ago. */
+  #lastLook({ spi, site, deadMs, revivedMs }: TrueSa): boolean {
+    const ageMs = this.#random.between(0, TRAFFIC_MS);
+    if (!site.busy || deadMs !== undefined || this.#headend.world.time.now - ageMs < revivedMs) return false;
+    this.agent!.evidence([spi], [], ageMs);
+    return true;
   }
 
   async probe(sa: Sa): Promise<boolean> {

@@ -23,7 +23,6 @@ export class RedisModel {
   readonly now: () => number;
   /** Commands that need memory fail; those of a script do not once it has written something. */
   full = false;
-  #histories = 0;
   #written = false;
 
   constructor(now: () => number) {
@@ -36,17 +35,10 @@ export class RedisModel {
     this.#sets = new Map();
     this.#streams = new Map();
     this.#undo.length = 0;
-    this.#histories++;
-  }
-
-  /** Names what it remembers: another after a failover, as master_replid is. */
-  get history(): string {
-    return this.#histories.toString(16).padStart(40, '0');
   }
 
   /** Takes back what was written in the last `ms`. */
   loseLast(ms: number): void {
-    this.#histories++;
     const since = this.now() - ms;
     for (let last = this.#undo.at(-1); last && last.at >= since; last = this.#undo.at(-1)) {
       this.#undo.pop();
@@ -174,44 +166,24 @@ export class RedisModel {
 
 /** The scripts of services/store/scripts, by name. Those behind the fence are wrapped by {@link fenced}. */
 export const SCRIPTS: Readonly<Record<string, Script>> = {
-  'take-lease'(db, [lease, checkpoint], [node, ttl, holder, attended, unstopped]) {
+  'take-lease'(db, [lease, checkpoint], [node, ttl, holder]) {
     const now = db.now();
     const held = db.hget(lease!, 'epoch');
     if (held !== null && String(holder) !== '' && String(held) !== String(holder)) return -1;
     const epoch = Math.max(Number(held ?? 0) + 1, now);
     const written = held === null ? -1 : Number(db.hget(lease!, 'written') ?? 0);
-    const another = String(db.hget(lease!, 'node')) !== String(node);
-    const ends = Number(db.hget(lease!, 'until') ?? 0);
-    if (held !== null) db.hset(lease!, 'since', String(now));
-    let former = Number(db.hget(lease!, 'former') ?? 0);
-    const goesOn = now + Number(unstopped);
-    const surelyLast = (key: string) => db.hget(key, 'history') === db.history;
-    const final = String(db.hget(checkpoint!, 'final')) !== '1' ? 0 : surelyLast(checkpoint!) ? 1 : 2;
-    if (final !== 0) db.hset(checkpoint!, 'final', '0');
-    if (String(holder) !== '') former = Math.max(former, goesOn);
-    else if (ends > 0 && !surelyLast(lease!)) former = Math.max(former, goesOn, now + Number(ttl));
-    else if (ends > 0 && another) former = Math.max(former, ends, goesOn);
-    if (final === 2) former = Math.max(former, now + Number(ttl));
-    former = Math.min(former, now + Math.max(Number(ttl), Number(unstopped)));
     db.hset(lease!, 'epoch', String(epoch));
     db.hset(lease!, 'node', node!);
     db.hset(lease!, 'written', '0');
-    db.hset(lease!, 'attended', attended!);
     db.hset(lease!, 'until', String(now + Number(ttl)));
-    db.hset(lease!, 'former', String(former));
-    db.hset(lease!, 'history', db.history);
     db.hsetnx(checkpoint!, 'taken', String(now));
-    const since = Number(db.hget(lease!, 'since') ?? 0);
-    return [epoch, final, Math.max(0, former - now), now, ends, since, written];
+    return [epoch, now, written];
   },
-  'renew-lease'(db, [lease], [, , ttl, attended]) {
-    if (String(db.hget(lease!, 'attended')) !== '1' || String(db.hget(lease!, 'until')) === '0')
-      db.hset(lease!, 'since', String(db.now()));
+  'renew-lease'(db, [lease], [, , ttl]) {
     db.hset(lease!, 'until', Number(ttl) === 0 ? '0' : String(db.now() + Number(ttl)));
-    db.hset(lease!, 'attended', attended!);
-    return [Number(db.hget(lease!, 'written') ?? 0), db.now(), Number(db.hget(lease!, 'since') ?? 0)];
+    return [Number(db.hget(lease!, 'written') ?? 0), db.now()];
   },
-  'write-sas'(db, [, sas, dead], [, , withKeys, without, ...rest]) {
+  'write-sas'(db, [, sas, dead, translated], [, , withKeys, without, ...rest]) {
     const keyless = 2 * Number(withKeys);
     const removed = keyless + 2 * Number(without);
     for (let n = 0; n < removed; n += 2) {
@@ -221,11 +193,8 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
       const keys = held.length > 1 ? held.subarray(2 + held.readUInt16BE(0)) : Buffer.alloc(0);
       db.hset(sas!, spi, Buffer.concat([Buffer.from(record), keys]));
     }
-    for (const spi of rest.slice(removed)) for (const key of [sas!, dead!]) db.hdel(key, String(spi));
+    for (const spi of rest.slice(removed)) for (const key of [sas!, dead!, translated!]) db.hdel(key, String(spi));
     return 1;
-  },
-  'read-history'(db) {
-    return db.history;
   },
   'read-sas'(db, [sas]) {
     const records = Array.from(db.hash(sas!), ([spi, record]) => ({ spi, record: Buffer.from(record) }));
@@ -238,12 +207,10 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     const all = (part: (one: { spi: string; record: Buffer }) => Uint8Array) => Buffer.concat(records.map(part));
     return [Buffer.from('0'), all(({ spi }) => Buffer.from(spi)), ends, all(({ record }) => record)];
   },
-  'write-checkpoint'(db, [, checkpoint], [, , at, taken, final, whole, ...chunks]) {
+  'write-checkpoint'(db, [, checkpoint], [, , at, taken, whole, ...chunks]) {
     if (String(whole) === '1') for (const field of [...db.hash(checkpoint!).keys()]) db.hdel(checkpoint!, field);
     db.hset(checkpoint!, 'at', at!);
     db.hset(checkpoint!, 'taken', taken!);
-    db.hset(checkpoint!, 'final', final!);
-    db.hset(checkpoint!, 'history', String(final) === '1' ? db.history : '');
     for (let n = 0; n < chunks.length; n += 2) db.hset(checkpoint!, String(chunks[n]), chunks[n + 1]!);
     return 1;
   },
@@ -274,11 +241,15 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     for (const spi of spis) db.hdel(dead!, String(spi));
     return 1;
   },
+  'note-translations'(db, [, translated], [, , ...pairs]) {
+    for (let n = 0; n < pairs.length; n += 2) db.hset(translated!, String(pairs[n]), pairs[n + 1]!);
+    return 1;
+  },
   'write-path'(db, [lease], [, , path]) {
     db.hset(lease!, 'path', path!);
     return 1;
   },
-  acknowledge(db, [unacked, failover, acks, attempts, due], answers) {
+  acknowledge(db, [attempts, failed, progress, due, failover, unacked, letters], answers) {
     const known: number[] = [];
     for (let n = 0; n < answers.length; n += 3) {
       const verdict = String(answers[n]);
@@ -287,35 +258,81 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
       known.push(waits ? 1 : 0);
       if (!waits) continue;
       db.hdel(unacked!, verdict);
-      if (!db.set(due!).has(verdict)) continue;
-      db.hset(failover!, verdict, message);
-      db.hset(acks!, verdict, answers[n + 2]!);
-      db.zadd(due!, 0, verdict);
+      const why = answers[n + 2]!;
+      if (String(why) === '') db.hdel(letters!, verdict);
+      if (String(why) !== '' && db.set(due!).has(verdict)) {
+        db.hset(failover!, verdict, message);
+        db.hset(failed!, verdict, why);
+        db.zadd(due!, 0, verdict);
+        continue;
+      }
+      for (const key of [attempts!, progress!]) db.hdel(key, verdict);
+      db.zrem(due!, verdict);
     }
     return known;
   },
-  'advance-failovers'(db, [failover, attempts, acks, unacked, log, pursuits, due], args) {
-    const [id, present, next, verdict, pursuit, , dueAt] = args;
-    const name = String(id);
-    if (!db.set(due!).has(name)) return 0;
-    if (String(db.hget(attempts!, name) ?? '0') !== String(present)) return 0;
-    db.hset(attempts!, name, String(next));
-    db.hdel(acks!, name);
-    db.hdel(failover!, name);
-    db.hset(unacked!, name, verdict!);
-    db.xadd(log!, verdict!);
-    db.hset(pursuits!, name, pursuit!);
-    db.zadd(due!, Number(dueAt), name);
+  'due-failovers'(db, [due, unacked, failover, failed, progress], [most]) {
+    const now = db.now();
+    const order = [...db.set(due!)].sort(([a, x], [b, y]) => x - y || (a < b ? -1 : 1));
+    const ids = order.filter(([, score]) => score <= now).slice(0, Number(most));
+    if (ids.length === 0) return [now, Buffer.from(String(order[0]?.[1] ?? ''))];
+    const found: (number | Buffer)[] = [now, Buffer.alloc(0)];
+    for (const [id] of ids) {
+      const verdict = db.hget(unacked!, id) ?? db.hget(failover!, id);
+      if (verdict === null) db.zrem(due!, id);
+      else
+        for (const value of [id, verdict, db.hget(failed!, id) ?? '', db.hget(progress!, id) ?? ''])
+          found.push(Buffer.from(value));
+    }
+    return found;
+  },
+  'wait-failovers'(db, keys, args) {
+    const [, , progress, due] = keys;
+    for (let n = 0; n < args.length; n += 5) {
+      const [id, attempt, why, state, dueAt] = args.slice(n, n + 5).map(String);
+      if (!stands(db, keys, id!, attempt!, why!)) continue;
+      db.hset(progress!, id!, state!);
+      db.zadd(due!, Number(dueAt), id!);
+    }
     return 1;
   },
-  'end-failover'(db, [failover, attempts, acks, pursuits, due, letters], [id, letter, most]) {
-    const name = String(id);
-    for (const key of [failover!, attempts!, acks!, pursuits!]) db.hdel(key, name);
-    db.zrem(due!, name);
-    if (String(letter) === '') return 1;
-    if (db.hash(letters!).size >= Number(most)) return 2;
-    db.hset(letters!, name, letter!);
-    return 1;
+  'advance-failovers'(db, keys, args) {
+    const [attempts, failed, progress, due, failover, unacked, log] = keys;
+    const entry: Buffer[] = [];
+    const begun: number[] = [];
+    for (let n = 1; n < args.length; n += 7) {
+      const [id, attempt, why, next, , state, dueAt] = args.slice(n, n + 7).map(String);
+      const may = stands(db, keys, id!, attempt!, why!);
+      begun.push(may ? 1 : 0);
+      if (!may) continue;
+      db.hset(attempts!, id!, next!);
+      db.hdel(failed!, id!);
+      db.hset(progress!, id!, state!);
+      db.zadd(due!, Number(dueAt), id!);
+      db.hdel(failover!, id!);
+      db.hset(unacked!, id!, args[n + 4]!);
+      entry.push(Buffer.from(args[n + 4]!));
+    }
+    if (entry.length > 0) db.xadd(log!, Buffer.concat(entry));
+    return begun;
+  },
+  'give-up-failovers'(db, keys, [most, ...args]) {
+    const [attempts, failed, progress, due, failover, unacked, letters] = keys;
+    const ended: number[] = [];
+    for (let n = 0; n < args.length; n += 4) {
+      const [id, attempt, why, letter] = args.slice(n, n + 4).map(String);
+      if (!stands(db, keys, id!, attempt!, why!)) {
+        ended.push(0);
+        continue;
+      }
+      if (db.hget(unacked!, id!) === null) db.hdel(attempts!, id!);
+      for (const key of [failed!, progress!, failover!]) db.hdel(key, id!);
+      db.zrem(due!, id!);
+      const room = db.hash(letters!).size < Number(most);
+      if (room) db.hset(letters!, id!, letter!);
+      ended.push(room ? 1 : 2);
+    }
+    return ended;
   },
   'replay-failover'(db, [letters, attempts, unacked, log, due], [id, attempt, verdict]) {
     const name = String(id);
@@ -340,6 +357,18 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
   },
 };
 
+/** Whether a failover is as it was read: the head of the scripts that take a step of some. */
+function stands(
+  db: RedisModel,
+  [attempts, failed, , due]: readonly string[],
+  id: string,
+  attempt: string,
+  why: string,
+): boolean {
+  const present = String(db.hget(attempts!, id) ?? '0') === attempt;
+  return db.set(due!).has(id) && present && (db.hget(failed!, id) !== null) === (why !== '');
+}
+
 /** Scripts that run behind the fence. */
 export const FENCED: ReadonlySet<string> = new Set<FencedScript>([
   'renew-lease',
@@ -349,6 +378,7 @@ export const FENCED: ReadonlySet<string> = new Set<FencedScript>([
   'confirm-write',
   'revive-sas',
   'write-path',
+  'note-translations',
 ]);
 
 /** A script behind the fence: see fence.lua. */

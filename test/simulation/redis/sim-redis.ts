@@ -22,8 +22,6 @@ const BY_SOURCE = new Map(
 );
 
 export type LeaseEvents = {
-  /** A lease was taken. */
-  taken(lease: string, by: Process, epoch: number): void;
   /** A fenced write was let through. */
   wrote(lease: string, by: Process): void;
 };
@@ -74,8 +72,6 @@ export class SimRedis {
       const reply = script.run(model, keys, args);
       const refused = Number(reply) < 0;
       if (FENCED.has(script.name) && !refused) this.#events.wrote(keys[0]!, process);
-      if (script.name === 'take-lease' && !refused)
-        this.#events.taken(keys[0]!, process, Number((reply as unknown[])[0]));
       return reply;
     };
     const commands = {

@@ -10,7 +10,14 @@ import { SendBuffers } from '../../../workers/net/send-buffers.ts';
 import { Pacer } from '../../../workers/shard/pacer.ts';
 
 const PEERS = 20_000;
-const POLICY = { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs: 1_000, retries: 3, jitterPercent: 30 };
+const POLICY = {
+  mode: Mode.ON_IDLE,
+  intervalMs: 10_000,
+  retryIntervalMs: 1_000,
+  retries: 3,
+  jitterPercent: 30,
+  unprovenMs: 0,
+};
 const ROUNDS = 12;
 
 /** Bytes per operation: the least of several rounds, for the compiler leaves things on the heap as well while it works. */
@@ -38,7 +45,7 @@ const machine = new Machine(0, PEERS, {
   verdict: () => {},
   recovered: () => {},
 });
-for (let handle = 0; handle < PEERS; handle++) machine.add(handle, POLICY, 0);
+for (let handle = 0; handle < PEERS; handle++) machine.add(handle, POLICY, 0, { proven: true });
 let now = 0;
 
 /** One interval, in which each peer's timer fires once, to be put off or to ask. */

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { identityOf } from '../../../loadtest/spokes/fleet.ts';
-import { Liveness } from '../../../workers/ikev2/exchange.ts';
+import { NOWHERE } from '../../../workers/base/address.ts';
+import { Ikev2Exchange } from '../../../workers/ikev2/exchange.ts';
 import { keyMaterial, SessionTable } from '../../../workers/ikev2/sessions.ts';
 import { Encryption, SUITES, type Suite } from '../../../workers/ikev2/suites.ts';
 import { skipUnless } from '../../requirements.ts';
@@ -33,15 +34,15 @@ test('tshark, given the keys, reads our probes', { skip: SKIP }, () => {
         handle: 0,
         spi: identity.spi,
         headendIsInitiator: false,
-        address: 0,
+        address: NOWHERE,
         port: 0,
         nextMid: 7,
         keys: { suite: suite.index, material: keyMaterial(suite, false, identity) },
       });
-      const liveness = new Liveness(sessions, (bytes, from, to) => bytes.fill(0x3c, from, to));
-      liveness.begin(0);
-      const packet = Buffer.alloc(liveness.length(0));
-      liveness.write(0, 0, false, packet);
+      const exchange = new Ikev2Exchange(sessions, (bytes, from, to) => bytes.fill(0x3c, from, to));
+      exchange.begin(0);
+      const packet = Buffer.alloc(exchange.length(0));
+      exchange.write(0, 0, packet);
       packets.push(packet);
       const words = identity.spi.map((word) => word.toString(16).padStart(8, '0'));
       const text = (key: Uint8Array) => Buffer.from(key).toString('hex');

@@ -2,12 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { SaKeysSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { NOWHERE } from '../../../workers/base/address.ts';
+import { VaultError } from '../../../workers/base/errors.ts';
 import { wordsHex } from '../../../workers/base/spi.ts';
 import { SessionFlag, SessionTable } from '../../../workers/ikev2/sessions.ts';
 import { SUITES } from '../../../workers/ikev2/suites.ts';
 import { KeyKeeper } from '../../../workers/keys/key-keeper.ts';
 import { packKeys, unpackKeys } from '../../../workers/keys/keys-page.ts';
-import { placeOfKeys, Vault, VaultError } from '../../../workers/keys/vault.ts';
+import { placeOfKeys, Vault } from '../../../workers/keys/vault.ts';
 import { readKeys } from '../../../workers/sa/sa-message.ts';
 import { packPage } from '../../../workers/sa/sa-page.ts';
 
@@ -41,7 +43,7 @@ function takenOver(count: number, spoiled: readonly number[] = []) {
     keys: VAULT.seal(message(handle), place(handle, spoiled.includes(handle) ? 'another' : 'hub')),
   }));
   const page = packPage(rows);
-  const fixed = { headendIsInitiator: true, address: 1, port: 4_500, nextMid: 0 };
+  const fixed = { headendIsInitiator: true, address: NOWHERE, port: 4_500, nextMid: 0 };
   for (const { handle } of rows)
     sessions.add({ handle, spi: spi(handle), ...fixed, keys: keeper.keep(handle, page, handle) });
   return { sessions, keeper };
@@ -60,8 +62,8 @@ test('keys taken over are opened when they are needed, or when there is time, th
   keeper.openSome();
   const sealed = () => [...Array(40).keys()].filter((handle) => sessions.is(handle, SessionFlag.SEALED));
   assert.deepEqual(sealed(), [2, ...[...Array(40).keys()].slice(17)]);
-  assert.deepEqual(keeper.takeUnreadable(), [2]);
-  assert.deepEqual(keeper.takeUnreadable(), []);
+  assert.deepEqual(keeper.drainUnreadable(), [2]);
+  assert.deepEqual(keeper.drainUnreadable(), []);
 
   // One is gone, and one has been given its keys.
   sessions.remove(30);
@@ -87,6 +89,6 @@ test('keys are sealed for their own place, as a headend gives them and as the sh
   assert.equal(held.byteLength, held.buffer.byteLength, 'it takes others along');
   assert.deepEqual(VAULT.open(held, place(1)), Buffer.from(message(1)));
   assert.equal(keeper.sealHeld(2), undefined);
-  sessions.add({ handle: 3, spi: spi(3), headendIsInitiator: true, address: 1, port: 1, nextMid: 0 });
+  sessions.add({ handle: 3, spi: spi(3), headendIsInitiator: true, address: NOWHERE, port: 1, nextMid: 0 });
   assert.equal(keeper.sealHeld(3), undefined);
 });

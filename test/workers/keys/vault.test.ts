@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Vault, VaultError } from '../../../workers/keys/vault.ts';
+import { VaultError } from '../../../workers/base/errors.ts';
+import { Vault } from '../../../workers/keys/vault.ts';
 
 const vault = new Vault(Buffer.alloc(32, 1));
 

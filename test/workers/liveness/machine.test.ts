@@ -1,16 +1,27 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import { Direction } from '../../../workers/liveness/interlock.ts';
 import { Machine, SPREAD } from '../../../workers/liveness/machine.ts';
 import { State } from '../../../workers/liveness/peers.ts';
 import { Mode, type Policy } from '../../../workers/liveness/policy.ts';
 import { Pacer } from '../../../workers/shard/pacer.ts';
 
-const POLICY: Policy = { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs: 1_000, retries: 3, jitterPercent: 0 };
+const POLICY: Policy = {
+  mode: Mode.ON_IDLE,
+  intervalMs: 10_000,
+  retryIntervalMs: 1_000,
+  retries: 3,
+  jitterPercent: 0,
+  unprovenMs: 0,
+};
 const STEP_MS = 5;
 
 /** A machine under a virtual clock, with a book of what it did. */
-function rig(policy: Partial<Policy> = {}, { gated = false, ready = true, spreadFirst = false, messages = 1 } = {}) {
+function rig(
+  policy: Partial<Policy> = {},
+  { gated = false, ready = true, spreadFirst = false, messages = 1, proven = true } = {},
+) {
   const probes: number[] = [];
   const verdicts: { at: number; earliest: number }[] = [];
   const recoveries: number[] = [];
@@ -32,7 +43,9 @@ function rig(policy: Partial<Policy> = {}, { gated = false, ready = true, spread
     recovered: (_handle, _first, attempts) => recoveries.push(attempts),
     deafSince: (from) => deafAt >= from,
   });
-  machine.add(0, { ...POLICY, ...policy }, 0, { gated, ready, firstAskMs: spreadFirst ? SPREAD : undefined });
+  const firstAskMs = spreadFirst ? SPREAD : undefined;
+  machine.add(0, { ...POLICY, ...policy }, 0, { gated, ready, firstAskMs });
+  if (proven) machine.answered(0, 0);
   const run = (until: number, each: () => void = () => {}) => {
     while (now < until) {
       now += STEP_MS;
@@ -59,6 +72,12 @@ function rig(policy: Partial<Policy> = {}, { gated = false, ready = true, spread
       canSend = !broken;
     },
   };
+}
+
+/** Canaries sent at `sentAt` came home in both directions, on the only way there is. */
+function vouch(machine: Machine, sentAt: number, until: number): void {
+  machine.interlock.vouch(0, Direction.OUT, sentAt, until);
+  machine.interlock.vouch(0, Direction.IN, sentAt, until);
 }
 
 describe('ON_IDLE', () => {
@@ -149,37 +168,37 @@ describe('interlock', () => {
     run(50_000);
     assert.deepEqual([probes, verdicts], [[], []]);
     assert.equal(machine.peers.state[0], State.BLOCKED);
-    run(52_000, () => machine.interlock.vouch(now(), now() + 2_000));
+    run(52_000, () => vouch(machine, now(), now() + 2_000));
     assert(probes.length > 0);
   });
 
   test('an SA that is not ready is not probed whatever the voucher', () => {
     const { machine, run, probes, now } = rig({}, { gated: true, ready: false });
-    run(50_000, () => machine.interlock.vouch(now(), now() + 2_000));
+    run(50_000, () => vouch(machine, now(), now() + 2_000));
     assert.deepEqual(probes, []);
     machine.setReady(0, true);
-    run(51_000, () => machine.interlock.vouch(now(), now() + 2_000));
+    run(51_000, () => vouch(machine, now(), now() + 2_000));
     assert(probes.length > 0);
   });
 
   test('path lost in the middle of a suspicion: no verdict, and the suspicion starts anew', () => {
     const { machine, run, probes, verdicts, now } = rig({}, { gated: true });
-    run(12_100, () => machine.interlock.vouch(now(), now() + 500));
+    run(12_100, () => vouch(machine, now(), now() + 500));
     assert.equal(probes.length, 3);
     run(40_000);
     assert.equal(verdicts.length, 0);
     assert.equal(machine.peers.state[0], State.BLOCKED);
-    run(50_000, () => machine.interlock.vouch(now(), now() + 500));
+    run(50_000, () => vouch(machine, now(), now() + 500));
     assert.equal(probes.length, 6);
     assert(verdicts[0]!.at >= 43_000);
   });
 
   test('a verdict waits for a canary sent after the last probe', () => {
     const { machine, run, verdicts, now } = rig({}, { gated: true });
-    run(11_995, () => machine.interlock.vouch(now(), now() + 5_000));
+    run(11_995, () => vouch(machine, now(), now() + 5_000));
     run(13_500);
     assert.deepEqual(verdicts, []);
-    machine.interlock.vouch(13_400, 18_000);
+    vouch(machine, 13_400, 18_000);
     run(13_600);
     assert.equal(verdicts.length, 1);
   });
@@ -194,13 +213,14 @@ describe('interlock', () => {
         probes.push(now);
         return 0;
       },
-      pathFailed: (fromMs, toMs) => failed && fromMs <= 11_500 && 11_500 <= toMs,
+      wayFailed: (_way, fromMs, toMs) => failed && fromMs <= 11_500 && 11_500 <= toMs,
       verdict: () => verdicts.push(now),
       recovered: () => {},
     });
     machine.add(0, POLICY, 0, { gated: true });
+    machine.answered(0, 0);
     for (; now < 30_000; now += STEP_MS) {
-      machine.interlock.vouch(now, now + 1_000);
+      vouch(machine, now, now + 1_000);
       machine.advance(now);
       if (now === 13_100) assert.deepEqual(verdicts, []);
       if (now === 20_000) failed = false;
@@ -232,17 +252,16 @@ test('a stalled thread gives the time back: answers that wait in the socket are 
 });
 
 test('answers that were dropped unread are no silence: the suspicion begins anew', () => {
-  const { machine, run, probes, verdicts, deafen } = rig({}, { gated: true });
-  const forever = Number.POSITIVE_INFINITY;
-  machine.interlock.own({ fromMs: -forever, untilMs: forever, vouchedUntilMs: forever }, true);
+  const { machine, run, probes, verdicts, deafen, now } = rig({}, { gated: true });
+  const standing = () => vouch(machine, now(), now() + 1_000);
   // Before the suspicion it does not matter.
-  run(9_000);
+  run(9_000, standing);
   deafen();
-  run(12_500);
+  run(12_500, standing);
   deafen();
-  run(13_100);
+  run(13_100, standing);
   assert.deepEqual([verdicts, machine.peers.state[0]], [[], State.BLOCKED]);
-  run(60_000);
+  run(60_000, standing);
   assert.deepEqual(probes.slice(3), [13_250, 14_250, 15_250]);
   assert.deepEqual(verdicts, [{ at: 16_250, earliest: 16_250 }]);
 });
@@ -286,10 +305,10 @@ describe('a probe of several messages', () => {
 
   test('each needs a voucher, or the suspicion begins anew', () => {
     const { machine, run, probes, following, now } = rig({}, { gated: true, messages: 3 });
-    run(10_030, () => machine.interlock.vouch(now(), now() + 30));
+    run(10_030, () => vouch(machine, now(), now() + 30));
     run(10_200);
     assert.equal(machine.peers.state[0], State.BLOCKED);
-    run(10_420, () => machine.interlock.vouch(now(), now() + 30));
+    run(10_420, () => vouch(machine, now(), now() + 30));
     assert.deepEqual(probes, [10_000, 10_350]);
     assert.deepEqual(times(following), [10_050, 10_400]);
   });
@@ -395,6 +414,7 @@ test('property: whatever happens, no verdict before last evidence + interval + r
         retryIntervalMs: fc.integer({ min: 200, max: 2_000 }),
         retries: fc.integer({ min: 1, max: 5 }),
         jitterPercent: fc.integer({ min: 0, max: 50 }),
+        unprovenMs: fc.constantFrom(0, 1, 20_000),
       }),
       fc.boolean(),
       fc.boolean(),
@@ -404,6 +424,7 @@ test('property: whatever happens, no verdict before last evidence + interval + r
         let evidence = 0;
         let probes = 0;
         let unsent = 0;
+        let answered = false;
         const machine = new Machine(0, 1, {
           probe: () => {
             probes++;
@@ -418,6 +439,8 @@ test('property: whatever happens, no verdict before last evidence + interval + r
             const earliest = evidence + policy.intervalMs + policy.retries * policy.retryIntervalMs;
             assert(now >= earliest, `verdict at ${now}, earliest is ${earliest}`);
             assert(probes >= policy.retries, `verdict after ${probes} probes`);
+            const unprovenMs = policy.unprovenMs > 0 ? policy.unprovenMs : Number.POSITIVE_INFINITY;
+            assert(answered || now - evidence >= unprovenMs, 'verdict on a peer that never answered');
             assert.equal(unsent, 0);
             probes = 0;
           },
@@ -438,9 +461,10 @@ test('property: whatever happens, no verdict before last evidence + interval + r
             else if (kind === 'old') hear(Math.max(0, now - size));
             else if (kind === 'sent') machine.sent(0, now);
             else if (kind === 'stall') now += size;
-            else if (kind === 'vouch') machine.interlock.vouch(now, now + size);
+            else if (kind === 'vouch') vouch(machine, now, now + size);
             else {
               evidence = now;
+              answered = true;
               machine.answered(0, now);
               probes = 0;
             }
@@ -450,6 +474,98 @@ test('property: whatever happens, no verdict before last evidence + interval + r
       },
     ),
   );
+});
+
+describe('a peer that has never answered', () => {
+  test('is asked on and never judged by its silence; once it has answered, it is', () => {
+    const { machine, run, probes, verdicts, now } = rig({}, { proven: false });
+    run(300_000);
+    assert.deepEqual(verdicts, []);
+    assert.equal(machine.peers.state[0], State.UNPROVEN);
+    assert.deepEqual([probes.length, machine.counters.unproven], [31, 1]);
+    // Nor does its silence count among those that make a storm.
+    assert.equal(machine.counters.outcomes.read().silent[0], 0);
+    machine.answered(0, now());
+    assert.equal(machine.peers.state[0], State.ALIVE);
+    run(400_000);
+    assert.deepEqual(verdicts, [{ at: 313_000, earliest: 313_000 }]);
+  });
+
+  test('is judged after the time that its policy gives, counted from its last sign of life', () => {
+    const { machine, run, verdicts, now } = rig({ unprovenMs: 60_000 }, { proven: false });
+    run(20_000, () => now() === 15_000 && machine.heard(0, now()));
+    run(200_000);
+    assert(verdicts[0]!.at >= 75_000 && verdicts[0]!.at < 90_000, JSON.stringify(verdicts));
+  });
+
+  test('is one that was reached at another place before', () => {
+    const { machine, run, verdicts } = rig();
+    machine.moved(0, 0);
+    run(100_000);
+    assert.deepEqual(verdicts, []);
+  });
+
+  test('is judged as any other if it answered a former owner', () => {
+    const { machine, run, verdicts } = rig({}, { proven: false });
+    machine.add(1, POLICY, 0, { proven: true });
+    run(20_000);
+    assert.deepEqual(verdicts, [{ at: 13_000, earliest: 13_000 }]);
+    assert.deepEqual([machine.peers.state[0], machine.peers.state[1]], [State.UNPROVEN, State.DEAD]);
+  });
+});
+
+test('ways that changed: nobody is judged until somebody has answered on the way since', () => {
+  const { machine, run, verdicts, now } = rig({}, { gated: true });
+  const standing = () => vouch(machine, now(), now() + 1_000);
+  const given: readonly { at: number }[] = verdicts;
+  machine.add(1, { ...POLICY, mode: Mode.PERIODIC }, 0, { gated: true });
+  machine.waysChanged();
+  run(60_000, standing);
+  assert.equal(given.length, 0);
+  machine.answered(1, now());
+  run(90_000, standing);
+  // The first is dead, and was all the while; the second has 13 s from its answer on.
+  assert.equal(machine.peers.state[0], State.DEAD);
+  assert(given[0]!.at > 60_000 && given[0]!.at <= 73_000, JSON.stringify(given));
+});
+
+describe('a verdict that was held back', () => {
+  test('is given only after the peer was asked anew, in full, since the hold ended', () => {
+    const { machine, run, probes, verdicts } = rig();
+    run(13_000);
+    machine.hold(0);
+    run(45_000);
+    const before = probes.length;
+    machine.endHold(0, false);
+    run(47_900);
+    assert.equal(verdicts.length, 1);
+    run(48_005);
+    assert.equal(verdicts.length, 2);
+    assert.equal(probes.length - before, POLICY.retries);
+  });
+
+  test('is taken back by an answer to what was asked anew', () => {
+    const { machine, run, verdicts, recoveries, now } = rig();
+    run(13_000);
+    machine.hold(0);
+    run(45_000);
+    machine.endHold(0, false);
+    run(47_000, () => now() === 46_500 && machine.answered(0, now()));
+    run(56_000);
+    assert.equal(verdicts.length, 1);
+    assert.equal(recoveries.length, 1);
+    assert.equal(machine.peers.state[0], State.ALIVE);
+  });
+
+  test('stands as it is where an operator says so', () => {
+    const { machine, run, probes } = rig();
+    run(13_000);
+    machine.hold(0);
+    const before = probes.length;
+    machine.endHold(0, true);
+    run(60_000);
+    assert.deepEqual([probes.length - before, machine.peers.state[0]], [0, State.DEAD]);
+  });
 });
 
 describe('a budget for probes', () => {
@@ -472,7 +588,7 @@ describe('a budget for probes', () => {
       verdict: (handle) => verdicts.set(handle, now),
       recovered: () => {},
     });
-    for (let handle = 0; handle < peers; handle++) machine.add(handle, POLICY, 0);
+    for (let handle = 0; handle < peers; handle++) machine.add(handle, POLICY, 0, { proven: true });
     while (now < untilMs) {
       now += STEP_MS;
       while (answers[0] && answers[0].at <= now) machine.answered(answers.shift()!.handle, now);

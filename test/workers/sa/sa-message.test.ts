@@ -4,6 +4,7 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { spiWords } from '../../../services/api/spi.ts';
+import { Address } from '../../../workers/base/address.ts';
 import { keyMaterial } from '../../../workers/ikev2/sessions.ts';
 import { SUITES } from '../../../workers/ikev2/suites.ts';
 import { MessageReader } from '../../../workers/sa/message-reader.ts';
@@ -11,8 +12,7 @@ import { readKeys, readSa, readSaHead } from '../../../workers/sa/sa-message.ts'
 
 const uint32 = fc.nat(0xffffffff);
 const spi = fc.bigInt({ min: 1n, max: 0xffff_ffff_ffff_ffffn });
-const octet = fc.nat(255);
-const address = fc.tuple(octet, octet, octet, octet).map((octets) => octets.join('.'));
+const address = fc.oneof(fc.ipV4(), fc.ipV6());
 const policy = fc.record({
   mode: fc.nat(4),
   intervalMs: uint32,
@@ -20,6 +20,7 @@ const policy = fc.record({
   retries: uint32,
   jitterPercent: fc.nat(50),
   action: fc.nat(3),
+  unprovenMs: uint32,
 });
 const sa = fc
   .record({
@@ -35,6 +36,8 @@ const sa = fc
     childSpis: fc.array(uint32, { maxLength: 3 }),
     revision: uint32,
     parked: fc.boolean(),
+    localAddress: fc.string(),
+    localPort: fc.constantFrom(0, 500, 4_500),
     site: fc.string(),
   })
   .chain((fields) => fc.record({ fields: fc.constant(fields), active: fc.nat(fields.endpoints.length - 1) }))
@@ -42,17 +45,18 @@ const sa = fc
 
 /** What the whole message says. */
 function expected(whole: Sa) {
-  const { intervalMs, retryIntervalMs, retries, jitterPercent, mode } = whole.policy!;
+  const { intervalMs, retryIntervalMs, retries, jitterPercent, mode, unprovenMs } = whole.policy!;
   const endpoint = whole.endpoints[whole.activeEndpoint]!;
-  const [a, b, c, d] = endpoint.address.split('.').map(Number) as [number, number, number, number];
   return {
     spi: [...spiWords(whole.id!)],
     headendIsInitiator: whole.headendIsInitiator,
-    address: ((a << 24) | (b << 16) | (c << 8) | d) >>> 0,
+    address: Address.of(endpoint.address),
     port: endpoint.port || 4_500,
-    policy: { mode, intervalMs, retryIntervalMs, retries, jitterPercent },
+    policy: { mode, intervalMs, retryIntervalMs, retries, jitterPercent, unprovenMs },
     nextMessageId: whole.nextMessageId,
     parked: whole.parked,
+    local: whole.localAddress,
+    ikePort: whole.localPort || 4_500,
   };
 }
 

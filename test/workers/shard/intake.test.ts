@@ -6,22 +6,25 @@ import { SEALED, SessionTable } from '../../../workers/ikev2/sessions.ts';
 import { SUITES } from '../../../workers/ikev2/suites.ts';
 import { KeyKeeper, type KeyVault } from '../../../workers/keys/key-keeper.ts';
 import { Vault } from '../../../workers/keys/vault.ts';
+import { SPREAD } from '../../../workers/liveness/machine.ts';
 import { Mode } from '../../../workers/liveness/policy.ts';
 import { type PageRow, packPage } from '../../../workers/sa/sa-page.ts';
-import { candidateIds, Intake, type ShardSa } from '../../../workers/shard/intake.ts';
+import { Intake, type ShardSa } from '../../../workers/shard/intake.ts';
 import { ROW_LENGTH } from '../../../workers/takeover/checkpoint.ts';
+import { possibleIdsAfter } from '../../../workers/takeover/id-uncertainty.ts';
 
-const POLICY = { mode: Mode.ON_IDLE, intervalMs: 30_000, retryIntervalMs: 1_000, retries: 3, jitterPercent: 0 };
+const POLICY = {
+  mode: Mode.ON_IDLE,
+  intervalMs: 30_000,
+  retryIntervalMs: 1_000,
+  retries: 3,
+  jitterPercent: 0,
+  unprovenMs: 0,
+};
 const AT = 1_800_000_000_000;
-const ROW = { nextMid: 9, heardUnix: AT - 5_000, outstanding: false, fresh: false, doubt: 0 };
-const LEASE_MS = 2_500;
-const CRASH = { headend: 'hub', chunks: [], atUnix: AT, ageMs: 1_000, final: false, leaseMs: LEASE_MS };
+const FORMER = { headend: 'hub', chunks: [], translated: new Map(), atUnix: AT, ageMs: 1_000 };
 
 const intakeWith = (vault: KeyVault | undefined) => new Intake(new KeyKeeper(new SessionTable(), vault));
-
-/** Message ids that may be the next one after a takeover. */
-const candidates = (row = {}, checkpoint = {}, policy = {}) =>
-  candidateIds({ ...ROW, ...row }, { ...CRASH, ...checkpoint }, { ...POLICY, ...policy });
 
 /** What an intake makes of a page. */
 function resumedBy(intake: Intake, rows: readonly PageRow[]) {
@@ -30,58 +33,101 @@ function resumedBy(intake: Intake, rows: readonly PageRow[]) {
   return { taken, leftOut };
 }
 
-describe('message ids after a takeover', () => {
-  test('known, if the former owner had stopped, or the peer was not due', () => {
-    assert.equal(candidates({}, { final: true }), 1);
-    assert.equal(candidates(), 1);
+/** A registered SA, with its keys or without. */
+function registered(nextMessageId: number, keyed: boolean) {
+  const { encryption, integrity, keyLength, saltLength, integrityKeyLength } = SUITES[0]!;
+  const [ske, ska] = [new Uint8Array(keyLength + saltLength), new Uint8Array(integrityKeyLength)];
+  const keys = create(SaKeysSchema, { encryption, integrity, skEi: ske, skEr: ske, skAi: ska, skAr: ska });
+  const sa = create(SaSchema, {
+    id: { initiatorSpi: 1n, responderSpi: 2n },
+    endpoints: [{ address: '192.0.2.1' }],
+    policy: { ...POLICY },
+    nextMessageId,
+  });
+  const open = keyed ? toBinary(SaKeysSchema, keys) : undefined;
+  return { handle: 0, site: 0, dead: false, sa: toBinary(SaSchema, sa), keys: open };
+}
+
+describe('what a former owner left of an SA', () => {
+  /** The SA taken up, with this row in the checkpoint; without: no row. */
+  const taken = (
+    row?: { nextMid: number; flags: number; uncertainty: number; heardUnix: number },
+    ageMs = 1_000,
+    keyed = true,
+  ) => {
+    const bytes = Buffer.alloc(row ? ROW_LENGTH : 0);
+    if (row) {
+      bytes.writeUInt32BE(1, 4);
+      bytes.writeUInt32BE(2, 12);
+      bytes.writeUInt32BE(row.nextMid, 16);
+      bytes.writeDoubleBE(row.heardUnix, 20);
+      bytes.writeUInt8(row.flags, 28);
+      bytes.writeUInt16BE(row.uncertainty, 29);
+    }
+    const intake = intakeWith({ open: (record) => Buffer.from(record), seal: (plain) => Buffer.from(plain) });
+    intake.takeOver({ ...FORMER, ageMs, chunks: [{ epoch: 1, bytes }] });
+    const { nextMid, possibleIds, proven, heardAgeMs, firstAskMs } = resumedBy(intake, [registered(3, keyed)])
+      .taken[0]!;
+    return { nextMid, possibleIds, proven, heardAgeMs, firstAskMs };
+  };
+  const known = { nextMid: 9, flags: 0, uncertainty: 0, heardUnix: AT - 5_000 };
+
+  test('its id, evidence and proof; it is asked when it would have been', () => {
+    const heard = { heardAgeMs: 6_000, firstAskMs: 24_000 };
+    assert.deepEqual(taken(known), { nextMid: 9, possibleIds: 1, proven: false, ...heard });
+    assert.deepEqual(taken({ ...known, flags: 4 }), { nextMid: 9, possibleIds: 1, proven: true, ...heard });
   });
 
-  test('two, if a request was under way: it may have been answered', () => {
-    assert.equal(candidates({ outstanding: true }, { final: true }), 2);
-    assert.equal(candidates({ outstanding: true }), 2);
+  test('a request under way may have been answered; what he did not know himself comes on top', () => {
+    assert.equal(taken({ ...known, flags: 1 }).possibleIds, 2);
+    assert.equal(taken({ ...known, uncertainty: 600 }).possibleIds, 601);
+    assert.equal(taken({ ...known, flags: 1, uncertainty: 6 }).possibleIds, 8);
+  });
+
+  test('evidence is as old as it is, until a canary comes home; without keys it counts as come now', () => {
+    assert.equal(taken(known, 4_000).heardAgeMs, 9_000);
+    assert.equal(taken(known, 4_000, false).heardAgeMs, 0);
+  });
+
+  test('evidence after the moment that the checkpoint tells of counts, too', () => {
+    assert.equal(taken({ ...known, heardUnix: AT + 400 }, 1_000).heardAgeMs, 600);
+  });
+
+  test('nothing, of an SA registered after his last checkpoint: its registration counts, and perhaps a request', () => {
+    const expected = { nextMid: 3, possibleIds: 2, proven: false, heardAgeMs: 0, firstAskMs: SPREAD };
+    assert.deepEqual(taken(), expected);
+  });
+});
+
+describe('message ids after a gap in which another may have asked', () => {
+  const ASKED = { outstanding: false, fresh: false };
+  const possibleIds = (possible: number, asked = {}, heardAgeMs = 5_000, gapMs = 3_500, policy = {}) =>
+    possibleIdsAfter(possible, { ...ASKED, ...asked }, { ...POLICY, ...policy }, heardAgeMs, gapMs);
+
+  test('as before, if the peer was not due', () => {
+    assert.equal(possibleIds(1), 1);
+    assert.equal(possibleIds(7), 7);
+  });
+
+  test('one more, if a request was under way: it may have been answered', () => {
+    assert.equal(possibleIds(1, { outstanding: true }), 2);
   });
 
   test('more, if the peer was due since: at its next time, early by jitter, out of order of evidence', () => {
-    assert.equal(candidates({ heardUnix: AT - 28_000 }), 2);
-    assert.equal(candidates({ heardUnix: AT - 20_000 }, {}, { jitterPercent: 40 }), 2);
-    assert.equal(candidates({}, {}, { mode: Mode.PERIODIC }), 2);
-    assert.equal(candidates({ fresh: true }), 2);
+    assert.equal(possibleIds(1, {}, 30_000), 2);
+    assert.equal(possibleIds(1, {}, 20_000, 3_500, { jitterPercent: 40 }), 2);
+    assert.equal(possibleIds(1, {}, 5_000, 3_500, { mode: Mode.PERIODIC }), 2);
+    assert.equal(possibleIds(1, { fresh: true }), 2);
   });
 
-  test('as many as exchanges fit into the time since the checkpoint and the lease after it', () => {
-    assert.equal(candidates({ outstanding: true }, { ageMs: 90_000 - LEASE_MS }), 5);
-    assert.equal(candidates({ outstanding: true }, { ageMs: 90_000 - LEASE_MS }, { jitterPercent: 50 }), 8);
+  test('more, if evidence came in the gap: the peer may have been silent before it', () => {
+    assert.equal(possibleIds(1, {}, 3_400), 2);
+    assert.equal(possibleIds(1, {}, 1_000, 31_000), 3);
   });
 
-  test('what the former owner did not know himself comes on top', () => {
-    assert.equal(candidates({ doubt: 6 }), 7);
-    assert.equal(candidates({ doubt: 6, outstanding: true }, { final: true }), 8);
-  });
-
-  test('of an SA that the checkpoint does not tell of: as many as since it was taken', () => {
-    const { encryption, integrity, keyLength, saltLength, integrityKeyLength } = SUITES[0]!;
-    const [ske, ska] = [new Uint8Array(keyLength + saltLength), new Uint8Array(integrityKeyLength)];
-    const keys = create(SaKeysSchema, { encryption, integrity, skEi: ske, skEr: ske, skAi: ska, skAr: ska });
-    const sa = create(SaSchema, {
-      id: { initiatorSpi: 1n, responderSpi: 2n },
-      endpoints: [{ address: '192.0.2.1' }],
-      policy: { ...POLICY },
-      nextMessageId: 3,
-    });
-    const row = { handle: 0, site: 0, dead: false, sa: toBinary(SaSchema, sa), keys: toBinary(SaKeysSchema, keys) };
-    const resumed = (ageMs: number) => {
-      const intake = intakeWith({ open: (record) => Buffer.from(record), seal: (plain) => Buffer.from(plain) });
-      intake.takeOver({ ...CRASH, ageMs });
-      return resumedBy(intake, [row]);
-    };
-    assert.equal(resumed(1_000).taken[0]!.candidates, 2);
-    const later = resumed(90_000).taken[0]!;
-    assert.deepEqual([later.candidates, later.nextMid, later.heardAgeMs], [5, 3, 0]);
-    // More than can be asked: not watched, and named.
-    assert.deepEqual(resumed(30_000 * 70), {
-      taken: [],
-      leftOut: { unreadable: [], lost: [0], opened: 0, sealed: 0 },
-    });
+  test('as many as exchanges fit', () => {
+    assert.equal(possibleIds(1, { outstanding: true }, 95_000, 90_000), 6);
+    assert.equal(possibleIds(6, { outstanding: true }, 95_000, 90_000, { jitterPercent: 50 }), 14);
   });
 });
 
@@ -119,9 +165,9 @@ test('what cannot be read, or opened, is left out and named; the rest is taken, 
     row(7, message(7), sealed(7)),
   ];
   const intake = intakeWith(vault);
-  intake.takeOver(CRASH);
+  intake.takeOver(FORMER);
   const { taken, leftOut } = resumedBy(intake, rows);
-  assert.deepEqual(leftOut, { unreadable: [2, 3], lost: [], opened: 1, sealed: 1 });
+  assert.deepEqual(leftOut, { unreadable: [2, 3], opened: 1, sealed: 1 });
   assert.deepEqual(
     taken.map((sa) => [sa.handle, sa.site, sa.dead, sa.spi, sa.keys !== undefined]),
     [
@@ -156,7 +202,7 @@ test('of several rows of an SA a later owner’s counts, and of one owner’s th
   };
   const nextMid = (...chunks: ReturnType<typeof chunk>[]) => {
     const intake = intakeWith(undefined);
-    intake.takeOver({ ...CRASH, chunks });
+    intake.takeOver({ ...FORMER, chunks });
     return resumedBy(intake, [{ handle: 0, site: 0, dead: false, sa, keys: undefined }]).taken[0]!.nextMid;
   };
   assert.equal(nextMid(chunk(2, 5), chunk(1, 9)), 5);

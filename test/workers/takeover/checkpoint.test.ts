@@ -1,18 +1,27 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Liveness } from '../../../workers/ikev2/exchange.ts';
+import { NOWHERE } from '../../../workers/base/address.ts';
+import { Ikev2Exchange } from '../../../workers/ikev2/exchange.ts';
 import { SessionTable } from '../../../workers/ikev2/sessions.ts';
 import { SUITES } from '../../../workers/ikev2/suites.ts';
 import { Machine, SPREAD } from '../../../workers/liveness/machine.ts';
 import { Mode } from '../../../workers/liveness/policy.ts';
 import { CheckpointWriter, decodeChunk } from '../../../workers/takeover/checkpoint.ts';
+import { IdUncertainty } from '../../../workers/takeover/id-uncertainty.ts';
 
-const POLICY = { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs: 1_000, retries: 3, jitterPercent: 0 };
+const POLICY = {
+  mode: Mode.ON_IDLE,
+  intervalMs: 10_000,
+  retryIntervalMs: 1_000,
+  retries: 3,
+  jitterPercent: 0,
+  unprovenMs: 0,
+};
 const EPOCH = 1_800_000_000_000;
 
 function rig() {
   const sessions = new SessionTable();
-  const liveness = new Liveness(sessions, () => {});
+  const exchange = new Ikev2Exchange(sessions, () => {});
   const machine = new Machine(0, 8, { probe: () => 0, verdict: () => {}, recovered: () => {} });
   const suite = SUITES[0]!;
   const length = 2 * (suite.keyLength + suite.saltLength + suite.integrityKeyLength);
@@ -21,7 +30,7 @@ function rig() {
       handle,
       spi: [1, handle, 2, handle],
       headendIsInitiator: false,
-      address: 0,
+      address: NOWHERE,
       port: 0,
       nextMid: 7,
       keys: { suite: suite.index, material: new Uint8Array(length) },
@@ -31,19 +40,25 @@ function rig() {
   const writer = new CheckpointWriter(0);
   const collect = (now: number, whole = false) => writer.collect(sessions, machine.peers, EPOCH, now, whole);
   const rows = (whole = false) => collect(0, whole).chunks.flatMap(({ bytes }) => [...decodeChunk(bytes)]);
-  return { add, collect, liveness, machine, rows, writer };
+  return { add, collect, exchange, ids: new IdUncertainty(sessions), machine, rows, writer };
 }
 
 test('a row holds message id, evidence, what is under way, and what is not known for sure', () => {
-  const { add, liveness, rows, writer } = rig();
+  const { add, exchange, ids, rows, writer } = rig();
   add(0, 5);
   add(1, 6, SPREAD);
   add(2, 7);
-  liveness.begin(0);
-  liveness.resync(2, 5);
+  exchange.begin(0);
+  ids.set(2, 5);
   writer.touch(0);
   assert.deepEqual(
-    rows().map(({ nextMid, heardUnix, outstanding, fresh, doubt }) => [nextMid, heardUnix, outstanding, fresh, doubt]),
+    rows().map(({ nextMid, heardUnix, outstanding, fresh, uncertainty }) => [
+      nextMid,
+      heardUnix,
+      outstanding,
+      fresh,
+      uncertainty,
+    ]),
     [
       [7, EPOCH + 5, true, false, 0],
       [7, EPOCH + 6, false, true, 0],

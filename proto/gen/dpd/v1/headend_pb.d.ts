@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Member, Sa, SaId, Verdict, VerdictAck } from "./types_pb.js";
+import type { LeftOutSa, Member, Sa, SaId, Verdict, VerdictAck } from "./types_pb.js";
 
 /**
  * Describes the file dpd/v1/headend.proto.
@@ -72,6 +72,18 @@ export declare type ConnectShardRequest = Message<"dpd.v1.ConnectShardRequest"> 
      */
     value: Voucher;
     case: "voucher";
+  } | {
+    /**
+     * @generated from field: dpd.v1.VerdictsUnderWay under_way = 10;
+     */
+    value: VerdictsUnderWay;
+    case: "underWay";
+  } | {
+    /**
+     * @generated from field: dpd.v1.LeftOut left_out = 11;
+     */
+    value: LeftOut;
+    case: "leftOut";
   } | { case: undefined; value?: undefined };
 };
 
@@ -179,10 +191,10 @@ export declare type Hello = Message<"dpd.v1.Hello"> & {
   shards: number;
 
   /**
-   * Epoch of the last welcome that the headend had for this shard, from any node; 0: none since it started. A node that
-   * never knew of that epoch learns that Redis has lost it.
+   * Not read any more.
    *
-   * @generated from field: uint64 last_epoch = 4;
+   * @generated from field: uint64 last_epoch = 4 [deprecated = true];
+   * @deprecated
    */
   lastEpoch: bigint;
 };
@@ -238,11 +250,19 @@ export declare type Welcome = Message<"dpd.v1.Welcome"> & {
   probeAddress: string;
 
   /**
-   * Names what Redis remembers. Where it is another than in the welcome before, or empty, Redis may have lost writes since.
+   * Always empty.
    *
-   * @generated from field: string history = 7;
+   * @generated from field: string history = 7 [deprecated = true];
+   * @deprecated
    */
   history: string;
+
+  /**
+   * IPv6 address the shard probes from, by the same port; empty: as the headend was configured.
+   *
+   * @generated from field: string probe_address6 = 8;
+   */
+  probeAddress6: string;
 };
 
 /**
@@ -250,6 +270,33 @@ export declare type Welcome = Message<"dpd.v1.Welcome"> & {
  * Use `create(WelcomeSchema)` to create a new message.
  */
 export declare const WelcomeSchema: GenMessage<Welcome>;
+
+/**
+ * SAs of the shard that stand on the headend and are not told to the cluster. Replaces what was said before.
+ *
+ * @generated from message dpd.v1.LeftOut
+ */
+export declare type LeftOut = Message<"dpd.v1.LeftOut"> & {
+  /**
+   * The first of them, at most 100.
+   *
+   * @generated from field: repeated dpd.v1.LeftOutSa sas = 1;
+   */
+  sas: LeftOutSa[];
+
+  /**
+   * How many there are.
+   *
+   * @generated from field: uint32 total = 2;
+   */
+  total: number;
+};
+
+/**
+ * Describes the message dpd.v1.LeftOut.
+ * Use `create(LeftOutSchema)` to create a new message.
+ */
+export declare const LeftOutSchema: GenMessage<LeftOut>;
 
 /**
  * What the node holds, in batches after welcome and after a mismatch. Columns of equal length.
@@ -290,6 +337,13 @@ export declare type Inventory = Message<"dpd.v1.Inventory"> & {
    * @generated from field: bool complete = 6;
    */
   complete: boolean;
+
+  /**
+   * Positions, in this batch, of SAs that were told without being parked.
+   *
+   * @generated from field: repeated fixed32 unparked = 7;
+   */
+  unparked: number[];
 };
 
 /**
@@ -301,9 +355,8 @@ export declare const InventorySchema: GenMessage<Inventory>;
 /**
  * At most 1,000 SAs. All or nothing: one bad SA ends the stream with INVALID_ARGUMENT.
  * An SA already held keeps its liveness and message id.
- * An SA with keys may be asked from when it is sent, even if its answer never comes. If a later inventory, of another history
- * (see Welcome), does not list it, nobody knows its next message id: it must not be registered again but replaced, as by
- * rekeying. A headend that was restarted has to reckon with that for every SA it may have sent.
+ * A later inventory that does not list an SA tells that it was lost: it is registered again. Its next message id may be wrong
+ * then: a peer that has not answered yet is asked with others, too, and is not judged by its silence.
  *
  * @generated from message dpd.v1.UpsertSas
  */
@@ -525,6 +578,34 @@ export declare type VerdictAcks = Message<"dpd.v1.VerdictAcks"> & {
 export declare const VerdictAcksSchema: GenMessage<VerdictAcks>;
 
 /**
+ * These verdicts came again while they are being applied: they need not come again on this stream. Each is acknowledged when it is
+ * done. A headend that never says so gets them less and less often.
+ *
+ * @generated from message dpd.v1.VerdictsUnderWay
+ */
+export declare type VerdictsUnderWay = Message<"dpd.v1.VerdictsUnderWay"> & {
+  /**
+   * At most 1,000.
+   *
+   * @generated from field: repeated string verdict_ids = 1;
+   */
+  verdictIds: string[];
+
+  /**
+   * The attempt of each.
+   *
+   * @generated from field: repeated uint32 attempts = 2;
+   */
+  attempts: number[];
+};
+
+/**
+ * Describes the message dpd.v1.VerdictsUnderWay.
+ * Use `create(VerdictsUnderWaySchema)` to create a new message.
+ */
+export declare const VerdictsUnderWaySchema: GenMessage<VerdictsUnderWay>;
+
+/**
  * The headend's count and hash, valid once every batch sent before has been answered.
  * Hash: 64-bit sum, modulo 2^64, over the SAs of FNV-1a-64 of (initiator SPI, responder SPI, revision), big-endian.
  *
@@ -613,13 +694,13 @@ export declare type Drain = Message<"dpd.v1.Drain"> & {
 export declare const DrainSchema: GenMessage<Drain>;
 
 /**
- * How the shard's probes leave. Until a path is named and vouched for, nothing is probed directly.
+ * How the shard's probes leave. Until a path is named and proven, nothing is probed directly.
  *
  * @generated from message dpd.v1.Path
  */
 export declare type Path = Message<"dpd.v1.Path"> & {
   /**
-   * Where canaries go: an IPv4 address beyond the steering rules.
+   * Where canaries go, if there is one way only: short for `ways` with one that has no local address.
    *
    * @generated from field: string canary_address = 1;
    */
@@ -646,12 +727,27 @@ export declare type Path = Message<"dpd.v1.Path"> & {
   ready: boolean;
 
   /**
-   * Nothing steers the probes: the node's own address is the one that spokes answer, wherever the node is. Then no
-   * voucher is needed while the node's lease of the shard holds, and peers are watched without their headend.
+   * Not read any more.
    *
-   * @generated from field: bool open = 5;
+   * @generated from field: bool open = 5 [deprecated = true];
+   * @deprecated
    */
   open: boolean;
+
+  /**
+   * Every way out of the headend, at most 64: one for each of its addresses and IKE ports.
+   *
+   * @generated from field: repeated dpd.v1.Way ways = 6;
+   */
+  ways: Way[];
+
+  /**
+   * The headend's rules bring canaries home to the shard, out and in, and so prove each way by themselves. Else the headend
+   * vouches for each canary, and for the way of answers with it.
+   *
+   * @generated from field: bool returning = 7;
+   */
+  returning: boolean;
 };
 
 /**
@@ -661,7 +757,57 @@ export declare type Path = Message<"dpd.v1.Path"> & {
 export declare const PathSchema: GenMessage<Path>;
 
 /**
- * The canary with this number left as the headend's own address and port.
+ * A way of probes, from one of the headend's addresses and IKE ports.
+ *
+ * @generated from message dpd.v1.Way
+ */
+export declare type Way = Message<"dpd.v1.Way"> & {
+  /**
+   * That address, as SAs name it in local_address; empty: whichever there is.
+   *
+   * @generated from field: string local_address = 1;
+   */
+  localAddress: string;
+
+  /**
+   * Number by which the rules know it, 0 to 32,766; with port 500 up to 63. The false marker of a probe has 2 x index in its high
+   * 16 bits and their complement in the low ones; of what is handed to the headend's own daemon as if the spoke had sent it,
+   * 2 x index + 1. Without a marker, on port 500, the word of next payload, version, exchange type and flags has its halves
+   * exchanged, and then that number added to the first and taken from the second.
+   *
+   * @generated from field: uint32 index = 2;
+   */
+  index: number;
+
+  /**
+   * Where canaries of this way go: a spoke that is asked this way. Empty: nobody is.
+   *
+   * @generated from field: string canary_address = 3;
+   */
+  canaryAddress: string;
+
+  /**
+   * @generated from field: uint32 canary_port = 4;
+   */
+  canaryPort: number;
+
+  /**
+   * The headend's IKE port of this way, as SAs name it in local_port: 500 or 4500; 0: 4500.
+   *
+   * @generated from field: uint32 local_port = 5;
+   */
+  localPort: number;
+};
+
+/**
+ * Describes the message dpd.v1.Way.
+ * Use `create(WaySchema)` to create a new message.
+ */
+export declare const WaySchema: GenMessage<Way>;
+
+/**
+ * The canary with this number left as the headend's own address and port, and answers have a way. Not for paths that return
+ * canaries.
  *
  * @generated from message dpd.v1.Voucher
  */

@@ -9,7 +9,7 @@ import { file_dpd_v1_types } from "./types_pb.js";
  * Describes the file dpd/v1/headend.proto.
  */
 export const file_dpd_v1_headend = /*@__PURE__*/
-  fileDesc("ChRkcGQvdjEvaGVhZGVuZC5wcm90bxIGZHBkLnYxIv4CChNDb25uZWN0U2hhcmRSZXF1ZXN0Eh4KBWhlbGxvGAEgASgLMg0uZHBkLnYxLkhlbGxvSAASIwoGdXBzZXJ0GAIgASgLMhEuZHBkLnYxLlVwc2VydFNhc0gAEiMKBnJlbW92ZRgDIAEoCzIRLmRwZC52MS5SZW1vdmVTYXNIABIkCghldmlkZW5jZRgEIAEoCzIQLmRwZC52MS5FdmlkZW5jZUgAEjUKEWRlbGVnYXRlZF9yZXN1bHRzGAUgASgLMhguZHBkLnYxLkRlbGVnYXRlZFJlc3VsdHNIABIrCgx2ZXJkaWN0X2Fja3MYBiABKAsyEy5kcGQudjEuVmVyZGljdEFja3NIABImCglyZWNvbmNpbGUYByABKAsyES5kcGQudjEuUmVjb25jaWxlSAASHAoEcGF0aBgIIAEoCzIMLmRwZC52MS5QYXRoSAASIgoHdm91Y2hlchgJIAEoCzIPLmRwZC52MS5Wb3VjaGVySABCCQoHbWVzc2FnZSKOAwoUQ29ubmVjdFNoYXJkUmVzcG9uc2USIgoHd2VsY29tZRgBIAEoCzIPLmRwZC52MS5XZWxjb21lSAASJgoJaW52ZW50b3J5GAIgASgLMhEuZHBkLnYxLkludmVudG9yeUgAEicKCmJhdGNoX2RvbmUYAyABKAsyES5kcGQudjEuQmF0Y2hEb25lSAASMwoQZGVsZWdhdGVkX3Byb2JlcxgEIAEoCzIXLmRwZC52MS5EZWxlZ2F0ZWRQcm9iZXNIABIkCgh2ZXJkaWN0cxgFIAEoCzIQLmRwZC52MS5WZXJkaWN0c0gAEigKCnJlY29uY2lsZWQYBiABKAsyEi5kcGQudjEuUmVjb25jaWxlZEgAEh4KBWRyYWluGAcgASgLMg0uZHBkLnYxLkRyYWluSAASIgoHbWVtYmVycxgIIAEoCzIPLmRwZC52MS5NZW1iZXJzSAASLQoNYmF0Y2hfcmVmdXNlZBgJIAEoCzIULmRwZC52MS5CYXRjaFJlZnVzZWRIAEIJCgdtZXNzYWdlIksKBUhlbGxvEg8KB2hlYWRlbmQYASABKAkSDQoFc2hhcmQYAiABKA0SDgoGc2hhcmRzGAMgASgNEhIKCmxhc3RfZXBvY2gYBCABKAQifwoHV2VsY29tZRIMCgRub2RlGAEgASgJEg0KBWVwb2NoGAIgASgEEg0KBWNvdW50GAMgASgNEgwKBGhhc2gYBCABKAYSEgoKcHJvYmVfcG9ydBgFIAEoDRIVCg1wcm9iZV9hZGRyZXNzGAYgASgJEg8KB2hpc3RvcnkYByABKAkiiwEKCUludmVudG9yeRIWCg5pbml0aWF0b3Jfc3BpcxgBIAMoBhIWCg5yZXNwb25kZXJfc3BpcxgCIAMoBhIPCgdoYW5kbGVzGAMgAygHEhEKCXJldmlzaW9ucxgEIAMoBxIYChBuZXh0X21lc3NhZ2VfaWRzGAUgAygHEhAKCGNvbXBsZXRlGAYgASgIIjYKCVVwc2VydFNhcxIQCghiYXRjaF9pZBgBIAEoBBIXCgNzYXMYAiADKAsyCi5kcGQudjEuU2EiOAoJUmVtb3ZlU2FzEhAKCGJhdGNoX2lkGAEgASgEEhkKA3NhcxgCIAMoCzIMLmRwZC52MS5TYUlkIkgKCUJhdGNoRG9uZRIQCghiYXRjaF9pZBgBIAEoBBIPCgdoYW5kbGVzGAIgAygHEhgKEG5leHRfbWVzc2FnZV9pZHMYAyADKAciOAoMQmF0Y2hSZWZ1c2VkEhAKCGJhdGNoX2lkGAEgASgEEhYKDnJldHJ5X2FmdGVyX21zGAIgASgNIkcKCEV2aWRlbmNlEhUKDWhlYXJkX2hhbmRsZXMYASADKAcSFAoMc2VudF9oYW5kbGVzGAIgAygHEg4KBmFnZV9tcxgDIAEoDSI1Cg9EZWxlZ2F0ZWRQcm9iZXMSDwoHaGFuZGxlcxgBIAMoBxIRCglwcm9iZV9pZHMYAiADKAciNgoQRGVsZWdhdGVkUmVzdWx0cxIPCgdoYW5kbGVzGAEgAygHEhEKCXByb2JlX2lkcxgCIAMoByItCghWZXJkaWN0cxIhCgh2ZXJkaWN0cxgBIAMoCzIPLmRwZC52MS5WZXJkaWN0Ii8KC1ZlcmRpY3RBY2tzEiAKBGFja3MYASADKAsyEi5kcGQudjEuVmVyZGljdEFjayIoCglSZWNvbmNpbGUSDQoFY291bnQYASABKA0SDAoEaGFzaBgCIAEoBiI4CgpSZWNvbmNpbGVkEg0KBW1hdGNoGAEgASgIEg0KBWNvdW50GAIgASgNEgwKBGhhc2gYAyABKAYiKgoHTWVtYmVycxIfCgdtZW1iZXJzGAEgAygLMg4uZHBkLnYxLk1lbWJlciIZCgVEcmFpbhIQCghncmFjZV9tcxgBIAEoDSJhCgRQYXRoEhYKDmNhbmFyeV9hZGRyZXNzGAEgASgJEhMKC2NhbmFyeV9wb3J0GAIgASgNEg8KB2d1YXJkZWQYAyABKAgSDQoFcmVhZHkYBCABKAgSDAoEb3BlbhgFIAEoCCIZCgdWb3VjaGVyEg4KBmNhbmFyeRgBIAEoDTJfCg5IZWFkZW5kU2VydmljZRJNCgxDb25uZWN0U2hhcmQSGy5kcGQudjEuQ29ubmVjdFNoYXJkUmVxdWVzdBocLmRwZC52MS5Db25uZWN0U2hhcmRSZXNwb25zZSgBMAFiBnByb3RvMw", [file_dpd_v1_types]);
+  fileDesc("ChRkcGQvdjEvaGVhZGVuZC5wcm90bxIGZHBkLnYxItIDChNDb25uZWN0U2hhcmRSZXF1ZXN0Eh4KBWhlbGxvGAEgASgLMg0uZHBkLnYxLkhlbGxvSAASIwoGdXBzZXJ0GAIgASgLMhEuZHBkLnYxLlVwc2VydFNhc0gAEiMKBnJlbW92ZRgDIAEoCzIRLmRwZC52MS5SZW1vdmVTYXNIABIkCghldmlkZW5jZRgEIAEoCzIQLmRwZC52MS5FdmlkZW5jZUgAEjUKEWRlbGVnYXRlZF9yZXN1bHRzGAUgASgLMhguZHBkLnYxLkRlbGVnYXRlZFJlc3VsdHNIABIrCgx2ZXJkaWN0X2Fja3MYBiABKAsyEy5kcGQudjEuVmVyZGljdEFja3NIABImCglyZWNvbmNpbGUYByABKAsyES5kcGQudjEuUmVjb25jaWxlSAASHAoEcGF0aBgIIAEoCzIMLmRwZC52MS5QYXRoSAASIgoHdm91Y2hlchgJIAEoCzIPLmRwZC52MS5Wb3VjaGVySAASLQoJdW5kZXJfd2F5GAogASgLMhguZHBkLnYxLlZlcmRpY3RzVW5kZXJXYXlIABIjCghsZWZ0X291dBgLIAEoCzIPLmRwZC52MS5MZWZ0T3V0SABCCQoHbWVzc2FnZSKOAwoUQ29ubmVjdFNoYXJkUmVzcG9uc2USIgoHd2VsY29tZRgBIAEoCzIPLmRwZC52MS5XZWxjb21lSAASJgoJaW52ZW50b3J5GAIgASgLMhEuZHBkLnYxLkludmVudG9yeUgAEicKCmJhdGNoX2RvbmUYAyABKAsyES5kcGQudjEuQmF0Y2hEb25lSAASMwoQZGVsZWdhdGVkX3Byb2JlcxgEIAEoCzIXLmRwZC52MS5EZWxlZ2F0ZWRQcm9iZXNIABIkCgh2ZXJkaWN0cxgFIAEoCzIQLmRwZC52MS5WZXJkaWN0c0gAEigKCnJlY29uY2lsZWQYBiABKAsyEi5kcGQudjEuUmVjb25jaWxlZEgAEh4KBWRyYWluGAcgASgLMg0uZHBkLnYxLkRyYWluSAASIgoHbWVtYmVycxgIIAEoCzIPLmRwZC52MS5NZW1iZXJzSAASLQoNYmF0Y2hfcmVmdXNlZBgJIAEoCzIULmRwZC52MS5CYXRjaFJlZnVzZWRIAEIJCgdtZXNzYWdlIk8KBUhlbGxvEg8KB2hlYWRlbmQYASABKAkSDQoFc2hhcmQYAiABKA0SDgoGc2hhcmRzGAMgASgNEhYKCmxhc3RfZXBvY2gYBCABKARCAhgBIpsBCgdXZWxjb21lEgwKBG5vZGUYASABKAkSDQoFZXBvY2gYAiABKAQSDQoFY291bnQYAyABKA0SDAoEaGFzaBgEIAEoBhISCgpwcm9iZV9wb3J0GAUgASgNEhUKDXByb2JlX2FkZHJlc3MYBiABKAkSEwoHaGlzdG9yeRgHIAEoCUICGAESFgoOcHJvYmVfYWRkcmVzczYYCCABKAkiOAoHTGVmdE91dBIeCgNzYXMYASADKAsyES5kcGQudjEuTGVmdE91dFNhEg0KBXRvdGFsGAIgASgNIp0BCglJbnZlbnRvcnkSFgoOaW5pdGlhdG9yX3NwaXMYASADKAYSFgoOcmVzcG9uZGVyX3NwaXMYAiADKAYSDwoHaGFuZGxlcxgDIAMoBxIRCglyZXZpc2lvbnMYBCADKAcSGAoQbmV4dF9tZXNzYWdlX2lkcxgFIAMoBxIQCghjb21wbGV0ZRgGIAEoCBIQCgh1bnBhcmtlZBgHIAMoByI2CglVcHNlcnRTYXMSEAoIYmF0Y2hfaWQYASABKAQSFwoDc2FzGAIgAygLMgouZHBkLnYxLlNhIjgKCVJlbW92ZVNhcxIQCghiYXRjaF9pZBgBIAEoBBIZCgNzYXMYAiADKAsyDC5kcGQudjEuU2FJZCJICglCYXRjaERvbmUSEAoIYmF0Y2hfaWQYASABKAQSDwoHaGFuZGxlcxgCIAMoBxIYChBuZXh0X21lc3NhZ2VfaWRzGAMgAygHIjgKDEJhdGNoUmVmdXNlZBIQCghiYXRjaF9pZBgBIAEoBBIWCg5yZXRyeV9hZnRlcl9tcxgCIAEoDSJHCghFdmlkZW5jZRIVCg1oZWFyZF9oYW5kbGVzGAEgAygHEhQKDHNlbnRfaGFuZGxlcxgCIAMoBxIOCgZhZ2VfbXMYAyABKA0iNQoPRGVsZWdhdGVkUHJvYmVzEg8KB2hhbmRsZXMYASADKAcSEQoJcHJvYmVfaWRzGAIgAygHIjYKEERlbGVnYXRlZFJlc3VsdHMSDwoHaGFuZGxlcxgBIAMoBxIRCglwcm9iZV9pZHMYAiADKAciLQoIVmVyZGljdHMSIQoIdmVyZGljdHMYASADKAsyDy5kcGQudjEuVmVyZGljdCIvCgtWZXJkaWN0QWNrcxIgCgRhY2tzGAEgAygLMhIuZHBkLnYxLlZlcmRpY3RBY2siOQoQVmVyZGljdHNVbmRlcldheRITCgt2ZXJkaWN0X2lkcxgBIAMoCRIQCghhdHRlbXB0cxgCIAMoDSIoCglSZWNvbmNpbGUSDQoFY291bnQYASABKA0SDAoEaGFzaBgCIAEoBiI4CgpSZWNvbmNpbGVkEg0KBW1hdGNoGAEgASgIEg0KBWNvdW50GAIgASgNEgwKBGhhc2gYAyABKAYiKgoHTWVtYmVycxIfCgdtZW1iZXJzGAEgAygLMg4uZHBkLnYxLk1lbWJlciIZCgVEcmFpbhIQCghncmFjZV9tcxgBIAEoDSKTAQoEUGF0aBIWCg5jYW5hcnlfYWRkcmVzcxgBIAEoCRITCgtjYW5hcnlfcG9ydBgCIAEoDRIPCgdndWFyZGVkGAMgASgIEg0KBXJlYWR5GAQgASgIEhAKBG9wZW4YBSABKAhCAhgBEhkKBHdheXMYBiADKAsyCy5kcGQudjEuV2F5EhEKCXJldHVybmluZxgHIAEoCCJsCgNXYXkSFQoNbG9jYWxfYWRkcmVzcxgBIAEoCRINCgVpbmRleBgCIAEoDRIWCg5jYW5hcnlfYWRkcmVzcxgDIAEoCRITCgtjYW5hcnlfcG9ydBgEIAEoDRISCgpsb2NhbF9wb3J0GAUgASgNIhkKB1ZvdWNoZXISDgoGY2FuYXJ5GAEgASgNMl8KDkhlYWRlbmRTZXJ2aWNlEk0KDENvbm5lY3RTaGFyZBIbLmRwZC52MS5Db25uZWN0U2hhcmRSZXF1ZXN0GhwuZHBkLnYxLkNvbm5lY3RTaGFyZFJlc3BvbnNlKAEwAWIGcHJvdG8z", [file_dpd_v1_types]);
 
 /**
  * Describes the message dpd.v1.ConnectShardRequest.
@@ -40,116 +40,137 @@ export const WelcomeSchema = /*@__PURE__*/
   messageDesc(file_dpd_v1_headend, 3);
 
 /**
+ * Describes the message dpd.v1.LeftOut.
+ * Use `create(LeftOutSchema)` to create a new message.
+ */
+export const LeftOutSchema = /*@__PURE__*/
+  messageDesc(file_dpd_v1_headend, 4);
+
+/**
  * Describes the message dpd.v1.Inventory.
  * Use `create(InventorySchema)` to create a new message.
  */
 export const InventorySchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 4);
+  messageDesc(file_dpd_v1_headend, 5);
 
 /**
  * Describes the message dpd.v1.UpsertSas.
  * Use `create(UpsertSasSchema)` to create a new message.
  */
 export const UpsertSasSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 5);
+  messageDesc(file_dpd_v1_headend, 6);
 
 /**
  * Describes the message dpd.v1.RemoveSas.
  * Use `create(RemoveSasSchema)` to create a new message.
  */
 export const RemoveSasSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 6);
+  messageDesc(file_dpd_v1_headend, 7);
 
 /**
  * Describes the message dpd.v1.BatchDone.
  * Use `create(BatchDoneSchema)` to create a new message.
  */
 export const BatchDoneSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 7);
+  messageDesc(file_dpd_v1_headend, 8);
 
 /**
  * Describes the message dpd.v1.BatchRefused.
  * Use `create(BatchRefusedSchema)` to create a new message.
  */
 export const BatchRefusedSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 8);
+  messageDesc(file_dpd_v1_headend, 9);
 
 /**
  * Describes the message dpd.v1.Evidence.
  * Use `create(EvidenceSchema)` to create a new message.
  */
 export const EvidenceSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 9);
+  messageDesc(file_dpd_v1_headend, 10);
 
 /**
  * Describes the message dpd.v1.DelegatedProbes.
  * Use `create(DelegatedProbesSchema)` to create a new message.
  */
 export const DelegatedProbesSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 10);
+  messageDesc(file_dpd_v1_headend, 11);
 
 /**
  * Describes the message dpd.v1.DelegatedResults.
  * Use `create(DelegatedResultsSchema)` to create a new message.
  */
 export const DelegatedResultsSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 11);
+  messageDesc(file_dpd_v1_headend, 12);
 
 /**
  * Describes the message dpd.v1.Verdicts.
  * Use `create(VerdictsSchema)` to create a new message.
  */
 export const VerdictsSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 12);
+  messageDesc(file_dpd_v1_headend, 13);
 
 /**
  * Describes the message dpd.v1.VerdictAcks.
  * Use `create(VerdictAcksSchema)` to create a new message.
  */
 export const VerdictAcksSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 13);
+  messageDesc(file_dpd_v1_headend, 14);
+
+/**
+ * Describes the message dpd.v1.VerdictsUnderWay.
+ * Use `create(VerdictsUnderWaySchema)` to create a new message.
+ */
+export const VerdictsUnderWaySchema = /*@__PURE__*/
+  messageDesc(file_dpd_v1_headend, 15);
 
 /**
  * Describes the message dpd.v1.Reconcile.
  * Use `create(ReconcileSchema)` to create a new message.
  */
 export const ReconcileSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 14);
+  messageDesc(file_dpd_v1_headend, 16);
 
 /**
  * Describes the message dpd.v1.Reconciled.
  * Use `create(ReconciledSchema)` to create a new message.
  */
 export const ReconciledSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 15);
+  messageDesc(file_dpd_v1_headend, 17);
 
 /**
  * Describes the message dpd.v1.Members.
  * Use `create(MembersSchema)` to create a new message.
  */
 export const MembersSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 16);
+  messageDesc(file_dpd_v1_headend, 18);
 
 /**
  * Describes the message dpd.v1.Drain.
  * Use `create(DrainSchema)` to create a new message.
  */
 export const DrainSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 17);
+  messageDesc(file_dpd_v1_headend, 19);
 
 /**
  * Describes the message dpd.v1.Path.
  * Use `create(PathSchema)` to create a new message.
  */
 export const PathSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 18);
+  messageDesc(file_dpd_v1_headend, 20);
+
+/**
+ * Describes the message dpd.v1.Way.
+ * Use `create(WaySchema)` to create a new message.
+ */
+export const WaySchema = /*@__PURE__*/
+  messageDesc(file_dpd_v1_headend, 21);
 
 /**
  * Describes the message dpd.v1.Voucher.
  * Use `create(VoucherSchema)` to create a new message.
  */
 export const VoucherSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_headend, 19);
+  messageDesc(file_dpd_v1_headend, 22);
 
 /**
  * For headends. One stream per shard: the node where it ends owns the shard.

@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Member, Sa, SaId } from "./types_pb.js";
+import type { LeftOutSa, Member, Sa, SaId } from "./types_pb.js";
 
 /**
  * Describes the file dpd/v1/operator.proto.
@@ -214,45 +214,57 @@ export declare type ShardCounters = Message<"dpd.v1.ShardCounters"> & {
   peers: number;
 
   /**
-   * Gauges: SAs by state.
+   * Gauge: SAs heard from in time.
    *
    * @generated from field: uint32 alive = 5;
    */
   alive: number;
 
   /**
+   * Gauge: SAs probed that have not answered yet.
+   *
    * @generated from field: uint32 probing = 6;
    */
   probing: number;
 
   /**
+   * Gauge: SAs ON_DEMAND with nothing sent since they were last heard.
+   *
    * @generated from field: uint32 quiet = 7;
    */
   quiet: number;
 
   /**
+   * Gauge: SAs that want a probe which may not leave.
+   *
    * @generated from field: uint32 blocked = 8;
    */
   blocked: number;
 
   /**
+   * Gauge: SAs with a verdict.
+   *
    * @generated from field: uint32 dead = 9;
    */
   dead: number;
 
   /**
+   * Gauge: SAs whose policy is DISABLED.
+   *
    * @generated from field: uint32 unwatched = 10;
    */
   unwatched: number;
 
   /**
-   * Gauge: the path is vouched for right now.
+   * Gauge: whether the path is vouched for.
    *
    * @generated from field: bool path_vouched = 11;
    */
   pathVouched: boolean;
 
   /**
+   * Probes sent.
+   *
    * @generated from field: uint64 probes_sent = 12;
    */
   probesSent: bigint;
@@ -265,11 +277,15 @@ export declare type ShardCounters = Message<"dpd.v1.ShardCounters"> & {
   retransmissions: bigint;
 
   /**
+   * Probes answered.
+   *
    * @generated from field: uint64 probes_answered = 14;
    */
   probesAnswered: bigint;
 
   /**
+   * Probes handed to the headend.
+   *
    * @generated from field: uint64 probes_delegated = 15;
    */
   probesDelegated: bigint;
@@ -282,41 +298,49 @@ export declare type ShardCounters = Message<"dpd.v1.ShardCounters"> & {
   probesSuppressed: bigint;
 
   /**
-   * Probes due but not sent for want of a voucher or a parked SA.
+   * Probes due but not sent for want of a vouched path, or of a parked SA.
    *
    * @generated from field: uint64 probes_blocked = 17;
    */
   probesBlocked: bigint;
 
   /**
+   * Probes that could not leave the socket.
+   *
    * @generated from field: uint64 send_errors = 18;
    */
   sendErrors: bigint;
 
   /**
+   * Verdicts decided.
+   *
    * @generated from field: uint64 verdicts = 19;
    */
   verdicts: bigint;
 
   /**
-   * Handles heard from, as reported by the headend.
+   * Handles heard from, as the headend reports.
    *
    * @generated from field: uint64 evidence_heard = 20;
    */
   evidenceHeard: bigint;
 
   /**
+   * Handles sent to, as the headend reports.
+   *
    * @generated from field: uint64 evidence_sent = 21;
    */
   evidenceSent: bigint;
 
   /**
+   * Handles reported that are not in use here.
+   *
    * @generated from field: uint64 evidence_unknown = 22;
    */
   evidenceUnknown: bigint;
 
   /**
-   * Replies dropped: not an IKEv2 INFORMATIONAL response of the right shape.
+   * Replies dropped: not of the shape of an answer.
    *
    * @generated from field: uint64 replies_malformed = 23;
    */
@@ -344,11 +368,15 @@ export declare type ShardCounters = Message<"dpd.v1.ShardCounters"> & {
   repliesReplayed: bigint;
 
   /**
+   * Canaries sent.
+   *
    * @generated from field: uint64 canaries_sent = 27;
    */
   canariesSent: bigint;
 
   /**
+   * Canaries that were seen leaving as they should.
+   *
    * @generated from field: uint64 vouchers = 28;
    */
   vouchers: bigint;
@@ -361,23 +389,29 @@ export declare type ShardCounters = Message<"dpd.v1.ShardCounters"> & {
   held: number;
 
   /**
-   * Verdicts held back; of these, taken back because the peer answered or went, given, and dropped.
+   * Verdicts held back.
    *
    * @generated from field: uint64 verdicts_held = 30;
    */
   verdictsHeld: bigint;
 
   /**
+   * Of these, taken back because the peer answered or went.
+   *
    * @generated from field: uint64 holds_cancelled = 31;
    */
   holdsCancelled: bigint;
 
   /**
+   * Of these, given.
+   *
    * @generated from field: uint64 holds_released = 32;
    */
   holdsReleased: bigint;
 
   /**
+   * Of these, dropped.
+   *
    * @generated from field: uint64 holds_dropped = 33;
    */
   holdsDropped: bigint;
@@ -402,6 +436,62 @@ export declare type ShardCounters = Message<"dpd.v1.ShardCounters"> & {
    * @generated from field: uint32 behind_ms = 36;
    */
   behindMs: number;
+
+  /**
+   * Replies dropped by the kernel, as the socket's queue was full.
+   *
+   * @generated from field: uint64 replies_unread = 37;
+   */
+  repliesUnread: bigint;
+
+  /**
+   * Gauge: verdicts held back.
+   *
+   * @generated from field: uint32 verdicts_held_now = 38;
+   */
+  verdictsHeldNow: number;
+
+  /**
+   * Gauge: SAs that have never answered a probe: they are asked, and not judged by their silence.
+   *
+   * @generated from field: uint32 unproven = 39;
+   */
+  unproven: number;
+
+  /**
+   * Suspicions that ended without a verdict, as the peer had never answered a probe here.
+   *
+   * @generated from field: uint64 suspicions_unproven = 40;
+   */
+  suspicionsUnproven: bigint;
+
+  /**
+   * Requests of the headend's daemon sent on under their SA's next message id.
+   *
+   * @generated from field: uint64 requests_translated = 41;
+   */
+  requestsTranslated: bigint;
+
+  /**
+   * Of these, answered.
+   *
+   * @generated from field: uint64 requests_answered = 42;
+   */
+  requestsAnswered: bigint;
+
+  /**
+   * Messages for the headend's daemon, handed to it as they came.
+   *
+   * @generated from field: uint64 handed_over = 43;
+   */
+  handedOver: bigint;
+
+  /**
+   * Gauge: SAs that the headend has and the cluster does not watch, as it says.
+   *
+   * @generated from field: uint32 left_out = 44;
+   */
+  leftOut: number;
 };
 
 /**
@@ -649,6 +739,49 @@ export declare type ListHeldVerdictsResponse = Message<"dpd.v1.ListHeldVerdictsR
 export declare const ListHeldVerdictsResponseSchema: GenMessage<ListHeldVerdictsResponse>;
 
 /**
+ * @generated from message dpd.v1.ListLeftOutRequest
+ */
+export declare type ListLeftOutRequest = Message<"dpd.v1.ListLeftOutRequest"> & {
+  /**
+   * Empty: all headends.
+   *
+   * @generated from field: string headend = 1;
+   */
+  headend: string;
+};
+
+/**
+ * Describes the message dpd.v1.ListLeftOutRequest.
+ * Use `create(ListLeftOutRequestSchema)` to create a new message.
+ */
+export declare const ListLeftOutRequestSchema: GenMessage<ListLeftOutRequest>;
+
+/**
+ * @generated from message dpd.v1.ListLeftOutResponse
+ */
+export declare type ListLeftOutResponse = Message<"dpd.v1.ListLeftOutResponse"> & {
+  /**
+   * At most 100 of each shard.
+   *
+   * @generated from field: repeated dpd.v1.LeftOutSa sas = 1;
+   */
+  sas: LeftOutSa[];
+
+  /**
+   * All of them, listed or not.
+   *
+   * @generated from field: uint32 total = 2;
+   */
+  total: number;
+};
+
+/**
+ * Describes the message dpd.v1.ListLeftOutResponse.
+ * Use `create(ListLeftOutResponseSchema)` to create a new message.
+ */
+export declare const ListLeftOutResponseSchema: GenMessage<ListLeftOutResponse>;
+
+/**
  * @generated from message dpd.v1.SettleHeldVerdictsRequest
  */
 export declare type SettleHeldVerdictsRequest = Message<"dpd.v1.SettleHeldVerdictsRequest"> & {
@@ -881,6 +1014,13 @@ export enum PeerState {
    * @generated from enum value: PEER_STATE_HELD = 7;
    */
   HELD = 7,
+
+  /**
+   * Has never answered a probe: asked, not judged by its silence.
+   *
+   * @generated from enum value: PEER_STATE_UNPROVEN = 8;
+   */
+  UNPROVEN = 8,
 }
 
 /**
@@ -982,6 +1122,16 @@ export declare const OperatorService: GenService<{
     methodKind: "unary";
     input: typeof ListHeldVerdictsRequestSchema;
     output: typeof ListHeldVerdictsResponseSchema;
+  },
+  /**
+   * SAs that headends have and the cluster does not watch, as they say.
+   *
+   * @generated from rpc dpd.v1.OperatorService.ListLeftOut
+   */
+  listLeftOut: {
+    methodKind: "unary";
+    input: typeof ListLeftOutRequestSchema;
+    output: typeof ListLeftOutResponseSchema;
   },
   /**
    * Gives or drops verdicts that the node holds back.

@@ -54,6 +54,14 @@ export declare type Policy = Message<"dpd.v1.Policy"> & {
    * @generated from field: dpd.v1.Action action = 6;
    */
   action: Action;
+
+  /**
+   * A peer that has never answered a probe is judged all the same after so long without a sign of life, in ms. 0: never.
+   * At most 2,592,000,000 (30 days).
+   *
+   * @generated from field: uint32 unproven_ms = 7;
+   */
+  unprovenMs: number;
 };
 
 /**
@@ -69,7 +77,7 @@ export declare const PolicySchema: GenMessage<Policy>;
  */
 export declare type Endpoint = Message<"dpd.v1.Endpoint"> & {
   /**
-   * IPv4 address in dotted form.
+   * IPv4 address in dotted form, or IPv6 address as RFC 5952 writes it.
    *
    * @generated from field: string address = 1;
    */
@@ -254,11 +262,18 @@ export declare type Sa = Message<"dpd.v1.Sa"> & {
   parked: boolean;
 
   /**
-   * Address of the headend that this SA ends at, IPv4; informational.
+   * Address of the headend that this SA ends at: its probes leave from there. Empty: from the only one there is.
    *
    * @generated from field: string local_address = 13;
    */
   localAddress: string;
+
+  /**
+   * Its IKE port there: 4500, or 500, where no marker precedes an IKE message. 0: 4500.
+   *
+   * @generated from field: uint32 local_port = 16;
+   */
+  localPort: number;
 
   /**
    * What this peer shares its fate with, e.g. an access line or a region: peers of one site that die together are held
@@ -493,8 +508,7 @@ export declare type VerdictAck = Message<"dpd.v1.VerdictAck"> & {
   attempt: number;
 
   /**
-   * With OUTCOME_FAILED_OVER: the SA that took over, if the data-plane node knows it. The failover is seen through until
-   * this SA has shown life.
+   * With OUTCOME_FAILED_OVER: the SA that took over, if the data-plane node knows it, for whoever follows a peer from SA to SA.
    *
    * @generated from field: dpd.v1.SaId successor = 5;
    */
@@ -506,6 +520,38 @@ export declare type VerdictAck = Message<"dpd.v1.VerdictAck"> & {
  * Use `create(VerdictAckSchema)` to create a new message.
  */
 export declare const VerdictAckSchema: GenMessage<VerdictAck>;
+
+/**
+ * An SA that a headend has and the cluster does not watch.
+ *
+ * @generated from message dpd.v1.LeftOutSa
+ */
+export declare type LeftOutSa = Message<"dpd.v1.LeftOutSa"> & {
+  /**
+   * @generated from field: dpd.v1.SaId id = 1;
+   */
+  id?: SaId | undefined;
+
+  /**
+   * As far as it is known, cut to 128 bytes.
+   *
+   * @generated from field: string peer_id = 2;
+   */
+  peerId: string;
+
+  /**
+   * One line for people, at most 256 bytes.
+   *
+   * @generated from field: string why = 3;
+   */
+  why: string;
+};
+
+/**
+ * Describes the message dpd.v1.LeftOutSa.
+ * Use `create(LeftOutSaSchema)` to create a new message.
+ */
+export declare const LeftOutSaSchema: GenMessage<LeftOutSa>;
 
 /**
  * A node of the cluster.
@@ -782,7 +828,7 @@ export enum Outcome {
   CLEARED = 1,
 
   /**
-   * SA deleted and the next endpoint is up.
+   * SA deleted and the next endpoint is up: it has just answered, authenticated. The failover is seen through.
    *
    * @generated from enum value: OUTCOME_FAILED_OVER = 2;
    */
@@ -801,6 +847,13 @@ export enum Outcome {
    * @generated from enum value: OUTCOME_FAILOVER_FAILED = 4;
    */
   FAILOVER_FAILED = 4,
+
+  /**
+   * Nothing was touched: the SA's own counters show that the peer was heard from after all evidence that the verdict knows of.
+   *
+   * @generated from enum value: OUTCOME_PEER_ALIVE = 5;
+   */
+  PEER_ALIVE = 5,
 }
 
 /**

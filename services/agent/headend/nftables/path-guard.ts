@@ -1,199 +1,292 @@
 /**
- * Watches the way out: the rules stand, and canaries leave as the hub's own. Says for each shard whether it is ready,
- * and vouches for each canary seen. Rules that vanish are put back unless they are somebody else's to manage.
+ * Keeps the steering rules as they must be, and tells each shard by which ways its probes leave. Whether they do is for the shard
+ * to see: its canaries come home. Rules that vanish are put back at once, unless they are somebody else's to manage.
  */
 
+import { isIPv6 } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { MAX_WAYS } from '../../../../workers/liveness/interlock.ts';
 import type { Logger } from '../../../base/log.ts';
 import type { PathState, ProbeSource } from '../headend.ts';
-import {
-  addSources,
-  installRules,
-  type RulesStatus,
-  readCanaries,
-  readRules,
-  removeRules,
-  removeSources,
-  type Source,
-  type Steering,
-} from './rules.ts';
+import { Exemptions } from '../xfrm/exemptions.ts';
+import { parseEnd } from './end.ts';
+import { installRules, Nft, readCare, readRules, removeRules, watchRules } from './nft.ts';
+import { leavesAsHubs } from './routes.ts';
+import { careChange, nodeAddressOf, type RulesStatus, type Steering } from './rules.ts';
 
-const CANARY_POLL_MS = 200;
-const RULES_POLL_MS = 1_000;
-/** Sources told within so long are added together, ms. */
+/** Changes told within so long are made together, ms. */
 const GATHER_MS = 20;
-/** Without a canary for so long the map of sources is filled again, ms. */
-const CANARY_LOST_MS = 3_000;
-/** Canaries remembered as vouched for; the kernel forgets its own sooner. */
-const REMEMBERED = 4_096;
+/** How often the rules are looked at though nothing was told of them, ms. */
+const LOOK_MS = 60_000;
+/** SPIs in one command at most. */
+const ELEMENTS = 1_000;
+/** Routes remembered at most. */
+const MOST_ROUTES = 1_000;
+/** What failed is tried again after this, ms. */
+const AGAIN_MS = 1_000;
+const NOTHING: RulesStatus = { inbound: false, ways: [] };
 
 /** A spoke's address and port. */
 export type Target = { readonly address: string; readonly port: number };
 
-export type PathEvents = {
-  path(shard: number, path: PathState): void;
-  vouch(canary: number): void;
-};
-
 export class PathGuard {
   readonly #steering: Steering;
   readonly #install: boolean;
-  readonly #events: PathEvents;
+  readonly #tellPath: (shard: number, path: PathState) => void;
   readonly #log: Logger;
+  readonly #nft = new Nft();
+  /** Of nodes on other hosts: on the hub their sockets say for themselves that they are exempt. */
+  readonly #exemptions: Exemptions | undefined;
   readonly #probes: (ProbeSource | undefined)[];
-  /** Where each shard's canaries go: a spoke of the shard, so that they take the way of its probes. */
-  readonly #targets: (Target | undefined)[];
-  /** The hub's address towards each spoke, by the spoke's address and port; and what of that the kernel has. */
-  readonly #sources = new Map<string, Source>();
-  readonly #standing = new Map<string, Source>();
+  /** Where each shard's canaries go, by the hub's end that they leave from: a spoke there, so that they go as probes do. */
+  readonly #targets: ReadonlyMap<string, Target>[];
+  /** The hub's ends by the number that markers name (end.ts). It never changes: a shard may not know yet. */
+  readonly #ways: string[] = [];
+  /** Low words of the responder SPIs of SAs in care, with how many SAs have each; and what of that the kernel has. */
+  readonly #care = new Map<number, number>();
+  readonly #standing = new Set<number>();
+  /** In care since a former agent's time. */
+  readonly #adopted = new Set<number>();
   readonly #told: string[] = [];
-  readonly #seen = new Set<number>();
-  readonly #timers: NodeJS.Timeout[] = [];
-  #status: RulesStatus = { outbound: false, inbound: false };
+  /** Whether probes to a canary's target leave as the hub's own packets do, by way and target; undefined: being looked at. */
+  readonly #routes = new Map<string, boolean | undefined>();
+  #status: RulesStatus = NOTHING;
   #installed = '';
-  /** Sources that gather into one call. */
-  #adding: Promise<void> | undefined;
-  #suspended = true;
-  #busy = false;
-  #canaryAt = performance.now();
+  #phase: 'waiting' | 'running' | 'ended' = 'waiting';
+  /** A look that is under way or about to be, and whether another must follow. */
+  #looking: Promise<void> | undefined;
+  #again = false;
+  /** What stands has to be read. */
+  #read = true;
+  #timer: NodeJS.Timeout | undefined;
+  #unwatch = () => {};
 
   /** @param install whether the rules are ours to write */
-  constructor(steering: Steering, shards: number, install: boolean, events: PathEvents, log: Logger) {
+  constructor(
+    steering: Steering,
+    shards: number,
+    install: boolean,
+    tellPath: (shard: number, path: PathState) => void,
+    log: Logger,
+  ) {
     this.#steering = steering;
     this.#install = install;
-    this.#events = events;
+    this.#tellPath = tellPath;
     this.#log = log;
+    if (steering.kind === 'remote' && install) this.#exemptions = Exemptions.open();
     this.#probes = new Array<ProbeSource | undefined>(shards).fill(undefined);
-    this.#targets = new Array<Target | undefined>(shards).fill(undefined);
+    this.#targets = new Array<ReadonlyMap<string, Target>>(shards).fill(new Map());
+    // Canaries "from the spoke" carry their shard's number where answers have an SPI, and take the same rule.
+    for (let shard = 0; shard < shards; shard++) this.#care.set(shard, 1);
   }
 
-  /** The shard probes from there, perhaps as another node's: probes from elsewhere are not steered any more. */
+  /** The shard probes from there, perhaps as another node's: what comes from elsewhere is not steered any more. */
   setProbe(shard: number, probe: ProbeSource): void {
     this.#probes[shard] = probe;
     this.#told[shard] = '';
-    if (!this.#suspended) void this.#verify();
+    if (this.#phase === 'running') void this.#look(true);
   }
 
-  /** The shard's canaries go to this address; undefined: it has no SA to probe. */
-  setTarget(shard: number, target: Target | undefined): void {
-    this.#targets[shard] = target;
+  /** Where canaries of a shard go, by the hub's end that they leave from; a way without any asks nobody. */
+  setTargets(shard: number, targets: ReadonlyMap<string, Target>): void {
+    this.#targets[shard] = targets;
+    for (const [local, target] of targets) this.#findRoute(shard, local, target);
     this.#tell(shard);
   }
 
-  target(shard: number): Target | undefined {
-    return this.#targets[shard];
+  /** SAs with this end of the hub, by its name, are to be asked. On return the rules know it, if they stand. False if there are too many. */
+  async addWay(local: string): Promise<boolean> {
+    if (!this.#ways.includes(local)) {
+      if (this.#ways.length === MAX_WAYS) return false;
+      this.#ways.push(local);
+    }
+    if (this.#phase === 'running' && !this.#has(this.#ways.indexOf(local), local)) await this.#look(true);
+    return true;
   }
 
   /**
-   * Probes to this spoke leave from this address of the hub. On return the kernel knows, if the rules stand; many
-   * at once are one call of nft.
+   * Answers on an SA come to its shard from now on. Resolves with true when the kernel knows; false if that is wanted no more.
+   * @param spi its responder's, low word
    */
-  addSource(source: Source): Promise<void> {
-    const key = `${source.address}:${source.port}`;
-    this.#sources.set(key, source);
-    if (this.#standing.get(key)?.local === source.local) return Promise.resolve();
-    this.#adding ??= sleep(GATHER_MS).then(() => {
-      this.#adding = undefined;
-      return this.#syncSources();
-    });
-    return this.#adding;
+  async addCare(spi: number): Promise<boolean> {
+    if (!this.#adopted.delete(spi)) this.#care.set(spi, (this.#care.get(spi) ?? 0) + 1);
+    while (!this.#standing.has(spi)) {
+      if (this.#phase === 'ended' || !this.#care.has(spi)) return false;
+      if (this.#phase === 'running') await this.#look(false);
+      if (!this.#standing.has(spi)) await sleep(AGAIN_MS);
+    }
+    return true;
   }
 
-  /** These spokes are all there are: what else stands is taken out at the next look. */
-  keepSources(keys: ReadonlySet<string>): void {
-    for (const key of this.#sources.keys()) if (!keys.has(key)) this.#sources.delete(key);
+  /** Answers on an SA are its daemon's again. */
+  dropCare(spi: number): void {
+    const others = (this.#care.get(spi) ?? 0) - 1;
+    if (others > 0) this.#care.set(spi, others);
+    else this.#care.delete(spi);
+    if (this.#phase === 'running') void this.#look(false);
+  }
+
+  /**
+   * Goes on where a former agent stopped: the numbers of its ways are kept, for its shards still go by them. Returns whether rules stand,
+   * and the SPIs that they steer: such an SA is parked, perhaps.
+   * @param care low words of the responder SPIs of SAs that are in care; {@link addCare} counts them once
+   */
+  async adopt(care: Iterable<number>): Promise<{ stands: boolean; steered: ReadonlySet<number> }> {
+    for (const spi of care) {
+      this.#care.set(spi, (this.#care.get(spi) ?? 0) + 1);
+      this.#adopted.add(spi);
+    }
+    const { inbound, ways } = await readRules();
+    if (this.#ways.length === 0) this.#ways.push(...Array.from(ways, (local) => local ?? ''));
+    return { stands: inbound, steered: new Set(inbound ? await readCare() : []) };
   }
 
   /** Puts the rules up and lets probing begin. */
   async start(): Promise<void> {
-    this.#suspended = false;
-    await this.#verify();
-    this.#timers.push(
-      setInterval(() => void this.#verify(), RULES_POLL_MS),
-      setInterval(() => void this.#vouch(), CANARY_POLL_MS),
-    );
+    this.#phase = 'running';
+    await this.#look(true);
+    this.#timer = setInterval(() => void this.#look(true), LOOK_MS);
+    this.#unwatch = watchRules(() => void this.#look(true));
   }
 
   /** Ends probing; the rules stand. */
   suspend(): void {
-    this.#suspended = true;
-    for (const timer of this.#timers.splice(0)) clearInterval(timer);
+    this.#phase = 'ended';
+    this.#unwatch();
+    clearInterval(this.#timer);
     this.#targets.forEach((_, shard) => this.#tell(shard));
   }
 
   /** Takes the rules down, last of all. */
   async remove(): Promise<void> {
     if (this.#install) await removeRules();
+    this.#exemptions?.set([]);
   }
 
-  async #syncSources(): Promise<void> {
-    if (!this.#status.outbound) return;
-    const added = [...this.#sources].filter(([key, source]) => this.#standing.get(key)?.local !== source.local);
-    const gone = [...this.#standing].filter(([key, source]) => this.#sources.get(key)?.local !== source.local);
-    for (const [key, source] of added) this.#standing.set(key, source);
-    for (const [key] of gone) if (!this.#sources.has(key)) this.#standing.delete(key);
-    await removeSources(gone.map(([, source]) => source));
-    await addSources(added.map(([, source]) => source));
+  close(): void {
+    this.#nft.close();
+    this.#exemptions?.close();
+  }
+
+  /** Sees to it that the rules are as they must be; settles when they are, or cannot be. @param read what stands may be another now */
+  #look(read: boolean): Promise<void> {
+    this.#again = true;
+    this.#read ||= read;
+    this.#looking ??= (async () => {
+      await sleep(GATHER_MS);
+      while (this.#again && this.#phase === 'running') {
+        this.#again = false;
+        await this.#verify();
+      }
+      this.#looking = undefined;
+    })();
+    return this.#looking;
   }
 
   async #verify(): Promise<void> {
-    if (this.#busy) return;
-    this.#busy = true;
     try {
-      this.#status = await readRules();
-      const probes = this.#probes.every((probe) => probe !== undefined) ? this.#probes : undefined;
-      const stands = this.#status.outbound && this.#status.inbound;
-      const wanted = JSON.stringify(probes);
-      if (this.#install && probes && (!stands || this.#installed !== wanted)) {
-        if (this.#installed !== '' && !stands) this.#log.warn(this.#status, 'steering rules were gone; put back');
-        await installRules(this.#steering, probes, [...this.#sources.values()]);
-        this.#standing.clear();
-        for (const [key, source] of this.#sources) this.#standing.set(key, source);
-        this.#installed = wanted;
-        this.#status = await readRules();
+      if (this.#read) {
+        this.#read = false;
+        await this.#putUp();
       }
-      // Rules that were gone may be back with an empty map; so may those whose canaries do not arrive.
-      if (!stands || performance.now() - this.#canaryAt > CANARY_LOST_MS) this.#standing.clear();
-      await this.#syncSources();
+      if (this.#status.inbound) await this.syncCare();
     } catch (error) {
-      this.#status = { outbound: false, inbound: false };
+      this.#status = NOTHING;
       this.#log.error({ reason: (error as Error).message }, 'steering rules cannot be read or written');
-    } finally {
-      this.#busy = false;
+      setTimeout(() => void this.#look(true), AGAIN_MS).unref();
     }
     this.#targets.forEach((_, shard) => this.#tell(shard));
   }
 
+  /** Installs the rules if they are not those that must stand. */
+  async #putUp(): Promise<void> {
+    this.#status = await readRules();
+    this.#standing.clear();
+    const probes = this.#probes.filter((probe) => probe !== undefined);
+    if (!this.#install || probes.length < this.#probes.length) return;
+    this.#exempt(probes);
+    const wanted = JSON.stringify([probes, this.#ways]);
+    if (this.#status.inbound && wanted === this.#installed && this.#ways.every((local, n) => this.#has(n, local)))
+      return;
+    if (this.#installed !== '' && !this.#status.inbound) this.#log.warn('steering rules were gone; put back');
+    const care = new Set(this.#care.keys());
+    await installRules({ steering: this.#steering, probes, ways: this.#ways, care });
+    for (const spi of care) this.#standing.add(spi);
+    this.#installed = wanted;
+    this.#status = await readRules();
+  }
+
+  /** Has IPsec leave alone what shards on other hosts send and get. Throws SteeringError. */
+  #exempt(probes: readonly ProbeSource[]): void {
+    const steering = this.#steering;
+    if (steering.kind !== 'remote') return;
+    const places = probes.flatMap((probe) =>
+      (['ip', 'ip6'] as const).map((ip) => ({ address: nodeAddressOf(probe, steering, ip), port: probe.port })),
+    );
+    this.#exemptions?.set(places.filter(({ address }) => address !== ''));
+  }
+
+  /** Has the kernel steer answers on the SAs in care, and no others. Rejects with SteeringError. */
+  async syncCare(): Promise<void> {
+    const gone = [...this.#standing].filter((spi) => !this.#care.has(spi));
+    const added = [...this.#care.keys()].filter((spi) => !this.#standing.has(spi));
+    for (let n = 0; n < gone.length; n += ELEMENTS) await this.#change('delete', gone.slice(n, n + ELEMENTS));
+    for (let n = 0; n < added.length; n += ELEMENTS) await this.#change('add', added.slice(n, n + ELEMENTS));
+  }
+
+  async #change(verb: 'add' | 'delete', spis: readonly number[]): Promise<void> {
+    await this.#nft.run(careChange(verb, this.#status.ways, spis));
+    for (const spi of spis)
+      if (verb === 'add') this.#standing.add(spi);
+      else this.#standing.delete(spi);
+  }
+
+  #has(way: number, local: string): boolean {
+    return this.#status.ways[way] === local;
+  }
+
+  /** A route is looked at once for each target: that starts a process. */
+  #findRoute(shard: number, local: string, target: Target): void {
+    const key = `${local} ${target.address}`;
+    const steering = this.#steering;
+    if (steering.kind !== 'remote' || this.#routes.has(key)) return;
+    const probe = this.#probes[shard] ?? { address: '', address6: '' };
+    const node = nodeAddressOf(probe, steering, isIPv6(target.address) ? 'ip6' : 'ip');
+    if (this.#routes.size >= MOST_ROUTES) this.#routes.clear();
+    this.#routes.set(key, undefined);
+    const end = parseEnd(local).address;
+    void leavesAsHubs(end, target.address, node, steering.nodeInterface).then((asHubs) => {
+      this.#routes.set(key, asHubs);
+      if (!asHubs)
+        this.#log.error(
+          { local: end, spoke: target.address },
+          'a node beside the hub cannot ask from this address: its probes would leave by another uplink',
+        );
+      this.#tell(shard);
+    });
+  }
+
+  #isRouted(local: string, target: Target): boolean {
+    return this.#steering.kind === 'local' || this.#routes.get(`${local} ${target.address}`) === true;
+  }
+
   #tell(shard: number): void {
-    const target = this.#targets[shard];
-    const ready = !this.#suspended && target !== undefined && this.#status.outbound && this.#status.inbound;
-    const path: PathState = {
-      canaryAddress: ready ? target.address : '',
-      canaryPort: ready ? target.port : 0,
-      guarded: true,
-      ready,
-      open: false,
-    };
+    // A shard that is on its way already goes on meanwhile.
+    if (this.#phase === 'waiting') return;
+    const stands = this.#phase === 'running' && this.#status.inbound;
+    const targets = this.#targets[shard]!;
+    const ways = this.#ways.flatMap((local, index) => {
+      const target = targets.get(local);
+      if (!stands || !target || !this.#has(index, local) || !this.#isRouted(local, target)) return [];
+      const { address, port } = parseEnd(local);
+      const to = { canaryAddress: target.address, canaryPort: target.port };
+      return [{ localAddress: address, localPort: port, index, ...to }];
+    });
+    const path: PathState = { guarded: true, ready: ways.length > 0, returning: true, ways };
     const text = JSON.stringify(path);
     if (this.#told[shard] === text) return;
     this.#told[shard] = text;
-    this.#log.info({ shard, ready, ...this.#status }, 'path');
-    this.#events.path(shard, path);
-  }
-
-  async #vouch(): Promise<void> {
-    if (!this.#status.outbound) return;
-    try {
-      for (const canary of await readCanaries()) {
-        if (this.#seen.has(canary)) continue;
-        this.#seen.add(canary);
-        this.#canaryAt = performance.now();
-        this.#events.vouch(canary);
-      }
-      if (this.#seen.size > REMEMBERED)
-        for (const canary of this.#seen.values().take(REMEMBERED / 2)) this.#seen.delete(canary);
-    } catch (error) {
-      this.#log.warn({ reason: (error as Error).message }, 'canaries cannot be read');
-    }
+    this.#log.info({ shard, ready: path.ready, ways: ways.map(({ index }) => this.#ways[index]) }, 'path');
+    this.#tellPath(shard, path);
   }
 }

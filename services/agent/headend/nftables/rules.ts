@@ -1,195 +1,289 @@
 /**
- * The hub's steering rules: what makes a shard's probes the hub's own and brings the replies back.
+ * The hub's steering rules as nft's text: what makes a shard's probes the hub's own, and brings to the shard what is for it.
  *
- * One nftables table. A probe carries a false marker and leaves from the shard's port; the rule gives it the hub's
- * source and the true marker, so that a probe which misses the rule is not an IKE message for anyone. The source is
- * the hub's address that the spoke knows, from a map by the spoke's address and port: a hub has several. A canary takes
- * the same rules and is noted, as it leaves, in a set: what stands there left properly.
+ * What a shard sends is no IKE message (ikev2/header.ts) but an order: from which of the hub's ends it is to leave, or that it
+ * is for the hub's own daemon; a rule gives it source and true form, so that what misses the rule is no IKE message for anyone. To the
+ * shard come the answers on SAs in care, the daemon's own requests on parked SAs, and the shard's own canaries: those sent out are
+ * turned around at the very end of the way out, those "from the spoke" take the way of answers.
+ *
+ * Rules that bring answers stand behind the hub's firewall, which sees the port that the spoke sent to. Data packets leave every chain
+ * after its first few comparisons.
  */
 
-import { execFile } from 'node:child_process';
-import { endianness } from 'node:os';
-import { EXCHANGE_INFORMATIONAL, FLAG_RESPONSE, GUARD_MARKER } from '../../../../workers/ikev2/header.ts';
-import { CANARY_SPI } from '../../../../workers/path/canary.ts';
+import { isIPv4, isIPv6 } from 'node:net';
+import { always } from '../../../../workers/base/always.ts';
+import { falseMarker, MAX_BARE_INDEX, orderToDaemon, orderToSpoke } from '../../../../workers/ikev2/header.ts';
+import { MAX_WAYS } from '../../../../workers/liveness/interlock.ts';
 import type { ProbeSource } from '../headend.ts';
+import { parseEnd } from './end.ts';
+import { Framing, hex } from './framing.ts';
 
 export const TABLE = 'dpd_offload';
-const NFT_MS = 5_000;
-/** How long the kernel remembers a canary, s. */
-const CANARY_S = 10;
+/** Comments by which rules are known again. */
+const INBOUND = 'answers come to their shard';
+const WAY = /^way (\d+): (.+)$/;
+/** High bits that no marker of ours has, and every SPI of a data packet: Linux and charon give them from 0xc0000000 on. */
+const DATA_MASK = 0xff000000;
+always((falseMarker(orderToDaemon(MAX_WAYS)) & DATA_MASK) === 0, 'markers are told from SPIs');
+always(MAX_WAYS - 1 <= MAX_BARE_INDEX, 'every way can be named without a marker');
+/** On what is handed to the daemon, so that it does not come back. */
+const HANDED_OVER = 0x64706421;
 
 /** Where the node is. */
 export type Steering =
   | { readonly kind: 'local' }
   | {
       readonly kind: 'remote';
-      /** Address of a node that does not say its own, and the hub's interface towards all nodes. */
+      /** Addresses of a node that does not say its own, and the hub's interface towards all nodes; without the second no IPv6. */
       readonly nodeAddress: string;
+      readonly nodeAddress6: string;
       readonly nodeInterface: string;
     };
 
+/** The nodes are on hosts beside the hub. */
+export type Beside = Extract<Steering, { kind: 'remote' }>;
+
+/** nft's name of a family, which is also that of its header; and how it is written. */
+const FAMILIES = [
+  { ip: 'ip', isOf: isIPv4, loopback: '127.0.0.1' },
+  { ip: 'ip6', isOf: isIPv6, loopback: '::1' },
+] as const;
+type Family = (typeof FAMILIES)[number];
+
+export type RuleSet = {
+  readonly steering: Steering;
+  /** Where each shard probes from; their number is a power of two. Only from there: what a former owner still sends is not steered. */
+  readonly probes: readonly ProbeSource[];
+  /** The hub's ends by the number that orders name; see end.ts. */
+  readonly ways: readonly string[];
+  /** Low words of the responder SPIs of SAs in care, and the shards' numbers, which canaries "from the spoke" have there. */
+  readonly care: Iterable<number>;
+};
+
 /** What of the rules stands in the kernel. */
-export type RulesStatus = { readonly outbound: boolean; readonly inbound: boolean };
+export type RulesStatus = { readonly inbound: boolean; readonly ways: readonly string[] };
 
-/** nft is not there, or refused. */
-export class SteeringError extends Error {
-  override name = 'SteeringError';
-}
+const { marked, bare } = Framing;
+const DATA = `@th,64,32 & ${hex(DATA_MASK)} != 0x0 accept`;
 
-/**
- * The rules as text for `nft -f`, replacing the table in one transaction.
- * Offsets count bits from the UDP header: marker 64, SPIi 96, SPIr 160, exchange type 240, flags 248.
- * @param probes where each shard probes from, by shard
- * @param sources the map's elements
- */
-export function renderRules(
-  steering: Steering,
-  probes: readonly ProbeSource[],
-  sources: readonly Source[] = [],
-): string {
-  const remote = steering.kind === 'remote' ? steering : undefined;
-  // Only from where a shard is owned now: what a former owner still sends is not steered.
-  const origins = new Set(
-    probes.map(({ address, port }) => (remote ? `${address || remote.nodeAddress} . ${port}` : `${port}`)),
-  );
-  const from = `${remote ? 'ip saddr . udp sport' : 'udp sport'} { ${[...origins].join(', ')} }`;
-  const guarded = `${from} @th,64,32 0x${GUARD_MARKER.toString(16)}`;
-  const steer = 'ip saddr set ip daddr . udp dport map @sources udp sport set 4500 @th,64,32 set 0x0';
-  const canary = [
-    `udp sport 4500 @th,64,32 0x0 @th,96,32 0x${(CANARY_SPI >> 32n).toString(16)}`,
-    `@th,128,32 0x${(CANARY_SPI & 0xffffffffn).toString(16)}`,
-    'meta mark set @th,160,32 update @canaries { meta mark } drop',
-  ].join(' ');
-  const reply = [
-    `udp dport 4500 @th,64,32 0x0 @th,240,8 0x${EXCHANGE_INFORMATIONAL.toString(16)}`,
-    `@th,248,8 & 0x${FLAG_RESPONSE.toString(16)} == 0x${FLAG_RESPONSE.toString(16)}`,
-  ].join(' ');
-  const shard = `@th,216,8 & 0x${(probes.length - 1).toString(16)}`;
-  const map = (value: (probe: ProbeSource) => string) =>
-    `${shard} map { ${probes.map((probe, n) => `${n} : ${value(probe)}`).join(', ')} }`;
-  const toPort = `udp dport set ${map(({ port }) => `${port}`)}`;
-  const toNode = remote ? `ip daddr set ${map(({ address }) => address || remote.nodeAddress)}` : '';
-  const elements = sources.length > 0 ? ` elements = { ${sources.map(sourceElement).join(', ')} }` : '';
+/** The tables as text for `nft -f`, one for each family that a way is of, replacing what stands in one transaction. */
+export function renderRules(rules: RuleSet): string {
+  const { steering, care } = rules;
+  const elements = Array.from(care, hex);
+  const families = familiesOf(rules.ways);
   return [
-    `add table ip ${TABLE}`,
-    `delete table ip ${TABLE}`,
-    `table ip ${TABLE} {`,
-    `  set canaries { type mark; flags dynamic,timeout; timeout ${CANARY_S}s; }`,
-    '  set passed { typeof @th,192,32; }',
-    `  map sources { type ipv4_addr . inet_service : ipv4_addr;${elements} }`,
-    ...(remote
-      ? [
-          '  chain probes_in {',
-          '    type filter hook prerouting priority raw; policy accept;',
-          `    iifname "${remote.nodeInterface}" ${guarded} notrack`,
-          '  }',
-        ]
-      : []),
-    '  chain probes_out {',
-    // Behind routing: with the hub's own source before it, the packet would be dropped as martian.
-    `    type filter hook ${remote ? 'postrouting' : 'output'} priority raw; policy accept;`,
-    `    ${guarded} ${remote ? '' : 'notrack '}${steer}`,
-    `    ${canary}`,
-    '  }',
-    // Whatever of ours the rules above did not take goes nowhere; the sender is told.
-    '  chain strays {',
-    '    type filter hook postrouting priority 300; policy accept;',
-    `    ${guarded} counter drop`,
-    '  }',
-    '  chain replies_in {',
-    '    type filter hook prerouting priority raw; policy accept;',
-    `    ${reply} @th,192,32 @passed accept`,
-    remote
-      ? `    iifname != "${remote.nodeInterface}" ${reply} notrack ${toNode} ${toPort}`
-      : `    ${reply} notrack ${toPort}`,
-    '  }',
-    '}',
+    removal(families.map(({ ip }) => ip)),
+    ...families.flatMap((family) => [
+      `table ${family.ip} ${TABLE} {`,
+      `  set care { typeof @th,192,32;${elements.length > 0 ? ` elements = { ${elements.join(', ')} }` : ''} }`,
+      ...(steering.kind === 'local' ? localChains(family, rules) : remoteChains(family, rules, steering)),
+      '}',
+    ]),
     '',
   ].join('\n');
 }
 
-/** Which of its addresses the hub uses towards a spoke. */
-export type Source = { readonly address: string; readonly port: number; readonly local: string };
-
-function sourceElement({ address, port, local }: Source): string {
-  return `${address} . ${port} : ${local}`;
+/** What takes tables away, whether they stand or not. A kernel without IPv6 is not asked for tables of that. */
+export function removal(families: readonly string[]): string {
+  return families.map((ip) => `add table ${ip} ${TABLE}\ndelete table ${ip} ${TABLE}\n`).join('');
 }
 
-/** Adds to the map of sources; elements that stand are left alone. */
-export async function addSources(sources: readonly Source[]): Promise<void> {
-  if (sources.length === 0) return;
-  await nft(['-f', '-'], `add element ip ${TABLE} sources { ${sources.map(sourceElement).join(', ')} }\n`);
+/** What adds SAs to those in care, or takes them out: one line, one transaction. */
+export function careChange(verb: 'add' | 'delete', ways: readonly string[], spis: readonly number[]): string {
+  return familiesOf(ways)
+    .map(({ ip }) => `${verb} element ${ip} ${TABLE} care { ${spis.join(', ')} }`)
+    .join('; ');
 }
 
-/** Takes from the map of sources. */
-export async function removeSources(sources: readonly Source[]): Promise<void> {
-  if (sources.length === 0) return;
-  const keys = sources.map(({ address, port }) => `${address} . ${port}`).join(', ');
-  await nft(['-f', '-'], `delete element ip ${TABLE} sources { ${keys} }\n`);
+/** IPv4's table always stands; so it is seen that rules do. */
+function familiesOf(ways: readonly string[]): Family[] {
+  return FAMILIES.filter(({ ip, isOf }) => ip === 'ip' || ways.some((name) => isOf(parseEnd(name).address)));
 }
 
-/** Installs the rules in place of those that stand. */
-export async function installRules(
-  steering: Steering,
-  probes: readonly ProbeSource[],
-  sources: readonly Source[],
-): Promise<void> {
-  await nft(['-f', '-'], renderRules(steering, probes, sources));
+/** Where a node beside the hub probes from, by IPv4 or IPv6; empty: by that it does not. */
+export function nodeAddressOf(
+  { address, address6 }: Pick<ProbeSource, 'address' | 'address6'>,
+  { nodeAddress, nodeAddress6 }: Beside,
+  ip: Family['ip'],
+): string {
+  return ip === 'ip' ? address || nodeAddress : address6 || nodeAddress6;
 }
 
-/** What of the rules stands. */
-export async function readRules(): Promise<RulesStatus> {
-  let listing: string;
-  try {
-    listing = await nft(['-t', 'list', 'table', 'ip', TABLE]);
-  } catch (error) {
-    if (error instanceof SteeringError && /No such file/.test(error.message))
-      return { outbound: false, inbound: false };
-    throw error;
-  }
-  return {
-    outbound: /udp sport set 4500/.test(listing),
-    inbound: /udp dport set @th,216,8/.test(listing),
-  };
-}
+/** A way with its number among all. */
+type NumberedWay = { readonly n: number; readonly name: string; readonly address: string; readonly framing: Framing };
 
-/** Removes the rules; only after probing has ended and late replies have had their time. */
-export async function removeRules(): Promise<void> {
-  await nft(['-f', '-'], `add table ip ${TABLE}\ndelete table ip ${TABLE}\n`);
-}
-
-/** Numbers of the canaries that left as the hub's own address and port lately. */
-export async function readCanaries(): Promise<number[]> {
-  const listing = await nft(['-j', 'list', 'set', 'ip', TABLE, 'canaries']);
-  const { nftables } = JSON.parse(listing) as {
-    nftables: { set?: { elem?: (number | { elem: { val: number } })[] } }[];
-  };
-  const elements = nftables.flatMap(({ set }) => set?.elem ?? []);
-  return elements.map((element) => fromMark(typeof element === 'number' ? element : element.elem.val));
-}
-
-/** A mark is in the host's byte order, but was filled from the packet as it came. */
-function fromMark(mark: number): number {
-  if (endianness() === 'BE') return mark;
-  return (((mark & 0xff) << 24) | ((mark & 0xff00) << 8) | ((mark >>> 8) & 0xff00) | (mark >>> 24)) >>> 0;
-}
-
-/** Lets charon have the replies for one SA, or no longer. `spiR`: the low 32 bits of the responder SPI. */
-export async function passReplies(spiR: number, pass: boolean): Promise<void> {
-  const verb = pass ? 'add' : 'delete';
-  await nft([verb, 'element', 'ip', TABLE, 'passed', `{ 0x${spiR.toString(16)} }`]);
-}
-
-function nft(args: readonly string[], input = ''): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = execFile('nft', args, { timeout: NFT_MS, maxBuffer: 16 * 2 ** 20 }, (error, stdout, stderr) => {
-      if (!error) resolve(stdout);
-      else if ((error as NodeJS.ErrnoException).code === 'ENOENT')
-        reject(new SteeringError('nft is not installed: apt-get install nftables'));
-      else reject(new SteeringError(`nft ${args[0]}: ${stderr.trim() || error.message}`));
-    });
-    // nft may end without reading: its exit code says so.
-    child.stdin!.on('error', () => {});
-    child.stdin!.end(input);
+/** Those of a family, with IKE on the framing's port. */
+function waysOf({ isOf }: Family, framing: Framing, ways: readonly string[]): NumberedWay[] {
+  return ways.flatMap((name, n) => {
+    const { address, port } = parseEnd(name);
+    return framing.port === port && isOf(address) ? { n, name, address, framing } : [];
   });
+}
+
+function chain(name: string, hook: string | undefined, lines: readonly string[]): string[] {
+  const head = hook === undefined ? [] : [`    ${hook}; policy accept;`];
+  return [`  chain ${name} {`, ...head, ...lines.map((line) => `    ${line}`), '  }'];
+}
+
+/** The node is on the hub. */
+function localChains(family: Family, { probes, ways }: RuleSet): string[] {
+  const { ip, loopback } = family;
+  const ports = `{ ${[...new Set(probes.map(({ port }) => port))].join(', ')} }`;
+  const toShard = (framing: Framing) => `udp dport set ${byShard(framing, probes, ({ port }) => `${port}`)}`;
+  const home = (framing: Framing) => `${ip} daddr set ${loopback} ${toShard(framing)}`;
+  const out = (framing: Framing) => [
+    `${daemons(framing)} ${home(framing)} accept`,
+    `udp sport != ${ports} accept`,
+    ...waysOf(family, framing, ways).map((way) => `${probe(way)} ${leave(ip, way)} accept ${commentOf(way)}`),
+    ...waysOf(family, framing, ways).flatMap((way) => handOver(ip, way)),
+  ];
+  return [
+    // One entry of connection tracking for each spoke would be many.
+    ...chain('untracked', 'type filter hook output priority raw', [`udp sport ${ports} notrack`]),
+    ...chain('bare', undefined, out(bare)),
+    ...chain('out', 'type route hook output priority mangle', [
+      'meta l4proto != udp accept',
+      `udp dport ${bare.port} jump bare`,
+      DATA,
+      ...out(marked),
+    ]),
+    // Behind the hub's firewall: what that drops, or IPsec takes, does not come home.
+    ...chain(
+      'home',
+      'type route hook output priority 300',
+      [marked, bare].map((framing) => `${canaryOut(framing)} ${home(framing)}`),
+    ),
+    ...chain('strays', 'type filter hook postrouting priority 300', [
+      markedStray(`udp sport ${ports}`),
+      bareStray(`udp sport ${ports}`),
+    ]),
+    ...chain('answers', 'type filter hook input priority 300', [
+      `udp dport != { ${bare.port}, ${marked.port} } accept`,
+      ...[marked, bare].map((framing) => `${answers(framing)} ${toShard(framing)} comment "${INBOUND}"`),
+    ]),
+  ];
+}
+
+/** The nodes are on hosts beside the hub. */
+function remoteChains(family: Family, { probes, ways }: RuleSet, steering: Beside): string[] {
+  const { ip } = family;
+  const node = (source: ProbeSource) => nodeAddressOf(source, steering, ip);
+  const from = `${ip} saddr . udp sport { ${[...new Set(probes.map((at) => `${node(at)} . ${at.port}`))].join(', ')} }`;
+  const device = `"${steering.nodeInterface}"`;
+  const toShard = (framing: Framing) =>
+    `${ip} daddr set ${byShard(framing, probes, node)} udp dport set ${byShard(framing, probes, ({ port }) => `${port}`)}`;
+  const handOvers = (framing: Framing) =>
+    waysOf(family, framing, ways)
+      .flatMap((way) => handOver(ip, way))
+      .map((rule) => `iifname ${device} ${from} ${rule}`);
+  const departures = (framing: Framing) =>
+    waysOf(family, framing, ways).map((way) => `${from} ${probe(way)} ${leave(ip, way)} ${commentOf(way)}`);
+  const turns = (framing: Framing) =>
+    probes.map((at, n) => {
+      const back = `${ip} daddr set ${node(at)} udp dport set ${at.port} dup to ${node(at)} device ${device} drop`;
+      return `${framing.shardBits(probes.length)} == ${n} ${back}`;
+    });
+  return [
+    ...chain('arrivals_bare', undefined, handOvers(bare)),
+    ...chain('arrivals', 'type filter hook prerouting priority raw', [
+      'meta l4proto != udp accept',
+      `iifname ${device} udp dport ${bare.port} ${from} notrack jump arrivals_bare`,
+      `${answers(bare)} notrack ${toShard(bare)} comment "${INBOUND}"`,
+      DATA,
+      `iifname ${device} ${from} notrack`,
+      ...handOvers(marked),
+      `${answers(marked)} notrack ${toShard(marked)} comment "${INBOUND}"`,
+    ]),
+    ...chain('out', 'type route hook output priority mangle', [
+      'meta l4proto != udp accept',
+      `${daemons(bare)} ${toShard(bare)}`,
+      DATA,
+      `${daemons(marked)} ${toShard(marked)}`,
+    ]),
+    // Behind routing: with the hub's own source before it, the packet would be dropped as martian.
+    ...chain('departures_bare', undefined, departures(bare)),
+    ...chain('departures', 'type filter hook postrouting priority raw', [
+      'meta l4proto != udp accept',
+      `udp dport ${bare.port} jump departures_bare`,
+      DATA,
+      ...departures(marked),
+    ]),
+    // Every packet that the hub sends on comes by here: few comparisons before it is let go.
+    ...chain('home_bare', undefined, turns(bare)),
+    ...chain('home_marked', undefined, turns(marked)),
+    ...chain('home', 'type filter hook postrouting priority 300', [
+      'meta l4proto != udp accept',
+      `oifname != ${device} ${canaryOut(bare)} jump home_bare`,
+      bareStray(from),
+      DATA,
+      `oifname != ${device} ${canaryOut(marked)} jump home_marked`,
+      markedStray(from),
+    ]),
+  ];
+}
+
+/** What of a shard's is to leave by a way; IPsec would carry it, and then it must not. */
+function probe({ n, framing }: NumberedWay): string {
+  return `${framing.ordered(orderToSpoke(n)).match} rt ipsec missing`;
+}
+
+function leave(ip: Family['ip'], { n, address, framing }: NumberedWay): string {
+  return `${ip} saddr set ${address} udp sport set ${framing.port} ${framing.ordered(orderToSpoke(n)).makeGood}`;
+}
+
+/** By which the rule is known again. */
+function commentOf({ n, name }: NumberedWay): string {
+  return `comment "way ${n}: ${name}"`;
+}
+
+/** What is for the daemon comes to it as if its spoke had sent it; a canary goes the way of answers. */
+function handOver(ip: Family['ip'], { n, address, framing }: NumberedWay): string[] {
+  const { match, makeGood } = framing.ordered(orderToDaemon(n));
+  const fromSpoke = `${ip} saddr set ${ip} daddr udp sport set udp dport`;
+  const toDaemon = `${fromSpoke} ${ip} daddr set ${address} udp dport set ${framing.port} ${makeGood}`;
+  return [`${match} ${framing.noCanary} meta mark set ${hex(HANDED_OVER)}`, `${match} ${toDaemon}`];
+}
+
+/** What comes to the hub and is for a shard. */
+function answers(framing: Framing): string {
+  return `${framing.is('dport')} meta mark != ${hex(HANDED_OVER)} ${framing.answer}`;
+}
+
+/** A request that the daemon sends on a parked SA. */
+function daemons(framing: Framing): string {
+  return `${framing.is('sport')} ${framing.request} ${framing.parkedId}`;
+}
+
+/** A canary on its way out, in the shape that probes leave in; none that IPsec would carry. */
+function canaryOut(framing: Framing): string {
+  return `${framing.is('sport')} ${framing.canary} ${framing.request} rt ipsec missing`;
+}
+
+/** What of ours no rule took goes nowhere; the sender is told. */
+function markedStray(from: string): string {
+  return `${from} @th,64,32 & ${hex(DATA_MASK)} == 0x0 @th,64,32 != 0x0 counter drop`;
+}
+
+function bareStray(from: string): string {
+  return `${from} udp dport ${bare.port} counter drop`;
+}
+
+function byShard(framing: Framing, probes: readonly ProbeSource[], value: (probe: ProbeSource) => string): string {
+  return `${framing.shardBits(probes.length)} map { ${probes.map((at, n) => `${n} : ${value(at)}`).join(', ')} }`;
+}
+
+/** What stands, from what `nft -j list table` says of each table (libnftables-json(5)). */
+export function readStatus(...listings: readonly string[]): RulesStatus {
+  const comments = listings.map((listing) => {
+    const { nftables } = JSON.parse(listing) as { nftables: { rule?: { comment?: string } }[] };
+    return nftables.flatMap(({ rule }) => rule?.comment ?? []);
+  });
+  const ways: string[] = [];
+  for (const comment of comments.flat()) {
+    const [, n, local] = WAY.exec(comment) ?? [];
+    if (n !== undefined) ways[Number(n)] = local!;
+  }
+  // One for each framing.
+  const inbound = (ofTable: readonly string[]) => ofTable.filter((comment) => comment === INBOUND).length === 2;
+  return { inbound: comments.length > 0 && comments.every(inbound), ways };
 }

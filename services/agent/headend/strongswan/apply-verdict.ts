@@ -1,49 +1,95 @@
-/** What a verdict does to the hub: the SA it names goes, and the next endpoint's connection comes up. */
+/** What a verdict does to the hub: the SA it names goes, and the next endpoint's connection comes up, if the peer is not back already. */
 
-import { Action, Outcome, type Verdict } from '../../../../proto/gen/dpd/v1/types_pb.js';
+import pLimit from 'p-limit';
+import { Action, Outcome, type Policy, type Verdict } from '../../../../proto/gen/dpd/v1/types_pb.js';
 import { spiFromHex, spiHex } from '../../../api/spi.ts';
 import type { Logger } from '../../../base/log.ts';
 import type { Applied } from '../headend.ts';
 import type { PeersFile } from '../peers-file.ts';
-import type { ViciClient } from './vici/client.ts';
-import { listSas } from './vici/sas.ts';
+import type { Looks } from './looks.ts';
+import { ViciClient } from './vici/client.ts';
+import { type ListedSa, listSas } from './vici/sas.ts';
 
 /** Longest wait for an endpoint's SA to come up, ms. */
 const INITIATE_MS = 10_000;
+/** Connections to charon at the same time for that: it lets ten wait. */
+const initiations = pLimit(8);
+/** Ages are told in whole seconds, ms. */
+const SLACK_MS = 2_000;
+
+export type VerdictContext = {
+  readonly vici: ViciClient;
+  readonly looks: Looks;
+  /** For what takes long: a connection of its own. */
+  readonly viciSocket: string;
+  readonly peers: PeersFile;
+  readonly log: Logger;
+  /** charon's number of an SA by SPI pair in hex, as far as it is known. */
+  uniqueId(spi: string): string | undefined;
+  /** Another established SA with this peer; undefined if there is none. */
+  otherSa(peerId: string, spi: string): string | undefined;
+  /** The SA was heard from so long ago, ms, after all. */
+  alive(spi: string, ageMs: number): void;
+};
 
 /** Applies a verdict. Throws ViciError if charon cannot be asked. */
-export async function applyVerdict(
-  vici: ViciClient,
-  peers: PeersFile,
-  verdict: Verdict,
-  log: Logger,
-): Promise<Applied> {
+export async function applyVerdict(context: VerdictContext, verdict: Verdict): Promise<Applied> {
+  const { vici } = context;
   const spi = spiHex(verdict.sa!);
-  const listed = await listSas(vici);
-  const sa = listed.find((other) => other.spi === spi);
-  // Gone, but with no other way up: whoever deleted it did not get any further.
-  const connections = new Set(verdict.endpoints.map(({ connection }) => connection));
-  const replaced = listed.some((other) => other.established && connections.has(other.connection));
-  if (!sa && verdict.attempt === 0 && (replaced || verdict.action !== Action.FAILOVER))
+  const sa = await context.looks.find({ spi, uniqueId: context.uniqueId(spi) });
+  if (sa) {
+    const heardAgeMs = lastLook(sa, context.peers.get(verdict.peerId).policy);
+    if (heardAgeMs !== undefined) {
+      context.alive(spi, heardAgeMs);
+      return {
+        outcome: Outcome.PEER_ALIVE,
+        detail: `SA ${spi} was heard from ${Math.round(heardAgeMs / 1_000)} s ago`,
+      };
+    }
+    // By charon's own number, which names exactly this SA and is never given to another.
+    await vici.request('terminate', { 'ike-id': sa.uniqueId, force: 'yes' });
+  } else if (verdict.attempt === 0 && verdict.action !== Action.FAILOVER)
     return { outcome: Outcome.SA_GONE, detail: `no SA ${spi}` };
-  // By charon's own number, which names exactly this SA and is never given to another.
-  if (sa) await vici.request('terminate', { 'ike-id': sa.uniqueId, force: 'yes' });
   if (verdict.action !== Action.FAILOVER || verdict.endpoints.length < 2)
     return { outcome: Outcome.CLEARED, detail: `SA ${spi} deleted` };
+  // A peer that is back, as after a restart, has an SA of its own making.
+  const other = context.otherSa(verdict.peerId, spi);
+  if (other)
+    return { outcome: sa ? Outcome.CLEARED : Outcome.SA_GONE, detail: `${verdict.peerId} is up on SA ${other}` };
+  return initiations(() => failOver(context, verdict));
+}
+
+async function failOver({ viciSocket, peers, log }: VerdictContext, verdict: Verdict): Promise<Applied> {
   const { address, connection } = verdict.endpoints[verdict.nextEndpoint]!;
   const child = peers.get(verdict.peerId).endpoints.find((endpoint) => endpoint.connection === connection)?.child;
   if (!connection || !child) return { outcome: Outcome.FAILOVER_FAILED, detail: `${address}: no connection known` };
+  const vici = new ViciClient(viciSocket);
   try {
     await vici.request('initiate', { ike: connection, child, timeout: String(INITIATE_MS) }, INITIATE_MS + 5_000);
+    const up = (await listSas(vici, { ike: connection })).find(({ established }) => established);
+    if (!up) return { outcome: Outcome.FAILOVER_FAILED, detail: `${connection} came up, and went again` };
+    return {
+      outcome: Outcome.FAILED_OVER,
+      detail: `${connection} up to ${address}`,
+      successor: spiFromHex(up.spi),
+    };
   } catch (error) {
     const reason = (error as Error).message;
     log.warn({ peer: verdict.peerId, connection, reason }, 'endpoint did not come up');
     return { outcome: Outcome.FAILOVER_FAILED, detail: `${connection}: ${reason}`.slice(0, 400) };
+  } finally {
+    vici.close();
   }
-  const up = (await listSas(vici)).find((other) => other.connection === connection && other.established);
-  return {
-    outcome: Outcome.FAILED_OVER,
-    detail: `${connection} up to ${address}`,
-    successor: up && spiFromHex(up.spi),
-  };
+}
+
+/**
+ * How long ago the SA's own counters saw a packet from the peer, ms, if that contradicts the verdict: for as long as a peer's detection
+ * time nothing was heard of it. No clocks are compared.
+ */
+function lastLook({ children }: ListedSa, { intervalMs, retries, retryIntervalMs }: Policy): number | undefined {
+  const used = children.flatMap(({ packetsIn, useIn }) =>
+    packetsIn > 0 && useIn !== undefined ? [useIn * 1_000] : [],
+  );
+  const ageMs = Math.min(...used);
+  return ageMs + SLACK_MS < intervalMs + retries * retryIntervalMs ? ageMs : undefined;
 }

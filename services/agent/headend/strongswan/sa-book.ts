@@ -1,25 +1,22 @@
 /** The hub's IKE SAs as the ha feed tells of them, completed by what vici lists. */
 
-import { isIPv4 } from 'node:net';
+import { isIPv6 } from 'node:net';
 import { create } from '@bufbuild/protobuf';
-import { type Sa, type SaKeys, SaKeysSchema, SaSchema } from '../../../../proto/gen/dpd/v1/types_pb.js';
-import { findSuite } from '../../../../workers/ikev2/suites.ts';
-import { deriveKeys, knowsPrf } from '../../../../workers/keys/derivation.ts';
+import { type Sa, type SaKeys, SaSchema } from '../../../../proto/gen/dpd/v1/types_pb.js';
+import { IKE_PORT, NAT_T_PORT, PARKED_ID } from '../../../../workers/ikev2/header.ts';
 import type { PeerEntry } from '../peers-file.ts';
 import { type HaHost, type HaMessage, type HaSaId, HaType } from './ha/ha-message.ts';
+import { type Derivation, deriveSaKeys, isFurther } from './sa-keys.ts';
 import type { ListedSa } from './vici/sas.ts';
 
-/** IKE's port with NAT traversal (RFC 3948). */
-const NAT_T_PORT = 4500;
 /** Child SPIs told of one SA; the API's limit. */
 const MAX_CHILD_SPIS = 64;
-
-/** Request ids from here on are parked ones: no peer ever gets so far. */
-export const PARKED_ID = 2 ** 30;
 
 export type SaRecord = {
   readonly id: HaSaId;
   readonly spi: string;
+  /** charon's number for it, as soon as vici has told. */
+  uniqueId: string | undefined;
   peerId: string;
   connection: string;
   local: HaHost | undefined;
@@ -28,8 +25,15 @@ export type SaRecord = {
   keys: SaKeys | undefined;
   /** The cluster holds this SA's keys from before. */
   heldKeys: boolean;
+  /** SPI pair of the SA that it replaces. */
+  readonly replaces: string | undefined;
+  /** What the feed told of its keys. */
+  derivation: Derivation | undefined;
   nextMid: number;
-  children: Set<number>;
+  /** When the hub last answered a request of the spoke's, or set the SA up, ms of performance.now(). */
+  respondedAt: number;
+  /** Inbound SPIs of its children, with their outbound ones. */
+  children: Map<number, number>;
   up: boolean;
   /** Has been handed to {@link SaBookEvents.ready}. */
   ready: boolean;
@@ -44,7 +48,7 @@ export type SaBookEvents = {
   changed(record: SaRecord): void;
   gone(record: SaRecord): void;
   /** The SA cannot be taken into care. */
-  unsupported(spi: string, why: string): void;
+  unsupported(spi: string, peerId: string, why: string): void;
 };
 
 /** SPI pair of an SA in hex. */
@@ -52,12 +56,21 @@ export function spiOf(id: HaSaId): string {
   return id.spiI.toString('hex') + id.spiR.toString('hex');
 }
 
+export type HubFacts = {
+  /** Whether the rules can carry IPv6. */
+  readonly ipv6: boolean;
+  /** Whether the rules steered answers on this SA before this agent began: nobody has given it back. */
+  wasInCare(record: SaRecord): boolean;
+};
+
 export class SaBook {
   readonly #records = new Map<string, SaRecord>();
   readonly #events: SaBookEvents;
+  readonly #hub: HubFacts;
 
-  constructor(events: SaBookEvents) {
+  constructor(events: SaBookEvents, hub: HubFacts) {
     this.#events = events;
+    this.#hub = hub;
   }
 
   get(spi: string): SaRecord | undefined {
@@ -82,16 +95,20 @@ export class SaBook {
         if (record) this.#update(message, record);
         break;
       case HaType.IKE_MID_INITIATOR:
-        if (record && message.mid !== undefined && message.mid < PARKED_ID) record.nextMid = message.mid;
+        if (record && message.mid !== undefined) this.#counted(record, message.mid);
+        break;
+      case HaType.IKE_MID_RESPONDER:
+        if (record) record.respondedAt = performance.now();
         break;
       case HaType.IKE_DELETE:
-        if (record) this.drop(record);
+        if (record) this.#deleted(record);
         break;
       case HaType.CHILD_ADD:
-        if (record && message.inboundSpi !== undefined) this.#child(record, message.inboundSpi, true);
+        if (record && message.inboundSpi !== undefined)
+          this.#child(record, message.inboundSpi, message.outboundSpi ?? 0);
         break;
       case HaType.CHILD_DELETE:
-        if (record && message.inboundSpi !== undefined) this.#child(record, message.inboundSpi, false);
+        if (record && message.inboundSpi !== undefined) this.#child(record, message.inboundSpi, undefined);
         break;
       default:
         break;
@@ -99,10 +116,14 @@ export class SaBook {
   }
 
   /** An SA that the cluster has watched before this agent began: no keys needed. */
-  takeHeld(listed: ListedSa, nextMid: number): void {
+  takeHeld(listed: ListedSa, nextMid: number, parked: boolean): void {
     const record: SaRecord = {
       id: listed.id,
       spi: listed.spi,
+      uniqueId: listed.uniqueId,
+      replaces: undefined,
+      derivation: undefined,
+      respondedAt: performance.now(),
       peerId: listed.remoteId,
       connection: listed.connection,
       local: listed.local,
@@ -110,10 +131,10 @@ export class SaBook {
       keys: undefined,
       heldKeys: true,
       nextMid,
-      children: new Set(listed.children.map(({ inboundSpi }) => inboundSpi)),
+      children: new Map(listed.children.map(({ inboundSpi, outboundSpi }) => [inboundSpi, outboundSpi])),
       up: true,
       ready: false,
-      parked: false,
+      parked,
     };
     this.#records.set(listed.spi, record);
     this.#settle(record);
@@ -122,13 +143,17 @@ export class SaBook {
   /** Completes what the feed told by what vici lists: a lost update, a name that the feed has only in binary. */
   takeListed(listed: ListedSa): void {
     const record = this.#records.get(listed.spi);
-    if (!record || !listed.established) return;
+    if (!record) return;
+    record.uniqueId = listed.uniqueId;
+    if (!listed.established) return;
+    // The feed does not tell that an SA moves.
+    const moved = !sameHost(record.local, listed.local) || !sameHost(record.remote, listed.remote);
     const renamed = record.peerId !== listed.remoteId;
     record.peerId = listed.remoteId;
-    if (record.ready && !renamed) return;
+    record.local = listed.local;
+    record.remote = listed.remote;
+    if (record.ready && !renamed && !moved) return;
     record.connection = listed.connection;
-    record.local ??= listed.local;
-    record.remote ??= listed.remote;
     record.up = true;
     this.#settle(record);
   }
@@ -139,24 +164,49 @@ export class SaBook {
     if (record.ready) this.#events.gone(record);
   }
 
+  /** Whoever deletes an SA that he had replaced has had the answer to that. */
+  #deleted(record: SaRecord): void {
+    for (const other of this.#records.values())
+      if (other.replaces === record.spi) other.respondedAt = Number.NEGATIVE_INFINITY;
+    this.drop(record);
+  }
+
   #add(message: HaMessage, id: HaSaId, known: SaRecord | undefined): void {
-    if (known) return;
+    const further = isFurther(message);
+    // Without what went before it there is nothing to derive from: missed, as if the feed had told nothing.
+    if (further && !known?.derivation) return;
+    // After RESYNC it is the same again.
+    if (known?.heldKeys || (message.secret && known?.derivation?.secrets.some((told) => told.equals(message.secret!))))
+      return;
+    if (known?.keys && known.up) return;
     const spi = spiOf(id);
-    const keys = keysOf(message, id);
-    if (typeof keys === 'string') this.#events.unsupported(spi, keys);
+    const derived = deriveSaKeys(message, further ? known?.derivation : undefined);
+    if (typeof derived === 'string') this.#events.unsupported(spi, message.remoteId ?? '', derived);
+    const derivation = typeof derived === 'string' ? undefined : derived;
+    const keys = derivation?.due === 0 ? derivation.keys : undefined;
+    if (known) {
+      known.keys = keys;
+      known.derivation = derivation;
+      if (keys) this.#settle(known);
+      return;
+    }
     const old = message.rekeyId && this.#records.get(spiOf(message.rekeyId));
     this.#records.set(spi, {
       id,
       spi,
+      uniqueId: undefined,
+      replaces: message.rekeyId && spiOf(message.rekeyId),
+      derivation,
+      respondedAt: performance.now(),
       peerId: old?.peerId ?? '',
       connection: old?.connection ?? '',
       local: old?.local,
       remote: message.remoteAddress ?? old?.remote,
-      keys: typeof keys === 'string' ? undefined : keys,
+      keys,
       heldKeys: false,
       // IKE_SA_INIT and IKE_AUTH took 0 and 1 of the initiator's ids; a rekeyed SA starts at 0 on both sides.
       nextMid: id.initiator && !message.rekeyId ? 2 : 0,
-      children: new Set(old?.children),
+      children: new Map(old?.children),
       up: false,
       ready: false,
       parked: false,
@@ -169,11 +219,26 @@ export class SaBook {
     record.local = message.localAddress ?? record.local;
     record.remote = message.remoteAddress ?? record.remote;
     record.up ||= message.configName !== undefined;
-    this.#settle(record);
+    // Up, and a key exchange of it was not told: missed, as if the feed had told nothing.
+    if (!record.ready && record.up && record.derivation && record.derivation.due > 0) this.drop(record);
+    else this.#settle(record);
   }
 
-  #child(record: SaRecord, spi: number, added: boolean): void {
-    if (added) record.children.add(spi);
+  /**
+   * charon tells which id its next request has, or had when it last sent one. One far ahead it has from us: from a former agent, if
+   * that has not given the SA back since.
+   */
+  #counted(record: SaRecord, mid: number): void {
+    if (mid < PARKED_ID) record.nextMid = mid;
+    else if (!record.parked && this.#hub.wasInCare(record)) {
+      record.parked = true;
+      if (record.ready) this.#events.changed(record);
+    }
+  }
+
+  /** @param outbound undefined: it is deleted */
+  #child(record: SaRecord, spi: number, outbound: number | undefined): void {
+    if (outbound !== undefined) record.children.set(spi, outbound);
     else record.children.delete(spi);
     if (record.ready) this.#events.changed(record);
   }
@@ -181,10 +246,10 @@ export class SaBook {
   #settle(record: SaRecord): void {
     if (record.ready) this.#events.changed(record);
     else if (record.up && record.local && record.remote && (record.keys || record.heldKeys)) {
-      const why = unsteerable(record.local, record.remote);
+      const why = unsteerable(record.local, record.remote, this.#hub.ipv6);
       if (why) {
         record.keys = undefined;
-        this.#events.unsupported(record.spi, why);
+        this.#events.unsupported(record.spi, record.peerId, why);
         return;
       }
       record.ready = true;
@@ -194,33 +259,14 @@ export class SaBook {
 }
 
 /** Why the rules cannot carry an SA's probes, or undefined if they can. */
-function unsteerable(local: HaHost, remote: HaHost): string | undefined {
-  if (!isIPv4(local.address) || !isIPv4(remote.address)) return `IPv6 is not supported: ${remote.address}`;
-  // Without NAT traversal there is no marker before IKE, and all offsets differ.
-  return local.port === NAT_T_PORT ? undefined : `port ${local.port} is not supported, only ${NAT_T_PORT}`;
+function unsteerable(local: HaHost, remote: HaHost, ipv6: boolean): string | undefined {
+  if (isIPv6(local.address) && !ipv6) return 'IPv6 needs --node-address6, as the node is not on the hub';
+  if (local.port === NAT_T_PORT || (local.port === IKE_PORT && remote.port === IKE_PORT)) return undefined;
+  return `ports ${local.port} and ${remote.port} are not supported: ${NAT_T_PORT} here, or ${IKE_PORT} on both sides`;
 }
 
-/** The SA's keys from what the feed says, or why there are none. */
-function keysOf(message: HaMessage, id: HaSaId): SaKeys | string {
-  const { encryption, encryptionLength, integrity = 0, prf, nonceI, nonceR, secret, oldSkD, oldPrf } = message;
-  if (message.addSecret) return 'additional key exchanges are not supported';
-  if (encryption === undefined || prf === undefined || !nonceI || !nonceR || !secret) return 'incomplete key material';
-  if (!knowsPrf(prf)) return `PRF ${prf} is not supported`;
-  const saltLength = integrity === 0 ? 4 : 0;
-  const suite = findSuite(encryption, integrity, (encryptionLength ?? 256) / 8 + saltLength);
-  if (!suite)
-    return `encryption ${encryption} of ${encryptionLength} bits with integrity ${integrity} is not supported`;
-  const keys = deriveKeys(suite, {
-    prf,
-    nonceI,
-    nonceR,
-    secret,
-    spiI: id.spiI,
-    spiR: id.spiR,
-    ...(oldSkD && { rekeyed: { skD: oldSkD, prf: oldPrf ?? prf } }),
-  });
-  const { skEi, skEr, skAi, skAr } = keys;
-  return create(SaKeysSchema, { encryption, integrity, skEi, skEr, skAi, skAr });
+function sameHost(a: HaHost | undefined, b: HaHost): boolean {
+  return a?.address === b.address && a.port === b.port;
 }
 
 /** The API's form of an SA. The endpoint in use carries the port that the spoke is really at. */
@@ -246,9 +292,12 @@ export function toApiSa(record: SaRecord, peer: PeerEntry, revision: number): Sa
     policy: peer.policy,
     ...(record.keys && { keys: record.keys }),
     nextMessageId: record.nextMid,
-    childSpis: [...record.children].slice(0, MAX_CHILD_SPIS),
+    childSpis: [...record.children.keys()].slice(0, MAX_CHILD_SPIS),
     revision,
     parked: record.parked,
     localAddress: record.local?.address ?? '',
+    localPort: record.local?.port ?? 0,
+    // Those that come to one address of the hub's come by one uplink, and may be cut off together.
+    site: peer.site ?? record.local?.address ?? '',
   });
 }

@@ -1,27 +1,32 @@
 /**
- * strongSwan as a data plane. The order in which an SA is taken into care, and given back, is the point of this file:
- * a reply to our probe that reaches charon with the id it expects makes it destroy the live SA.
- *
- * Taking: the rules stand -> the cluster holds the SA with its keys -> charon's request counter is parked -> probing.
- * Nothing is parked that the cluster does not know, so that whoever comes after a crash knows what is parked.
- * Giving back: probing ends -> the node says the next id -> late replies have their time -> unpark -> rules down.
+ * strongSwan as a headend. Its feed tells of SAs and their keys, vici of names and counters; the steering rules and charon's parked
+ * request counters put the shard between charon and the spokes. How an SA gets there is told in care.ts.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Verdict } from '../../../../proto/gen/dpd/v1/types_pb.js';
+import { Mode, type Verdict } from '../../../../proto/gen/dpd/v1/types_pb.js';
+import { SettingsError } from '../../../../workers/base/errors.ts';
 import { shardOf, spiFromHex, spiHex } from '../../../api/spi.ts';
 import type { Logger } from '../../../base/log.ts';
-import { SettingsError } from '../../../base/settings.ts';
-import type { AgentSide, Applied, DataPlane, HeldSa, ProbeSource } from '../headend.ts';
-import { PathGuard } from '../nftables/path-guard.ts';
-import { passReplies, readRules, type Steering } from '../nftables/rules.ts';
+import type { AgentSide, Applied, Headend, HeldSa, ProbeSource } from '../headend.ts';
+import { endName } from '../nftables/end.ts';
+import { PathGuard, type Target } from '../nftables/path-guard.ts';
+import type { Steering } from '../nftables/rules.ts';
 import { PeersFile } from '../peers-file.ts';
 import { applyVerdict } from './apply-verdict.ts';
+import { Care, careOf } from './care.ts';
+import { FeedGaps } from './feed-gaps.ts';
+import { giveBack } from './give-back.ts';
 import { HaFeed } from './ha/ha-feed.ts';
-import { PARKED_ID, SaBook, type SaRecord, toApiSa } from './sa-book.ts';
+import { KernelTraffic } from './kernel-traffic.ts';
+import { Looks } from './looks.ts';
+import { Parking } from './parking.ts';
+import { SaBook, type SaRecord } from './sa-book.ts';
 import { TrafficWatch } from './traffic.ts';
 import { ViciClient } from './vici/client.ts';
-import { type ListedSa, listSas } from './vici/sas.ts';
+import { ViciEvents } from './vici/events.ts';
+import { type ListedSa, listSas, readSas } from './vici/sas.ts';
+import { readConcerns } from './vici/settings.ts';
 
 export type StrongSwanSettings = {
   readonly viciSocket: string;
@@ -41,45 +46,42 @@ export type StrongSwanSettings = {
   readonly releaseOnStop: boolean;
 };
 
+/** Longest wait for charon's ha plugin at the start, ms. */
 const FEED_MS = 10_000;
-/** After RESYNC charon rekeys child SAs; these exchanges must have ended before anything is parked. */
-const RESYNC_QUIET_MS = 1_500;
-const RESYNC_MS = 15_000;
-const RELEASE_MS = 10_000;
 const BEGIN_AGAIN_MS = 1_000;
-/** Parking is a datagram without an answer: it is sent twice, this far apart. */
-const PARK_AGAIN_MS = 100;
-/** Polls that must miss an SA in the feed before it is rekeyed to learn its keys. */
-const MISSED_POLLS = 2;
+/** How often charon is asked for all SAs where the kernel tells of traffic, ms. */
+const LIST_MS = 60_000;
+/** How often charon's connections are read, ms: it does not tell when they change. */
+const SETTINGS_MS = 300_000;
+/** Events of charon's that tell of SAs. */
+const EVENTS = ['ike-updown', 'ike-rekey', 'ike-update'];
+/** What is told of in one line of the log at most. */
+const NAMED = 10;
 
-export class StrongSwanDataPlane implements DataPlane {
+export class StrongSwanHeadend implements Headend {
   readonly #settings: StrongSwanSettings;
   readonly #log: Logger;
   readonly #vici: ViciClient;
   readonly #peers: PeersFile;
   readonly #book: SaBook;
   readonly #guard: PathGuard;
+  readonly #kernel = new KernelTraffic();
   readonly #traffic = new TrafficWatch();
+  readonly #parking: Parking;
+  readonly #looks: Looks;
   /** What each shard held when it was connected last, until the hub is taken over. */
   readonly #held = new Map<number, readonly HeldSa[]>();
   readonly #connected = new Set<number>();
   readonly #released = new Map<string, number | undefined>();
-  /** Polls in a row that an SA was listed but not in the feed. */
-  readonly #missing = new Map<string, number>();
-  /** SAs whose replies charon gets while it rekeys them, by SPI pair. */
-  readonly #passed = new Set<string>();
-  /** SAs told to the cluster: from then on changes are told too. */
-  readonly #inCare = new WeakSet<SaRecord>();
-  /** Who waits for the cluster to hold an SA, by SPI pair. */
-  readonly #awaited = new Map<string, () => void>();
-  /** SAs on their way into care. */
-  readonly #taking = new Set<Promise<void>>();
-  /** charon sends no more requests of its own, and the rules stand: SAs may be parked. */
-  readonly #open = Promise.withResolvers<void>();
+  readonly #gaps: FeedGaps;
+  #care!: Care;
   #agent!: AgentSide;
   #feed!: HaFeed;
-  #revision = Math.floor(Date.now() / 1_000) >>> 0;
+  #events: ViciEvents | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #listedAt = Number.NEGATIVE_INFINITY;
+  #concerns: readonly string[] = [];
+  #settingsAt = Number.NEGATIVE_INFINITY;
   #started = false;
   #beginning = false;
   #stopping = false;
@@ -90,45 +92,76 @@ export class StrongSwanDataPlane implements DataPlane {
     this.#log = log;
     this.#vici = new ViciClient(settings.viciSocket);
     this.#peers = PeersFile.read(settings.peersFile);
-    this.#book = new SaBook({
-      ready: (record) => {
-        const taken = this.#takeIntoCare(record).finally(() => this.#taking.delete(taken));
-        this.#taking.add(taken);
+    const { steering } = settings;
+    this.#book = new SaBook(
+      {
+        ready: (record) => void this.#care.take(record),
+        changed: (record) => void this.#care.changed(record),
+        gone: (record) => void this.#care.gone(record),
+        unsupported: (spi, peerId, why) => this.#care.leaveOut(spi, peerId, why),
       },
-      changed: (record) => {
-        if (this.#inCare.has(record)) void this.#register(record);
+      {
+        ipv6: steering.kind === 'local' || steering.nodeAddress6 !== '',
+        wasInCare: (record) => this.#gaps.wasSteered(record),
       },
-      gone: (record) => {
-        this.held([record.spi]);
-        this.#agent.remove(spiFromHex(record.spi));
-      },
-      unsupported: (spi, why) => log.warn({ sa: spi, why }, 'SA not watched'),
-    });
+    );
     this.#guard = new PathGuard(
-      settings.steering,
+      steering,
       settings.shards,
       settings.installRules,
-      {
-        path: (shard, path) => this.#agent.path(shard, path),
-        // Canary numbers start at random: a shard ignores those that are not its own.
-        vouch: (canary) => {
-          for (let shard = 0; shard < settings.shards; shard++) this.#agent.vouch(shard, canary);
-        },
-      },
+      (shard, path) => this.#agent.path(shard, path),
       log,
     );
+    const list = async (uniqueId?: string) => {
+      const sas = await listSas(this.#vici, uniqueId === undefined ? {} : { 'ike-id': uniqueId });
+      // An event may have told of an SA before the feed did.
+      for (const sa of sas) this.#book.takeListed(sa);
+      return sas;
+    };
+    this.#looks = new Looks(list);
+    this.#gaps = new FeedGaps({
+      resync: () => this.#feed.resync(),
+      lost: () => this.#feed.lost(),
+      rekey: (uniqueId) => this.#vici.request('rekey', { 'ike-id': uniqueId }),
+      leaveOut: ({ spi, remoteId }, why) => this.#care.leaveOut(spi, remoteId, why),
+      log,
+    });
+    this.#parking = new Parking({
+      setNextIds: (ids) => this.#feed.setNextIds(ids),
+      list,
+      stands: (spi) => this.#book.get(spi) !== undefined,
+      now: () => performance.now(),
+    });
   }
 
   async start(agent: AgentSide): Promise<void> {
     this.#agent = agent;
+    this.#care = new Care({
+      agent,
+      guard: this.#guard,
+      parking: this.#parking,
+      peers: this.#peers,
+      log: this.#log,
+      stands: (record) => this.#book.get(record.spi) === record,
+    });
     const { haAddress, charonHaAddress } = this.#settings;
-    this.#feed = await HaFeed.open(haAddress, charonHaAddress, this.#log, (message) => this.#book.take(message));
+    this.#feed = await HaFeed.open(haAddress, charonHaAddress, this.#log, {
+      message: (message) => this.#book.take(message),
+      restarted: () => this.#log.warn('charon has started anew'),
+    });
     const deadline = performance.now() + FEED_MS;
     while (!this.#feed.alive) {
       if (performance.now() > deadline)
-        throw new SettingsError(`charon's ha plugin was not heard on ${haAddress} within ${FEED_MS} ms`);
+        throw new SettingsError(
+          this.#feed.misunderstood
+            ? `charon's ha plugin is not understood: ${this.#feed.misunderstood}`
+            : `charon's ha plugin was not heard on ${haAddress} within ${FEED_MS} ms`,
+        );
       await sleep(50);
     }
+    this.#events = new ViciEvents(this.#settings.viciSocket, EVENTS, (_name, message) => {
+      for (const sa of readSas(message)) this.#book.takeListed(sa);
+    });
     this.#started = true;
     this.#beginIfReady();
   }
@@ -164,18 +197,16 @@ export class StrongSwanDataPlane implements DataPlane {
   }
 
   held(spis: readonly string[]): void {
-    for (const spi of spis) {
-      this.#awaited.get(spi)?.();
-      this.#awaited.delete(spi);
-    }
+    for (const spi of spis) this.#care.held(spi);
   }
 
-  lost(spis: readonly string[]): void {
-    // Out of the book, vici's list will show them as unknown, and they are rekeyed to learn their successors' keys.
+  /** charon tells them again; whoever is parked stays so, and its message id is searched for. */
+  keysWanted(spis: readonly string[]): void {
     for (const spi of spis) {
       const record = this.#book.get(spi);
-      if (record) this.#book.drop(record);
+      if (record) record.heldKeys = false;
     }
+    void this.#gaps.resync(`keys of ${spis.length} SAs are not known to the node`);
   }
 
   released(spi: string, nextMessageId: number | undefined): void {
@@ -183,7 +214,19 @@ export class StrongSwanDataPlane implements DataPlane {
   }
 
   apply(verdict: Verdict): Promise<Applied> {
-    return applyVerdict(this.#vici, this.#peers, verdict, this.#log);
+    return applyVerdict(
+      {
+        vici: this.#vici,
+        looks: this.#looks,
+        viciSocket: this.#settings.viciSocket,
+        peers: this.#peers,
+        log: this.#log,
+        uniqueId: (spi) => this.#book.get(spi)?.uniqueId,
+        otherSa: (peerId, spi) => this.#otherSa(peerId, spi),
+        alive: (spi, ageMs) => this.#agent.evidence([spi], [], Math.round(ageMs)),
+      },
+      verdict,
+    );
   }
 
   /** SAs without keys are not registered, so none is ever delegated. */
@@ -194,78 +237,44 @@ export class StrongSwanDataPlane implements DataPlane {
   async stop(): Promise<void> {
     this.#stopping = true;
     clearTimeout(this.#timer);
+    this.#care?.stop();
+    this.#gaps.stop();
     this.#guard.suspend();
-    if (this.#settings.releaseOnStop) await this.#release();
+    if (this.#settings.releaseOnStop && this.#beginning) await this.#release();
+    this.#parking.stop();
+    this.#events?.close();
+    this.#kernel.close();
+    this.#guard.close();
     this.#vici.close();
-    await this.#feed.close();
+    await this.#feed?.close();
   }
 
   async #begin(): Promise<void> {
-    const [listed, rules] = await Promise.all([listSas(this.#vici), readRules()]);
-    const held = new Map([...this.#held.values()].flat().map((sa) => [spiHex(sa.id), sa.nextMessageId]));
-    const inCare = listed.filter(({ spi }) => held.get(spi) !== undefined);
-    if (inCare.length > 0 || rules.inbound) {
-      // A former agent's SAs are parked: RESYNC would make charon send requests on them that no spoke answers.
-      this.#log.info({ sas: inCare.length }, 'going on where a former agent stopped');
-      for (const sa of inCare) this.#book.takeHeld(sa, held.get(sa.spi)!);
-    } else await this.#resync();
-    this.#held.clear();
+    const held = new Map([...this.#held.values()].flat().map((sa) => [spiHex(sa.id), sa]));
+    const inCare = (await listSas(this.#vici)).filter(({ spi }) => held.get(spi)?.nextMessageId !== undefined);
+    const { stands, steered } = await this.#guard.adopt(inCare.map(careOf));
+    this.#gaps.setSteered(steered);
+    for (const sa of inCare) {
+      const { nextMessageId, parked } = held.get(sa.spi)!;
+      this.#book.takeHeld(sa, nextMessageId!, parked);
+    }
+    this.#aimCanaries();
     await this.#guard.start();
-    this.#open.resolve();
-    await Promise.all(this.#taking);
+    // Keys of SAs that nobody holds yet are in charon alone.
+    if (inCare.length === 0 && !stands) await this.#gaps.resync('the agent begins');
+    else this.#log.info({ sas: inCare.length }, 'going on where a former agent stopped');
+    this.#held.clear();
+    await this.#compare(await listSas(this.#vici), new Set());
+    this.#aimCanaries();
     this.#agent.complete();
     this.#poll();
   }
 
-  async #resync(): Promise<void> {
-    this.#feed.resync();
-    const deadline = performance.now() + RESYNC_MS;
-    for (;;) {
-      await sleep(250);
-      const busy = (await listSas(this.#vici)).some((sa) => sa.busy);
-      if (!busy && this.#feed.quietMs > RESYNC_QUIET_MS) return;
-      if (performance.now() > deadline) {
-        this.#log.warn('charon is still busy after RESYNC');
-        return;
-      }
-    }
-  }
-
-  async #takeIntoCare(record: SaRecord): Promise<void> {
-    // Until RESYNC has settled charon still sends requests of its own: parking waits for that.
-    await this.#open.promise;
-    this.#inCare.add(record);
-    if (!record.heldKeys) {
-      const held = new Promise<void>((resolve) => this.#awaited.set(record.spi, resolve));
-      await this.#register(record);
-      await held;
-    }
-    const standing = () => this.#book.get(record.spi) === record && !this.#stopping;
-    if (!standing()) return;
-    this.#park(record);
-    await sleep(PARK_AGAIN_MS);
-    if (!standing()) return;
-    this.#park(record);
-    record.parked = true;
-    await this.#register(record);
-    const shard = this.#shardOf(record);
-    if (this.#guard.target(shard) === undefined) this.#guard.setTarget(shard, record.remote);
-  }
-
-  #park(record: SaRecord): void {
-    this.#feed.setNextId(record.id, PARKED_ID);
-  }
-
-  /** Registers an SA or its change, once the rules know from which of the hub's addresses its probes leave. */
-  async #register(record: SaRecord): Promise<void> {
-    try {
-      await this.#guard.addSource({ ...record.remote!, local: record.local!.address });
-    } catch (error) {
-      // The rules do not stand, so nothing is probed; they are filled again before anything is.
-      this.#log.warn({ sa: record.spi, reason: (error as Error).message }, 'source not steered yet');
-    }
-    if (this.#stopping || this.#book.get(record.spi) !== record) return;
-    this.#agent.upsert(toApiSa(record, this.#peers.get(record.peerId), ++this.#revision));
+  /** A former SA of the same peer is no other: the newest one counts, and it is not the one that died. */
+  #otherSa(peerId: string, spi: string): string | undefined {
+    let other: string | undefined;
+    for (const record of this.#book.ready()) if (record.peerId === peerId && record.spi !== spi) other = record.spi;
+    return other;
   }
 
   #shardOf(record: SaRecord): number {
@@ -275,10 +284,7 @@ export class StrongSwanDataPlane implements DataPlane {
   #poll(): void {
     this.#timer = setTimeout(async () => {
       try {
-        const known = new Set(Array.from(this.#book.ready(), ({ spi }) => spi));
-        const sas = await listSas(this.#vici);
-        for (const { heard, sent, ageMs } of this.#traffic.look(sas)) this.#agent.evidence(heard, sent, ageMs);
-        await this.#compare(sas, known);
+        await this.#lookAtTraffic();
       } catch (error) {
         this.#log.warn({ reason: (error as Error).message }, 'charon cannot be asked');
       }
@@ -286,80 +292,87 @@ export class StrongSwanDataPlane implements DataPlane {
     }, this.#settings.pollMs);
   }
 
+  /** The kernel is asked for counters; charon where that has none, and now and then for what only it knows. */
+  async #lookAtTraffic(): Promise<void> {
+    this.#aimCanaries();
+    const onDemand = (record: SaRecord) => this.#peers.get(record.peerId).policy.mode === Mode.ON_DEMAND;
+    const seen = this.#kernel.look(this.#book.ready(), onDemand);
+    if (seen) this.#agent.evidence(seen.heard, seen.sent, 0);
+    const listDue = performance.now() - this.#listedAt >= LIST_MS || this.#gaps.any;
+    if (seen && !listDue) return;
+    this.#listedAt = performance.now();
+    const known = new Set(Array.from(this.#book.ready(), ({ spi }) => spi));
+    const sas = await listSas(this.#vici);
+    if (!seen) for (const { heard, sent, ageMs } of this.#traffic.look(sas)) this.#agent.evidence(heard, sent, ageMs);
+    await this.#compare(sas, known);
+    await this.#readSettings();
+  }
+
+  /** Tells of charon's settings that matter, at the start and when they are others. */
+  async #readSettings(): Promise<void> {
+    if (performance.now() - this.#settingsAt < SETTINGS_MS) return;
+    this.#settingsAt = performance.now();
+    const concerns = await readConcerns(this.#vici);
+    for (const concern of concerns)
+      if (!this.#concerns.includes(concern)) this.#log.warn({ concern }, "charon's settings");
+    this.#concerns = concerns;
+  }
+
   /**
    * The feed may lose a datagram; vici's list is the truth, about SAs known before it was asked for.
    * @param known SPI pairs ready before the list was made
    */
   async #compare(sas: readonly ListedSa[], known: ReadonlySet<string>): Promise<void> {
-    const listed = new Map(sas.map((sa) => [sa.spi, sa]));
+    const listed = new Set(sas.map(({ spi }) => spi));
     for (const record of this.#book.ready())
       if (known.has(record.spi) && !listed.has(record.spi)) this.#book.drop(record);
-    for (const spi of this.#missing.keys()) if (!listed.has(spi)) this.#missing.delete(spi);
-    for (const spi of this.#passed)
-      if (!listed.has(spi)) {
-        this.#passed.delete(spi);
-        await passReplies(Number.parseInt(spi.slice(-8), 16), false);
-      }
-    for (const sa of sas) {
-      this.#book.takeListed(sa);
-      if (!sa.established || sa.busy || this.#book.get(sa.spi)) continue;
-      const polls = (this.#missing.get(sa.spi) ?? 0) + 1;
-      this.#missing.set(sa.spi, polls);
-      if (polls >= MISSED_POLLS && !this.#passed.has(sa.spi)) await this.#learnKeys(sa);
-    }
-    this.#aimCanaries();
+    this.#care.keepUnwatched(listed);
+    for (const sa of sas)
+      if (sa.version === 2) this.#book.takeListed(sa);
+      else this.#care.leaveOut(sa.spi, sa.remoteId, `IKEv${sa.version} is not supported`);
+    this.#agent.leftOut(
+      Array.from(this.#care.unwatched, ([spi, { peer, why }]) => ({ id: spiFromHex(spi), peerId: peer, why })),
+    );
+    await this.#gaps.close(
+      sas,
+      (sa) => !sa.established || sa.busy || this.#book.get(sa.spi) !== undefined || this.#care.unwatched.has(sa.spi),
+    );
   }
 
-  /** Canaries go to a spoke of the shard that stands; sources of spokes that are gone are dropped. */
+  /** On each way canaries go to a spoke of the shard. */
   #aimCanaries(): void {
-    const remotes = new Set<string>();
-    const first = new Array<SaRecord | undefined>(this.#settings.shards).fill(undefined);
-    const aimed = new Set<number>();
+    const targets = Array.from({ length: this.#settings.shards }, () => new Map<string, Target>());
     for (const record of this.#book.ready()) {
-      if (!this.#inCare.has(record)) continue;
-      const shard = this.#shardOf(record);
-      const { address, port } = record.remote!;
-      remotes.add(`${address}:${port}`);
-      first[shard] ??= record;
-      const target = this.#guard.target(shard);
-      if (target?.address === address && target.port === port) aimed.add(shard);
+      const { local, remote } = record;
+      const ofShard = targets[this.#shardOf(record)]!;
+      const end = endName(local!);
+      if (!ofShard.has(end)) ofShard.set(end, remote!);
     }
-    first.forEach((record, shard) => {
-      if (!aimed.has(shard)) this.#guard.setTarget(shard, record?.remote);
-    });
-    this.#guard.keepSources(remotes);
+    targets.forEach((ofShard, shard) => this.#guard.setTargets(shard, ofShard));
   }
 
-  /** An SA that the feed never told of: rekeying brings its successor, with keys. charon needs the replies for that. */
-  async #learnKeys(sa: ListedSa): Promise<void> {
-    this.#log.warn({ sa: sa.spi, peer: sa.remoteId }, 'SA is not in the feed: rekeyed to learn its keys');
-    await passReplies(sa.id.spiR.readUInt32BE(4), true);
-    this.#passed.add(sa.spi);
-    await this.#vici.request('rekey', { 'ike-id': sa.uniqueId });
-  }
-
+  /**
+   * Gives all SAs back: probing has ended, late answers have their time, and tell the shards which ids are next; charon's counters are
+   * true again, the rules go.
+   */
   async #release(): Promise<void> {
-    const records = [...this.#book.ready()];
-    for (const { spi } of records) this.#agent.remove(spiFromHex(spi));
-    const deadline = performance.now() + RELEASE_MS;
-    while (records.some(({ spi }) => !this.#released.has(spi)) && performance.now() < deadline) await sleep(20);
     await sleep(this.#settings.lingerMs);
-    const unpark = () => {
-      for (const { id, spi } of records) {
-        const mid = this.#released.get(spi);
-        // charon ignores an id of 0; an SA that was never probed stays parked, and no reply can come for it.
-        if (mid) this.#feed.setNextId(id, mid);
-      }
-    };
-    unpark();
-    await sleep(PARK_AGAIN_MS);
-    unpark();
-    await sleep(PARK_AGAIN_MS);
-    const unknown = records.filter(({ spi }) => this.#released.get(spi) === undefined);
-    const neverProbed = records.filter(({ spi }) => this.#released.get(spi) === 0);
-    this.#log.info({ sas: records.length, neverProbed: neverProbed.length, unknown: unknown.length }, 'SAs given back');
-    if (unknown.length > 0)
-      this.#log.error({ sas: unknown.length }, 'next ids unknown: SAs stay parked and the inbound rule stays');
-    else await this.#guard.remove();
+    const { parked, left } = await giveBack([...this.#book.ready()], {
+      remove: ({ spi }) => this.#agent.remove(spiFromHex(spi)),
+      released: this.#released,
+      unpark: (record, nextId) => this.#parking.unpark(record, nextId),
+      dropCare: (record) => this.#guard.dropCare(careOf(record)),
+    });
+    this.#log.info({ sas: parked.length, stayParked: left.length }, 'SAs given back');
+    if (left.length === 0) {
+      await this.#guard.remove();
+      return;
+    }
+    // Answers on those given back are charon's.
+    await this.#guard.syncCare();
+    this.#log.error(
+      { sas: left.length, first: left.slice(0, NAMED).map(({ peerId }) => peerId) },
+      'SAs stay parked, and the rules stay for the next agent: charon must not send requests on them',
+    );
   }
 }

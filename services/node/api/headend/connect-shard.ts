@@ -7,14 +7,18 @@ import {
   ConnectShardRequestSchema,
   type ConnectShardResponse,
   ConnectShardResponseSchema,
+  type Path,
 } from '../../../../proto/gen/dpd/v1/headend_pb.js';
-import { addressOf } from '../../../../workers/base/address.ts';
-import { ApiError, rejectIfInvalid, toServiceError } from '../../../api/grpc/errors.ts';
+import { always } from '../../../../workers/base/always.ts';
+import { NAT_T_PORT } from '../../../../workers/ikev2/header.ts';
+import type { ShardPath } from '../../../../workers/path/ways.ts';
+import { ApiError, rejectIfInvalid } from '../../../api/grpc/errors.ts';
 import { WireWriter } from '../../../api/grpc/wire.ts';
 import * as validate from '../../../api/validation.ts';
 import type { Logger } from '../../../base/log.ts';
-import type { Concentrator } from '../../cluster/cluster-node.ts';
-import type { Neighbour, ShardHost, ShardStream } from '../../shard/hosted-shard.ts';
+import type { ClusterNode } from '../../cluster/cluster-node.ts';
+import type { HostedShard, Neighbour, ShardStream } from '../../shard/hosted-shard.ts';
+import type { ApiContext, Caller } from '../context.ts';
 import { encodeInventory } from './inventory.ts';
 import { upsertBytes } from './upsert-bytes.ts';
 
@@ -24,39 +28,37 @@ const INVENTORY_BATCH = 5_000;
 const RETRY_AFTER_MS = 500;
 /** Redis fails over in less; a node that does without it for longer sends its headends elsewhere, ms. */
 const REDIS_PATIENCE_MS = 20_000;
-/** Requests beyond this take their turn; see {@link Concentrator.takeLarge}. */
+always(RETRY_AFTER_MS < REDIS_PATIENCE_MS, 'a batch is tried again before the stream ends');
+/** Requests beyond this take their turn; see {@link ClusterNode.limitLarge}. */
 const LARGE_BYTES = 16_384;
 /** Messages that a headend may leave unread; beyond it the stream ends, and verdicts come again on the next. */
 const MAX_UNREAD = 10_000;
 const VERDICTS = ConnectShardResponseSchema.field.verdicts.number;
 
 /** Requests arrive as they are, and are decoded one at a time: what waits takes no more room than it did on the wire. */
-type Call = ServerDuplexStream<Buffer, ConnectShardResponse | Uint8Array>;
+export type ConnectShardCall = ServerDuplexStream<Buffer, ConnectShardResponse | Uint8Array>;
 
-/** Serves one ConnectShard call to its end. */
-export function connectShard(node: Concentrator, log: Logger, call: Call): void {
-  const stream = new HeadendStream(node, log, call);
-  stream.run().then(
-    () => call.end(),
-    (error: Error) => {
-      if (!(error instanceof ApiError)) log.error({ reason: error.message }, 'headend stream failed');
-      call.emit('error', toServiceError(error));
-    },
-  );
+/** Serves one ConnectShard call to its end. Rejects with the error that ends it. */
+export function connectShard(
+  { cluster, log }: Pick<ApiContext, 'cluster' | 'log'>,
+  _caller: Caller,
+  call: ConnectShardCall,
+): Promise<void> {
+  return new HeadendStream(cluster, log, call).run();
 }
 
 class HeadendStream implements ShardStream {
-  readonly #node: Concentrator;
+  readonly #cluster: ClusterNode;
   readonly #log: Logger;
-  readonly #call: Call;
-  #host: ShardHost | undefined;
+  readonly #call: ConnectShardCall;
+  #host: HostedShard | undefined;
   readonly #response = new WireWriter();
   /** Why the stream must end, once something outside says so; and who is to be told. */
   #failure: Error | undefined;
   #interrupt: (failure: Error) => void = () => {};
 
-  constructor(node: Concentrator, log: Logger, call: Call) {
-    this.#node = node;
+  constructor(cluster: ClusterNode, log: Logger, call: ConnectShardCall) {
+    this.#cluster = cluster;
     this.#log = log;
     this.#call = call;
   }
@@ -72,8 +74,8 @@ class HeadendStream implements ShardStream {
         const next = await this.#orFailure(requests.next());
         if (next.done) return;
         const request = next.value;
-        const take = () => this.#take(request);
-        await this.#orFailure(request.length > LARGE_BYTES ? this.#node.takeLarge(take) : take());
+        const handle = () => this.#handle(request);
+        await this.#orFailure(request.length > LARGE_BYTES ? this.#cluster.limitLarge(handle) : handle());
         clearTimeout(hello);
       }
     } catch (error) {
@@ -130,12 +132,12 @@ class HeadendStream implements ShardStream {
     this.#call.write(response);
   }
 
-  async #take(request: Buffer): Promise<void> {
+  async #handle(request: Buffer): Promise<void> {
     const { message } = decode(request);
     if (message.case === 'hello') {
       if (this.#host) throw new ApiError(status.FAILED_PRECONDITION, 'hello: already received on this stream');
       rejectIfInvalid(validate.checkHello(message.value));
-      this.#host = await this.#node.openShard(message.value, this);
+      this.#host = await this.#cluster.openShard(message.value, this);
       await this.#welcome(this.#host);
       return;
     }
@@ -145,7 +147,7 @@ class HeadendStream implements ShardStream {
     switch (message.case) {
       case 'upsert': {
         rejectIfInvalid(validate.checkUpsert(message.value, shard, host.shards));
-        this.#node.admit(host.id.headend, message.value.sas.filter(({ id }) => host.records.find(id!) < 0).length);
+        this.#cluster.admit(host.id.headend, message.value.sas.filter(({ id }) => host.records.find(id!) < 0).length);
         const bytes = upsertBytes(request);
         rejectIfInvalid(validate.checkSizes(bytes.map(({ sa }) => sa.length)));
         const { batchId, sas } = message.value;
@@ -169,7 +171,17 @@ class HeadendStream implements ShardStream {
       case 'verdictAcks':
         rejectIfInvalid(validate.checkAcks(message.value));
         // Those that Redis does not take are asked for again, with their verdicts.
-        await this.#node.acknowledge(host.id, message.value.acks).catch(() => {});
+        await this.#cluster.acknowledge(host.id, message.value.acks).catch(() => {
+          for (const { verdictId, attempt } of message.value.acks) host.verdicts.answerLost(verdictId, attempt);
+        });
+        break;
+      case 'underWay':
+        rejectIfInvalid(validate.checkUnderWay(message.value));
+        message.value.verdictIds.forEach((id, n) => host.verdicts.underWay(id, message.value.attempts[n]!));
+        break;
+      case 'leftOut':
+        rejectIfInvalid(validate.checkLeftOut(message.value));
+        host.leftOut = message.value;
         break;
       case 'reconcile': {
         const { count, hash } = host.records.set;
@@ -180,14 +192,7 @@ class HeadendStream implements ShardStream {
       }
       case 'path': {
         rejectIfInvalid(validate.checkPath(message.value));
-        const { canaryAddress, canaryPort, guarded, ready, open } = message.value;
-        host.setPath({
-          canaryAddress: ready && canaryPort > 0 ? addressOf(canaryAddress) : 0,
-          canaryPort,
-          guarded,
-          ready,
-          open,
-        });
+        host.setPath(toShardPath(message.value));
         break;
       }
       case 'voucher':
@@ -202,7 +207,7 @@ class HeadendStream implements ShardStream {
 
   /** Does a batch, and says so. One that Redis does not take is refused, or ends the stream if that goes on for long. */
   async #store(
-    host: ShardHost,
+    host: HostedShard,
     batchId: bigint,
     work: () => Promise<{ handles: number[] } | { nextMessageIds: number[] }>,
   ): Promise<void> {
@@ -217,31 +222,31 @@ class HeadendStream implements ShardStream {
     }
   }
 
-  async #welcome(host: ShardHost): Promise<void> {
+  async #welcome(host: HostedShard): Promise<void> {
     const { count, hash } = host.records.set;
     this.#write({
       case: 'welcome',
       value: {
-        node: this.#node.id,
+        node: this.#cluster.id,
         epoch: BigInt(host.epoch),
         count,
         hash,
         probePort: host.probePort,
-        probeAddress: this.#node.probeAdvertised,
-        history: host.history,
+        probeAddress: this.#cluster.probeAdvertised.v4,
+        probeAddress6: this.#cluster.probeAdvertised.v6,
       },
     });
-    this.members(this.#node.neighbours());
+    this.members(this.#cluster.neighbours());
     await this.#inventory(host);
     await host.look();
   }
 
-  async #inventory(host: ShardHost): Promise<void> {
+  async #inventory(host: HostedShard): Promise<void> {
     const handles = [...host.records.handles()];
     for (let n = 0; n === 0 || n < handles.length; n += INVENTORY_BATCH) {
       const batch = handles.slice(n, n + INVENTORY_BATCH);
-      const nextMids = await host.nextMids(batch);
-      this.#send(encodeInventory(host.records, batch, nextMids, n + INVENTORY_BATCH >= handles.length));
+      const known = await host.inventoried(batch);
+      this.#send(encodeInventory(host.records, batch, known, n + INVENTORY_BATCH >= handles.length));
     }
   }
 }
@@ -253,4 +258,28 @@ function decode(request: Buffer): ConnectShardRequest {
     const description = `not a ConnectShardRequest: ${(error as Error).message}`;
     throw new ApiError(status.INVALID_ARGUMENT, description, [{ field: 'message', description }]);
   }
+}
+
+/** A path as the shard wants it: one that names no ways has one for all. */
+function toShardPath({ guarded, ready, returning, canaryAddress, canaryPort, ways }: Path): ShardPath {
+  if (!ready) return { guarded, ready, returning, ways: [] };
+  if (ways.length === 0)
+    return {
+      guarded,
+      ready,
+      returning,
+      ways: [{ local: '', ikePort: NAT_T_PORT, index: 0, canaryAddress, canaryPort }],
+    };
+  return {
+    guarded,
+    ready,
+    returning,
+    ways: ways.map(({ localAddress, localPort, index, canaryAddress: address, canaryPort: port }) => ({
+      local: localAddress,
+      ikePort: localPort || NAT_T_PORT,
+      index,
+      canaryAddress: address,
+      canaryPort: port,
+    })),
+  };
 }

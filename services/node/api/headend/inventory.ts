@@ -2,6 +2,7 @@
 
 import { ConnectShardResponseSchema, InventorySchema } from '../../../../proto/gen/dpd/v1/headend_pb.js';
 import { fieldNumbers } from '../../../../workers/sa/message-reader.ts';
+import type { Inventoried } from '../../../../workers/shard/protocol.ts';
 import { WireWriter } from '../../../api/grpc/wire.ts';
 import type { ShardRecords } from '../../records/records.ts';
 
@@ -9,13 +10,13 @@ const INVENTORY = fieldNumbers(InventorySchema);
 
 /**
  * A ConnectShardResponse with the inventory of some SAs.
- * @param nextMids of each, NO_MID if its keys are not held
+ * @param known of each: its next message id, NO_MID if its keys are not held; and positions of those that are not parked
  * @param complete no other follows
  */
 export function encodeInventory(
   records: ShardRecords,
   handles: readonly number[],
-  nextMids: Uint32Array,
+  { nextMids, unparked }: Inventoried,
   complete: boolean,
 ): Buffer {
   const columns = {
@@ -24,7 +25,11 @@ export function encodeInventory(
     handles: Buffer.alloc(4 * handles.length),
     revisions: Buffer.alloc(4 * handles.length),
     nextMessageIds: Buffer.alloc(4 * handles.length),
+    unparked: Buffer.alloc(4 * unparked.length),
   };
+  unparked.forEach((position, n) => {
+    columns.unparked.writeUInt32LE(position, 4 * n);
+  });
   handles.forEach((handle, n) => {
     const [i0, i1, r0, r1] = records.words(handle);
     // A packed fixed64 is little-endian, its low word first.

@@ -7,13 +7,7 @@ import { WireType } from '@bufbuild/protobuf/wire';
 import { ConnectShardRequestSchema, UpsertSasSchema } from '../../../../proto/gen/dpd/v1/headend_pb.js';
 import { SaSchema } from '../../../../proto/gen/dpd/v1/types_pb.js';
 import { MessageReader } from '../../../../workers/sa/message-reader.ts';
-
-export type SaBytes = {
-  /** The Sa message without its keys. */
-  readonly sa: Uint8Array;
-  /** The SaKeys message, or undefined without keys. */
-  readonly keys: Uint8Array | undefined;
-};
+import type { SaBytes } from '../../../../workers/sa/sa-page.ts';
 
 const UPSERT = ConnectShardRequestSchema.field.upsert.number;
 const SAS = UpsertSasSchema.field.sas.number;

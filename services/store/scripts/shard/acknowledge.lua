@@ -1,33 +1,45 @@
--- Notes what a data plane made of verdicts. What is left of their failovers keeps them.
--- KEYS: unacked, failover, acks, attempts, due   ARGV: for each, 1,000 at most: verdict id, attempt, acknowledgement as JSON
+-- Notes what a data plane made of verdicts. Failovers that are seen through end here; what is left of the others keeps them.
+-- KEYS: attempts, failed, progress, due, failover, unacked, dead-letters
+-- ARGV: for each, 1,000 at most: verdict id, attempt, why it failed, or '' if it is seen through
 -- Returns: for each 1, or 0 if that attempt of the verdict was not waiting for one.
 local ids = {}
 for at = 1, #ARGV, 3 do ids[#ids + 1] = ARGV[at] end
 if #ids == 0 then return {} end
-local waiting = redis.call('HMGET', KEYS[1], unpack(ids))
-local attempts = redis.call('HMGET', KEYS[4], unpack(ids))
+local waiting = redis.call('HMGET', KEYS[6], unpack(ids))
+local attempts = redis.call('HMGET', KEYS[1], unpack(ids))
 local known, taken = {}, {}
-local done, messages, acks, dues = {}, {}, {}, {}
+local done, over, ended = {}, {}, {}
+local messages, reasons, dues = {}, {}, {}
 for n, id in ipairs(ids) do
   known[n] = 0
   if waiting[n] and not taken[id] and ARGV[3 * n - 1] == (attempts[n] or '0') then
     known[n] = 1
     taken[id] = true
     done[#done + 1] = id
-    if redis.call('ZSCORE', KEYS[5], id) then
+    local why = ARGV[3 * n]
+    if why == '' then over[#over + 1] = id end
+    if why ~= '' and redis.call('ZSCORE', KEYS[4], id) then
       messages[#messages + 1] = id
       messages[#messages + 1] = waiting[n]
-      acks[#acks + 1] = id
-      acks[#acks + 1] = ARGV[3 * n]
+      reasons[#reasons + 1] = id
+      reasons[#reasons + 1] = why
       dues[#dues + 1] = '0'
       dues[#dues + 1] = id
-    end
+    else ended[#ended + 1] = id end
   end
 end
 if #done == 0 then return known end
-redis.call('HDEL', KEYS[1], unpack(done))
-if #acks == 0 then return known end
-redis.call('HSET', KEYS[2], unpack(messages))
-redis.call('HSET', KEYS[3], unpack(acks))
-redis.call('ZADD', KEYS[5], unpack(dues))
+redis.call('HDEL', KEYS[6], unpack(done))
+if #ended > 0 then
+  redis.call('HDEL', KEYS[1], unpack(ended))
+  redis.call('HDEL', KEYS[3], unpack(ended))
+  redis.call('ZREM', KEYS[4], unpack(ended))
+end
+-- One that was given up before may have come up all the same.
+if #over > 0 then redis.call('HDEL', KEYS[7], unpack(over)) end
+if #reasons > 0 then
+  redis.call('HSET', KEYS[5], unpack(messages))
+  redis.call('HSET', KEYS[2], unpack(reasons))
+  redis.call('ZADD', KEYS[4], unpack(dues))
+end
 return known

@@ -1,5 +1,5 @@
 -- Writes and removes SAs, all or nothing. Fenced.
--- KEYS: lease, sas, dead
+-- KEYS: lease, sas, dead, translated
 -- ARGV: epoch, write, number of SAs written with keys, and without, then for each of these and those: SPI pair, record (see
 -- workers/sa-page.ts); then SPI pairs removed
 -- Returns: 1. SAs written without keys keep those held in place.
@@ -28,7 +28,7 @@ while at < removed do
 end
 while at <= #ARGV do
   local to = math.min(at + PAIRS - 1, #ARGV)
-  for n = 2, 3 do redis.call('HDEL', KEYS[n], unpack(ARGV, at, to)) end
+  for n = 2, 4 do redis.call('HDEL', KEYS[n], unpack(ARGV, at, to)) end
   at = to + 1
 end
 return 1

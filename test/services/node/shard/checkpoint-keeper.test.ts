@@ -3,13 +3,14 @@ import { describe, test } from 'node:test';
 import type { Clock } from '../../../../services/base/clock.ts';
 import { CheckpointKeeper } from '../../../../services/node/shard/checkpoint-keeper.ts';
 import type { ShardTaskHandle } from '../../../../services/node/shard/shard-thread.ts';
-import type { CheckpointChunk } from '../../../../workers/shard/protocol.ts';
+
+import type { CheckpointChunk } from '../../../../workers/takeover/checkpoint.ts';
 
 const UNIX = 1_800_000_000_000;
 /** Redis's clock is this far ahead. */
 const AHEAD_MS = 77;
 
-type Written = { chunks: readonly CheckpointChunk[]; unix: number; redisUnix: number; final: boolean; whole: boolean };
+type Written = { chunks: readonly CheckpointChunk[]; unix: number; redisUnix: number; whole: boolean };
 
 /** A keeper on a clock that stands at `now`, and a store that keeps what is written unless it is `down`. */
 function setUp() {
@@ -17,9 +18,9 @@ function setUp() {
   const surroundings = { now: 0, down: false, written };
   const keeper = new CheckpointKeeper(
     {
-      writeCheckpoint: async (chunks, taken, kind) => {
+      writeCheckpoint: async (chunks, taken, whole) => {
         if (surroundings.down) throw new Error('Redis is away');
-        written.push({ chunks, ...taken, ...kind });
+        written.push({ chunks, ...taken, whole });
       },
     },
     { now: () => surroundings.now, wall: () => UNIX + surroundings.now } as Clock,
@@ -139,16 +140,14 @@ describe('a checkpoint on its way', () => {
     assert.equal(written.length, 1);
   });
 
-  test('is final with the last word of the thread, and only then', async () => {
+  test('ends with the last word of the thread, or with what it told before, if it is stalled', async () => {
     const answered = setUp();
-    const stopping = answered.thread([], [5]);
+    const stopping = answered.thread([[4]], [5]);
     answered.keeper.watch(stopping);
+    await answered.keeper.collect();
     await answered.keeper.collectLast(stopping);
     await answered.keeper.write();
-    assert.deepEqual(
-      answered.written.map(({ final }) => final),
-      [true],
-    );
+    assert.deepEqual(answered.written.map(indices), [[4, 5]]);
 
     const silent = setUp();
     const stalled = silent.thread([[5]]);
@@ -156,9 +155,6 @@ describe('a checkpoint on its way', () => {
     await silent.keeper.collect();
     await silent.keeper.collectLast(stalled);
     await silent.keeper.write();
-    assert.deepEqual(
-      silent.written.map(({ final }) => final),
-      [false],
-    );
+    assert.deepEqual(silent.written.map(indices), [[5]]);
   });
 });

@@ -7,7 +7,11 @@ import { spiHex, spiPair } from '../../../../services/api/spi.ts';
 import { systemClock } from '../../../../services/base/clock.ts';
 import { createLogger } from '../../../../services/base/log.ts';
 import { Sites } from '../../../../services/node/records/sites.ts';
-import { type HostContext, ShardHost, type ShardStream } from '../../../../services/node/shard/hosted-shard.ts';
+import {
+  HostedShard,
+  type HostedShardContext,
+  type ShardStream,
+} from '../../../../services/node/shard/hosted-shard.ts';
 import type { ShardEvent, ShardTaskHandle } from '../../../../services/node/shard/shard-thread.ts';
 import { StormGuard } from '../../../../services/node/verdicts/storm-guard.ts';
 import { HEADENDS, shardKeys } from '../../../../services/store/keys.ts';
@@ -29,7 +33,7 @@ class Thread {
   /** From when the evidence was that it was told of, ms. */
   readonly evidenceAt: number[] = [];
   /** Handles that it cannot watch when it is told of them. */
-  lost: readonly number[] = [];
+  unreadable: readonly number[] = [];
   /** Runs before it answers. */
   beforeAnswer: (type: string) => Promise<void> = async () => {};
   readonly #done = Promise.withResolvers<never>();
@@ -67,7 +71,7 @@ class Thread {
           // A dead thread answers nothing.
           return new Promise(() => {});
         }
-        return { unreadable: [], lost: this.lost, opened: 0, sealed: 0 };
+        return { unreadable: this.unreadable, opened: 0, sealed: 0 };
       },
       stop: async () => undefined,
     };
@@ -100,10 +104,10 @@ const sa = (responderSpi: bigint): Sa =>
 const bytes = (sas: readonly Sa[]) => sas.map((item) => ({ sa: toBinary(SaSchema, item), keys: undefined }));
 
 /** What a host needs, on a Redis of its own; and the threads that it starts. */
-async function surroundings(t: TestContext): Promise<{ context: HostContext; threads: Thread[] }> {
+async function surroundings(t: TestContext): Promise<{ context: HostedShardContext; threads: Thread[] }> {
   const redis = await privateRedis(t);
   const threads: Thread[] = [];
-  const context: HostContext = {
+  const context: HostedShardContext = {
     store: { redis, node: 'node', replicated: undefined },
     startTask: (_probe, tell) => {
       const thread = new Thread(tell);
@@ -115,10 +119,9 @@ async function surroundings(t: TestContext): Promise<{ context: HostContext; thr
     log: createLogger('test', 'silent'),
     sites: new Sites(),
     storm: new StormGuard({ share: 0, count: 1, windowMs: 1_000 }, systemClock, () => ''),
-    hold: { longestMs: 1_000, onExpiry: 'drop', releasePerSecond: 1 },
+    hold: { longestMs: 1_000, onExpiry: 'drop', releasePerSecond: 1, smallMs: 0 },
     wakeFailover: () => {},
-    formerVouchedUntilMs: 0,
-    probe: { address: '127.0.0.1', port: 0 },
+    probe: { address: '127.0.0.1', address6: undefined, port: 0, shard: 0 },
     onLost: () => {},
   };
   return { context, threads };
@@ -126,17 +129,17 @@ async function surroundings(t: TestContext): Promise<{ context: HostContext; thr
 
 const SHARD = { headend: 'hub', shard: 0 };
 
-/** Opens the shard, on a thread that begins at once. @param lost handles that this one cannot watch */
+/** Opens the shard, on a thread that begins at once. @param unreadable handles that this one cannot watch */
 async function openShard(
-  context: HostContext,
+  context: HostedShardContext,
   threads: readonly Thread[],
-  lost: readonly number[] = [],
-): Promise<{ host: ShardHost; thread: Thread }> {
+  unreadable: readonly number[] = [],
+): Promise<{ host: HostedShard; thread: Thread }> {
   const before = threads.length;
-  const opening = ShardHost.open(context, SHARD, 1, false);
+  const opening = HostedShard.open(context, SHARD, 1);
   await eventually('a thread is started', 2_000, () => threads.length > before);
   const thread = threads[before]!;
-  thread.lost = lost;
+  thread.unreadable = unreadable;
   thread.begin();
   return { host: await opening, thread };
 }
@@ -157,7 +160,7 @@ test('while a thread is restarted its shard takes nothing new: the thread would 
   const { host } = await openShard(context, threads);
   t.after(() => host.stop('the test is over'));
   const ended: string[] = [];
-  await host.attach(streamTo(ended), 0);
+  await host.attach(streamTo(ended));
   const first = [sa(1n), sa(2n)];
   assert.deepEqual(await host.upsert(first, bytes(first)), [0, 1]);
 
@@ -170,7 +173,7 @@ test('while a thread is restarted its shard takes nothing new: the thread would 
   await assert.rejects(host.upsert([sa(4n)], bytes([sa(4n)])), /thread of the shard died/);
   await assert.rejects(host.remove([first[0]!.id!]), /thread of the shard died/);
   let attached = false;
-  const attaching = host.attach(streamTo(ended), 0).then(() => {
+  const attaching = host.attach(streamTo(ended)).then(() => {
     attached = true;
   });
   await eventually('another thread is started', 2_000, () => threads.length === 2);
@@ -188,16 +191,16 @@ test('while a thread is restarted its shard takes nothing new: the thread would 
 
 test('whoever hears that the shard is another’s, when its headend comes or registers, gives it up at once', async (t) => {
   const { context, threads } = await surroundings(t);
-  const tries: ((host: ShardHost) => Promise<unknown>)[] = [
-    (host) => host.attach(streamTo([]), 0),
+  const tries: ((host: HostedShard) => Promise<unknown>)[] = [
+    (host) => host.attach(streamTo([])),
     (host) => host.upsert([sa(1n)], bytes([sa(1n)])),
     (host) => host.remove([sa(1n).id!]),
   ];
   for (const attempt of tries) {
-    const lost: ShardHost[] = [];
+    const lost: HostedShard[] = [];
     const { host } = await openShard({ ...context, onLost: (one) => lost.push(one) }, threads);
     await context.store.redis.hset(shardKeys(SHARD).lease, 'epoch', String(host.epoch + 1));
-    await assert.rejects(attempt(host), /stale epoch/);
+    await assert.rejects(attempt(host), /stale epoch|just moved/);
     assert.deepEqual(lost, [host]);
   }
 });
@@ -238,7 +241,7 @@ test('verdicts that are held when their thread dies are held no more: the next o
     decidedUnix: 5,
     blindMs: 0,
   });
-  thread.tell({ type: 'verdicts', rows: rows.take() });
+  thread.tell({ type: 'verdicts', rows: rows.drain() });
   const { held } = host.verdicts;
   assert.deepEqual([held.count, held.counters.held], [1, 1]);
   thread.die();
@@ -248,7 +251,7 @@ test('verdicts that are held when their thread dies are held no more: the next o
 
 test('a thread that dies while it is filled was none: the shard is not opened, or is tried again', async (t) => {
   const { context, threads } = await surroundings(t);
-  const failing = ShardHost.open(context, SHARD, 1, false);
+  const failing = HostedShard.open(context, SHARD, 1);
   await eventually('a thread is started', 2_000, () => threads.length === 1);
   threads[0]!.die();
   await assert.rejects(failing, /killed by the test/);
@@ -265,7 +268,7 @@ test('a thread that dies while it is filled was none: the shard is not opened, o
   threads[2]!.begin();
   await eventually('a fourth is started', 2_000, () => threads.length === 4);
   threads[3]!.begin();
-  await host.attach(streamTo([]), 0);
+  await host.attach(streamTo([]));
   assert.deepEqual(threads[3]!.spis.sort(), [1n, 2n]);
   assert.equal(host.records.set.count, 2);
   await sleep(2 * RESTART_MS);
@@ -285,13 +288,13 @@ test('a headend that comes while the thread dies waits until its SAs are known a
   });
   const { host } = await openShard({ ...context, store: { ...context.store, redis } }, threads);
   t.after(() => host.stop('the test is over'));
-  await host.attach(streamTo([]), 0);
+  await host.attach(streamTo([]));
   await host.upsert([sa(1n)], bytes([sa(1n)]));
 
   const released = Promise.withResolvers<void>();
   gate = released.promise;
   let attached = false;
-  const attaching = host.attach(streamTo([]), 0).then(() => {
+  const attaching = host.attach(streamTo([])).then(() => {
     attached = true;
   });
   threads[0]!.die();
@@ -313,7 +316,7 @@ test('what Redis lost is written again before it takes anything new: an SA witho
   await host.upsert(sas, bytes(sas));
 
   await redis.flushall();
-  await host.attach(streamTo([]), 0);
+  await host.attach(streamTo([]));
   const batch = [sa(3n)];
   await assert.rejects(host.upsert(batch, bytes(batch)), /given it again/);
   await assert.rejects(host.remove([sas[0]!.id!]), /given it again/);
@@ -352,7 +355,7 @@ test('what Redis loses while it is given the shard again, it is given once more'
     if (type !== 'query' || losses > 0 || (await written()) < 2) return;
     losses++;
     await redis.flushall();
-    await host.attach(streamTo([]), 0);
+    await host.attach(streamTo([]));
   };
   await redis.flushall();
   await eventually('it is lost again', 5_000, () => losses > 0);
@@ -368,8 +371,8 @@ test('SAs that a thread cannot watch are in Redis no longer than until the next 
   const sas = [sa(1n), sa(2n), sa(3n)];
   await host.upsert(sas, bytes(sas));
   const ended: string[] = [];
-  await host.attach(streamTo(ended), 0);
-  thread.tell({ type: 'abandoned', unreadable: [], lost: [1] });
+  await host.attach(streamTo(ended));
+  thread.tell({ type: 'abandoned', unreadable: [1] });
   await eventually('the headend is told', 5_000, () => ended.length === 1);
   assert.deepEqual(await known(), [spi(1n), spi(3n)]);
   assert.equal(host.records.findHex(spi(2n)), -1);

@@ -87,6 +87,6 @@ test("a former owner's verdict that is lost is found anew; this owner's is not, 
   const { sent } = await repaired([State.DEAD, State.DEAD, State.DEAD, State.ALIVE], { dead: [2] }, [1]);
   assert.deepEqual(sent, [
     { type: 'hold', handles: [0] },
-    { type: 'endHold', handles: [0], drop: true },
+    { type: 'endHold', handles: [0], asked: false },
   ]);
 });

@@ -73,17 +73,29 @@ describe('storm', () => {
     const { guard, tell } = rig();
     tell(ID, 500, 0, 1);
     tell(ID, 2, 25, 2);
-    assert.deepEqual(guard.reason(ID, 2), { scope: 'site', name: 'hub/west', silent: 25, asked: 27 });
+    assert.deepEqual(guard.reason(ID, 2), { scope: 'site', name: 'hub/west', silent: 25, asked: 27, small: false });
     assert.equal(guard.reason(ID, 1), undefined);
     assert.equal(guard.reason(OTHER, 0), undefined);
   });
 
   test('a node that reaches nobody suspects itself, with five peers already', () => {
     const { guard, tell } = rig();
-    tell(ID, 0, 4);
-    assert.equal(guard.reason(ID, 0), undefined);
-    tell(ID, 0, 1);
+    tell(ID, 0, 5);
     assert.equal(guard.reason(ID, 0)?.scope, 'node');
+  });
+
+  test('a small headend whose peers are all silent, two at least; one that answers is enough against it', () => {
+    const { guard, tell, pass } = rig();
+    const far = { headend: 'far', shard: 0 };
+    guard.outcomes(far, { well: Uint32Array.of(500), silent: Uint32Array.of(0) });
+    tell(ID, 0, 1);
+    assert.equal(guard.reason(ID, 0), undefined, 'one peer is one death');
+    tell(OTHER, 0, 1);
+    assert.deepEqual(guard.reason(ID, 0), { scope: 'headend', name: 'hub', silent: 2, asked: 2, small: true });
+    assert.equal(guard.reason(far, 0), undefined);
+    pass(1_000);
+    tell(OTHER, 1, 0);
+    assert.equal(guard.reason(ID, 0), undefined);
   });
 
   test('fewer than the count, and somebody answers: believed', () => {

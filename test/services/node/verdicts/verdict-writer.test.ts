@@ -30,7 +30,7 @@ async function rig(t: Parameters<typeof privateRedis>[0], count: number) {
     const [lastEvidenceUnix, firstProbeUnix, earliestUnix, decidedUnix] = [1, 2, 3, 4];
     rows.add({ handle, lastEvidenceUnix, firstProbeUnix, probesSent: 3, earliestUnix, decidedUnix, blindMs: 0 });
   }
-  const cells = rows.take();
+  const cells = rows.drain();
   /** Batches that were offered to the log, and what it says to the one that waits. */
   const offered: Written[] = [];
   const revived: string[] = [];
@@ -61,7 +61,7 @@ async function rig(t: Parameters<typeof privateRedis>[0], count: number) {
   let settled = 0;
   const writer = new VerdictWriter(context, {
     logged: ({ ids, bytes }) => delivered.push({ ids, peers: read(bytes).map(({ peerId }) => peerId) }),
-    settled: () => settled++,
+    idle: () => settled++,
     fenced: () => assert.fail('fenced'),
   });
   t.after(() => writer.stop());

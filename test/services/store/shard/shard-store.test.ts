@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { shardKeys } from '../../../../services/store/keys.ts';
 import type { RedisClient } from '../../../../services/store/redis/redis.ts';
-import { LostWritesError } from '../../../../services/store/redis/scripts.ts';
-import { ADOPT_ATTENDED_MS, LEASE_MS, MOST_LOST_MS } from '../../../../services/store/shard/lease.ts';
 import { ShardStore } from '../../../../services/store/shard/shard-store.ts';
+import { FencedError, LostWritesError } from '../../../../workers/base/errors.ts';
 import { privateRedis } from '../../../private-redis.ts';
 
 const SHARD = { headend: 'hub', shard: 0 };
@@ -19,7 +17,7 @@ async function answeredByTest(t: TestContext) {
     eval: (...command: Parameters<RedisClient['eval']>) => answer ?? redis.eval(...command),
   } as unknown as RedisClient;
   const context = { redis: client, node: 'node', replicated: undefined };
-  const store = await ShardStore.take(context, SHARD, { attended: true, unstoppedMs: 0 });
+  const store = await ShardStore.take(context, SHARD);
   const write = (of?: Promise<unknown>) => {
     answer = of;
     const written = store.writeSas([{ spi: 'a'.repeat(32), sa: Buffer.from('sa'), keys: undefined }], []);
@@ -29,125 +27,50 @@ async function answeredByTest(t: TestContext) {
   return { redis, store, write };
 }
 
-test('a former owner has gone on for so long at most as he may without Redis, however long nobody had the shard', async (t) => {
+test('whoever takes a shard is told since when nobody can tell of it', async (t) => {
   const redis = await privateRedis(t);
   const keys = shardKeys(SHARD);
-  const take = () =>
-    ShardStore.take({ redis, node: 'node', replicated: undefined }, SHARD, { attended: false, unstoppedMs: 0 });
-  /** The last owner checkpointed two hours ago, and was heard of a minute later, if at all. */
-  const leave = async (heard: boolean) => {
-    const checkpointAt = Date.now() - 2 * HOUR_MS;
-    await redis.hset(keys.checkpoint, { at: checkpointAt, taken: checkpointAt, final: '0' });
-    await redis.hset(keys.lease, { until: heard ? checkpointAt + 60_000 : 0 });
-  };
+  const take = () => ShardStore.take({ redis, node: 'node', replicated: undefined }, SHARD);
   const near = (ms: number, wanted: number) => assert(ms >= wanted && ms < wanted + 5_000, `${ms} ms, not ${wanted}`);
 
+  // Nobody had it before: from its taking on.
   const first = await take();
   near((await first.readCheckpoint()).ageMs, 0);
-  await leave(true);
+  await redis.hset(keys.checkpoint, { taken: Date.now() - HOUR_MS });
+  near((await (await take()).readCheckpoint()).ageMs, HOUR_MS);
+  // From the last checkpoint on, as of when it tells everything, whenever it was written.
   const second = await take();
-  near((await second.readCheckpoint()).ageMs, 60_000 + ADOPT_ATTENDED_MS);
-  // Its own time counts, as long as it has written no checkpoint of its own.
-  await redis.hset(keys.lease, { until: Date.now() - HOUR_MS });
-  near((await second.readCheckpoint()).ageMs, 60_000 + ADOPT_ATTENDED_MS);
-  await second.writeCheckpoint([], { unix: Date.now(), redisUnix: second.takenUnix }, { whole: true, final: false });
-  near((await second.readCheckpoint()).ageMs, 0);
-
-  await leave(false);
-  near((await (await take()).readCheckpoint()).ageMs, 2 * HOUR_MS);
+  const row = { index: 3, bytes: Uint8Array.of(1, 2, 3) };
+  await second.writeCheckpoint([row], { unix: 77, redisUnix: Date.now() - 60_000 }, true);
+  const { ageMs, atUnix, chunks } = await (await take()).readCheckpoint();
+  near(ageMs, 60_000);
+  assert.equal(atUnix, 77);
+  assert.deepEqual(
+    chunks.map(({ epoch, bytes }) => [epoch, [...bytes]]),
+    [[second.epoch, [1, 2, 3]]],
+  );
 });
 
-test('who takes a shard is told of an owner that did not stop, though others had it since and did', async (t) => {
+test('a lease is taken from whoever holds it, under a higher epoch, and fences what he writes', async (t) => {
   const redis = await privateRedis(t);
-  const takenBy = (node: string, unstoppedMs = 1_500) =>
-    ShardStore.take({ redis, node, replicated: undefined }, SHARD, { attended: false, unstoppedMs });
-  const near = (ms: number, wanted: number) => assert(ms <= wanted && ms > wanted - 1_000, `${ms} ms, not ${wanted}`);
-  const until = () => redis.hget(shardKeys(SHARD).lease, 'until');
-
+  const takenBy = (node: string) => ShardStore.take({ redis, node, replicated: undefined }, SHARD);
   const first = await takenBy('a');
-  assert.equal(first.formerRemainingMs, 0);
+  await first.renew();
   const second = await takenBy('b');
-  near(second.formerRemainingMs, LEASE_MS);
+  assert(second.epoch > first.epoch);
+  await assert.rejects(first.renew(), FencedError);
+  await assert.rejects(first.writeSas([], ['a'.repeat(32)]), FencedError);
+  await assert.rejects(first.retake(), FencedError);
+  assert(Math.abs((await second.renew()) - Date.now()) < 1_000);
+  // What is given back is nobody's, and may be taken on by whoever gave it back.
   await second.release();
-  near((await takenBy('c')).formerRemainingMs, LEASE_MS);
-
-  // A lease that ran out long ago: its owner may have had a voucher a moment ago.
-  await redis.hset(shardKeys(SHARD).lease, { until: Date.now() - HOUR_MS, former: 0 });
-  near((await takenBy('d')).formerRemainingMs, 1_500);
-  // One that was given back, and a node's own, of which it is itself the only process.
-  await redis.hset(shardKeys(SHARD).lease, { until: 0, former: 0 });
-  assert.equal((await takenBy('e')).formerRemainingMs, 0);
-  assert.equal((await takenBy('e')).formerRemainingMs, 0);
-  // Redis failed over: another may have had the shard since, of whom it knows nothing.
-  await redis.hset(shardKeys(SHARD).lease, { until: Date.now() - HOUR_MS, history: 'f'.repeat(40) });
-  near((await takenBy('e')).formerRemainingMs, LEASE_MS);
-  await redis.hset(shardKeys(SHARD).lease, { former: 0 });
-  const again = await takenBy('e');
-  assert.equal(again.formerRemainingMs, 0);
-  // One that Redis forgot; and a clock that was set back.
-  near((await again.retake({ attended: true, unstoppedMs: LEASE_MS })).formerRemainingMs, LEASE_MS);
-  await redis.hset(shardKeys(SHARD).lease, { until: 0, former: Date.now() + HOUR_MS });
-  near((await takenBy('f')).formerRemainingMs, LEASE_MS);
-  assert(Number(await until()) > Date.now());
-});
-
-test('an owner is told since when Redis has known it with its headend', async (t) => {
-  const redis = await privateRedis(t);
-  const take = (node: string, attended: boolean) =>
-    ShardStore.take({ redis, node, replicated: undefined }, SHARD, { attended, unstoppedMs: 0 });
-  const knownMs = async (store: ShardStore) => {
-    const { nowUnix, attendedSinceUnix } = await store.renew(true);
-    return nowUnix - attendedSinceUnix;
-  };
-
-  const first = await take('a', true);
-  assert.equal((await first.renew(true)).attendedSinceUnix, 0, 'Redis never knew anything else');
-  const second = await take('b', true);
-  assert((await knownMs(second)) < 1_000);
-  await sleep(20);
-  assert((await knownMs(second)) >= 20);
-  // Without its headend there is nothing to know until a renewal tells of one.
-  await second.renew(false);
-  await sleep(20);
-  assert.equal(await knownMs(second), 0);
-  await sleep(20);
-  await second.release();
-  assert.equal(await knownMs(second), 0);
-  const { takenUnix, attendedSinceUnix } = await second.retake({ attended: true, unstoppedMs: 0 });
-  assert.equal(attendedSinceUnix, takenUnix);
-});
-
-test('a last word is trusted as long as Redis has not failed over since', async (t) => {
-  const redis = await privateRedis(t);
-  const { checkpoint } = shardKeys(SHARD);
-  const take = () =>
-    ShardStore.take({ redis, node: 'node', replicated: undefined }, SHARD, { attended: true, unstoppedMs: 0 });
-  const stop = async (store: ShardStore) => {
-    const unix = Date.now() - HOUR_MS;
-    await store.writeCheckpoint([], { unix, redisUnix: unix }, { whole: true, final: true });
-    await store.release();
-  };
-  await stop(await take());
-  const next = await take();
-  assert.equal((await next.readCheckpoint()).final, true);
-  assert.equal(next.formerRemainingMs, 0);
-
-  for (const lose of [
-    () => redis.hset(checkpoint, { history: 'f'.repeat(40) }),
-    () => redis.hdel(checkpoint, 'history'),
-  ]) {
-    await stop(await take());
-    await lose();
-    const doubtful = await take();
-    const { final, ageMs, chunks } = await doubtful.readCheckpoint();
-    assert.deepEqual({ final, ageMs, chunks }, { final: false, ageMs: MOST_LOST_MS, chunks: [] });
-    assert.equal(doubtful.formerRemainingMs, LEASE_MS);
-  }
+  assert.equal(await redis.hget(shardKeys(SHARD).lease, 'until'), '0');
+  await second.retake();
 });
 
 test('who takes the lease anew is told whether Redis has all that was written before', async (t) => {
   const { redis, store, write } = await answeredByTest(t);
-  const lost = async () => (await store.retake({ attended: true, unstoppedMs: 0 })).lost;
+  const lost = async () => (await store.retake()).lost;
 
   assert.equal(await lost(), false, 'nothing was written');
   await write();
@@ -185,7 +108,21 @@ test('a write that Redis loses while its answer is on the way is not hidden by t
   await assert.rejects(write(), LostWritesError);
   former.resolve(1);
   await lost;
-  await assert.rejects(store.renew(true), LostWritesError);
+  await assert.rejects(store.renew(), LostWritesError);
   await write();
-  await store.renew(true);
+  await store.renew();
+});
+
+test('an SA gets one verdict: not another later, nor in the same batch', async (t) => {
+  const redis = await privateRedis(t);
+  const store = await ShardStore.take({ redis, node: 'node', replicated: undefined }, SHARD);
+  const append = (...ids: string[]) =>
+    store.appendVerdicts(
+      ids.map((id, n) => ({ id, from: n, to: n + 1 })),
+      Buffer.from('v'.repeat(ids.length)),
+      0,
+    );
+  await append('spi1.1', 'spi2.1', 'spi2.2');
+  await append('spi1.2', 'spi3.1');
+  assert.deepEqual(Object.keys(await redis.hgetall(shardKeys(SHARD).unacked)).sort(), ['spi1.1', 'spi2.1', 'spi3.1']);
 });

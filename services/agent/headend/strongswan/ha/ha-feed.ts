@@ -1,15 +1,20 @@
-/** The ha plugin's feed: charon believes that we are its standby. UDP on loopback, for it carries secrets in the clear. */
+/**
+ * The ha plugin's feed: charon believes that we are its standby. UDP on loopback, for it carries secrets in the clear. What we tell
+ * charon it does not answer: whether it has read it is seen by its socket's queue and drops, which the kernel tells.
+ */
 
 import type { Socket } from 'node:dgram';
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { HaFormatError, SettingsError } from '../../../../../workers/base/errors.ts';
+import { ReceiveDrops, readQueue } from '../../../../../workers/net/receive-drops.ts';
 import { bindUdp } from '../../../../../workers/net/udp.ts';
 import type { Logger } from '../../../../base/log.ts';
-import { SettingsError } from '../../../../base/settings.ts';
 import {
   decodeHa,
+  encodeBarrier,
   encodeMidInitiator,
   encodeResync,
-  HaFormatError,
   type HaMessage,
   type HaSaId,
   HaType,
@@ -19,31 +24,40 @@ import {
 const HA_PORT = 4510;
 /** charon sends its status each second; without one for so long the feed is down, ms. */
 const SILENT_MS = 3_500;
+/** RESYNC brings 2.5 KB an SA at once: room for 25,000. */
+const BUFFER_BYTES = 64 * 1024 * 1024;
+/** How often charon's queue is looked at, and for how long at most, ms: it handles message after message, and waits for busy SAs. */
+const LOOK_MS = 5;
+const READ_MS = 60_000;
+/** Messages that are not understood are told so often, ms. */
+const COMPLAINT_MS = 60_000;
+
+export type FeedEvents = {
+  message(message: HaMessage): void;
+  /** charon asks for all that we know: it has just started. */
+  restarted(): void;
+};
 
 export class HaFeed {
   readonly #socket: Socket;
   readonly #charon: string;
+  readonly #drops: ReceiveDrops;
+  readonly #log: Logger;
   #version: number | undefined;
   #heardAt = Number.NEGATIVE_INFINITY;
-  #messageAt = performance.now();
+  #complainedAt = Number.NEGATIVE_INFINITY;
+  #misunderstood: string | undefined;
+  /** What is told to charon, one thing after the other. */
+  #telling: Promise<unknown> = Promise.resolve();
 
-  private constructor(socket: Socket, charon: string, log: Logger, onMessage: (message: HaMessage) => void) {
+  private constructor(socket: Socket, own: string, charon: string, log: Logger, events: FeedEvents) {
     this.#socket = socket;
     this.#charon = charon;
+    this.#drops = new ReceiveDrops(own, HA_PORT);
+    this.#log = log;
     socket.on('error', () => {});
     socket.on('message', (datagram, from) => {
-      if (from.address !== charon) return;
-      try {
-        const message = decodeHa(datagram);
-        this.#version = message.version;
-        this.#heardAt = performance.now();
-        if (message.type === HaType.STATUS) return;
-        this.#messageAt = this.#heardAt;
-        onMessage(message);
-      } catch (error) {
-        if (!(error instanceof HaFormatError)) throw error;
-        log.error({ reason: error.message }, 'ha message not understood');
-      }
+      if (from.address === charon) this.#receive(datagram, events);
     });
   }
 
@@ -51,18 +65,13 @@ export class HaFeed {
    * Listens where charon's ha plugin sends (its `remote`), and answers to where it listens (its `local`).
    * @throws SettingsError if the address is not on loopback or taken
    */
-  static async open(
-    own: string,
-    charon: string,
-    log: Logger,
-    onMessage: (message: HaMessage) => void,
-  ): Promise<HaFeed> {
+  static async open(own: string, charon: string, log: Logger, events: FeedEvents): Promise<HaFeed> {
     if (!own.startsWith('127.') || !charon.startsWith('127.'))
       throw new SettingsError(
         `ha-address ${own}, charon-ha-address ${charon}: the feed carries secrets, loopback only`,
       );
     try {
-      return new HaFeed(await bindUdp(own, HA_PORT), charon, log, onMessage);
+      return new HaFeed(await bindUdp(own, HA_PORT, BUFFER_BYTES), own, charon, log, events);
     } catch (error) {
       throw new SettingsError(`ha-address ${own}:${HA_PORT}: ${(error as NodeJS.ErrnoException).code}`);
     }
@@ -73,25 +82,27 @@ export class HaFeed {
     return performance.now() - this.#heardAt < SILENT_MS;
   }
 
-  /** ms since the last message about an SA. */
-  get quietMs(): number {
-    return performance.now() - this.#messageAt;
+  /** Why nothing that charon says is understood; undefined if something was, or nothing came. */
+  get misunderstood(): string | undefined {
+    return this.#version === undefined ? this.#misunderstood : undefined;
   }
 
-  /** Sets charon's own request counter of an SA. Throws if charon has never been heard. */
-  setNextId(id: HaSaId, mid: number): void {
-    this.#send(encodeMidInitiator(this.#spoken, id, mid));
+  /** Messages of charon's that were lost here since this was asked last, as far as the kernel tells. */
+  lost(): Promise<number> {
+    return this.#drops.readNew(performance.now());
   }
 
-  /** Asks for every SA again. charon also rekeys every child SA: never while SAs are parked (see dataplane.ts). */
-  resync(): void {
-    this.#send(encodeResync(this.#spoken));
+  /**
+   * Sets charon's own request counters of SAs. charon resets the SA's exchanges: it must have none under way, and hear this once.
+   * Resolves with true when charon has done so; false if it may have missed some.
+   */
+  setNextIds(ids: readonly { readonly id: HaSaId; readonly mid: number }[]): Promise<boolean> {
+    return this.#tell(ids.map(({ id, mid }) => encodeMidInitiator(this.#spoken, id, mid)));
   }
 
-  /** The version that charon speaks. */
-  get #spoken(): number {
-    if (this.#version === undefined) throw new Error('charon has not been heard yet');
-    return this.#version;
+  /** Asks for every SA again; charon rekeys every child SA, too. Resolves as {@link setNextIds}, when all has been sent. */
+  resync(): Promise<boolean> {
+    return this.#tell([encodeResync(this.#spoken)]);
   }
 
   async close(): Promise<void> {
@@ -99,7 +110,45 @@ export class HaFeed {
     await once(this.#socket, 'close');
   }
 
-  #send(message: Buffer): void {
-    this.#socket.send(message, HA_PORT, this.#charon, () => {});
+  /** Sends messages, and waits until charon has handled the last. */
+  #tell(messages: readonly Buffer[]): Promise<boolean> {
+    const told = this.#telling.then(async () => {
+      const before = await readQueue(this.#charon, HA_PORT);
+      for (const message of [...messages, encodeBarrier(this.#spoken)])
+        this.#socket.send(message, HA_PORT, this.#charon, () => {});
+      for (const deadline = performance.now() + READ_MS; performance.now() < deadline; ) {
+        await sleep(LOOK_MS);
+        const queue = await readQueue(this.#charon, HA_PORT);
+        if (queue?.waiting === 0) return queue.drops === before?.drops;
+        if (!queue) break;
+      }
+      this.#log.error({ charon: `${this.#charon}:${HA_PORT}` }, "charon's ha socket is not here, or not read");
+      return false;
+    });
+    this.#telling = told.catch(() => {});
+    return told;
+  }
+
+  #receive(datagram: Buffer, events: FeedEvents): void {
+    try {
+      const message = decodeHa(datagram);
+      this.#version = message.version;
+      this.#heardAt = performance.now();
+      if (message.type === HaType.RESYNC) events.restarted();
+      else if (message.type !== HaType.STATUS) events.message(message);
+    } catch (error) {
+      if (!(error instanceof HaFormatError)) throw error;
+      this.#misunderstood = error.message;
+      // At the start it is told once, by whoever waits for the feed.
+      if (this.#version === undefined || performance.now() - this.#complainedAt < COMPLAINT_MS) return;
+      this.#complainedAt = performance.now();
+      this.#log.error({ reason: error.message }, 'ha message not understood');
+    }
+  }
+
+  /** The version that charon speaks. */
+  get #spoken(): number {
+    if (this.#version === undefined) throw new Error('charon has not been heard yet');
+    return this.#version;
   }
 }

@@ -1,10 +1,13 @@
 /**
  * Messages of charon's ha plugin (strongSwan, src/libcharon/plugins/ha/ha_message.h and .c). One byte version, one byte
- * type, then attributes: one byte number and a value whose form the number tells. Attribute numbers moved between 5.9
- * (version byte 3) and 6.0 (version byte 5), where ADD_SECRET came in at 18 and ALG_ADD_KES at 26.
+ * type, then attributes: one byte number and a value whose form the number tells. Attribute numbers moved in 6.0.1, where ADD_SECRET
+ * came in at 18 and ALG_ADD_KES at 26; the version byte was raised with that.
  */
 
 import { createHash } from 'node:crypto';
+import { endianness } from 'node:os';
+import { Address, FAMILY_NUMBER } from '../../../../../workers/base/address.ts';
+import { HaFormatError } from '../../../../../workers/base/errors.ts';
 
 export const HaType = {
   IKE_ADD: 1,
@@ -46,6 +49,7 @@ export type HaMessage = {
   nonceI?: Buffer;
   nonceR?: Buffer;
   secret?: Buffer;
+  /** Of the further key exchanges of a rekeying (RFC 9370), one behind the other. */
   addSecret?: Buffer;
   oldSkD?: Buffer;
   prf?: number;
@@ -54,21 +58,19 @@ export type HaMessage = {
   /** Bits. */
   encryptionLength?: number;
   integrity?: number;
+  /** Methods of further key exchanges, 2 bytes each. */
+  furtherMethods?: Buffer;
+  /** As the kernel and vici name it. */
   inboundSpi?: number;
   outboundSpi?: number;
   mid?: number;
 };
 
-/** A datagram that is no message of a version we know. */
-export class HaFormatError extends Error {
-  override name = 'HaFormatError';
-}
-
-type Form = 'sa' | 'identity' | 'host' | 'string' | 'u8' | 'u16' | 'u32' | 'chunk' | 'selector';
+type Form = 'spi' | 'sa' | 'identity' | 'host' | 'string' | 'u8' | 'u16' | 'u32' | 'chunk' | 'selector';
 type Attribute = readonly [form: Form, name?: Exclude<keyof HaMessage, 'version' | 'type'>];
 
-/** Attributes of 5.9 in order of their numbers, from 1. */
-const ATTRIBUTES_5_9: readonly Attribute[] = [
+/** Attributes of 5.4 to 6.0.0 in order of their numbers, from 1. */
+const ATTRIBUTES_5_4: readonly Attribute[] = [
   ['sa', 'ikeId'],
   ['sa', 'rekeyId'],
   ['identity'],
@@ -95,8 +97,8 @@ const ATTRIBUTES_5_9: readonly Attribute[] = [
   ['u16'],
   ['u8'],
   ['u8'],
-  ['u32', 'inboundSpi'],
-  ['u32', 'outboundSpi'],
+  ['spi', 'inboundSpi'],
+  ['spi', 'outboundSpi'],
   ['u16'],
   ['u16'],
   ['selector'],
@@ -111,32 +113,42 @@ const ATTRIBUTES_5_9: readonly Attribute[] = [
   ['chunk'],
   ['u16'],
 ];
-const ATTRIBUTES_6_0: readonly Attribute[] = ATTRIBUTES_5_9.toSpliced(17, 0, ['chunk', 'addSecret']).toSpliced(25, 0, [
-  'chunk',
-]);
+const ATTRIBUTES_6_0_1: readonly Attribute[] = ATTRIBUTES_5_4.toSpliced(17, 0, ['chunk', 'addSecret']).toSpliced(
+  25,
+  0,
+  ['chunk', 'furtherMethods'],
+);
 
-/** Numbers of the attributes that we send, and all forms, by version byte. */
-const VERSIONS: Readonly<Record<number, { attributes: readonly Attribute[]; mid: number; segment: number }>> = {
-  3: { attributes: ATTRIBUTES_5_9, mid: 33, segment: 34 },
-  5: { attributes: ATTRIBUTES_6_0, mid: 35, segment: 36 },
+type Version = {
+  /** strongSwan's releases that speak it. */
+  readonly releases: string;
+  readonly attributes: readonly Attribute[];
+  /** Numbers of the attributes that we send. */
+  readonly mid: number;
+  readonly segment: number;
+};
+
+/** By version byte. 4 and 5 differ in the meaning of an attribute that is not read here. 5.0 to 5.3 say 3, too, and mean other numbers. */
+const VERSIONS: Readonly<Record<number, Version>> = {
+  3: { releases: '5.4.0 to 6.0.0', attributes: ATTRIBUTES_5_4, mid: 33, segment: 34 },
+  4: { releases: '6.0.1', attributes: ATTRIBUTES_6_0_1, mid: 35, segment: 36 },
+  5: { releases: '6.0.2 to 6.1.0', attributes: ATTRIBUTES_6_0_1, mid: 35, segment: 36 },
 };
 const IKE_ID = 1;
-const AF_INET = 2;
-const AF_INET6 = 10;
 const TS_IPV6_RANGE = 8;
 /** Identity types (RFC 7296 section 3.5): an address, and those that are text. */
 const ID_IPV4 = 1;
 const TEXT_IDS = new Set([2, 3, 11]);
 
-/** Version bytes that are spoken. */
-export const HA_VERSIONS = Object.keys(VERSIONS).map(Number);
+/** Version bytes that are spoken, and by which releases. */
+const KNOWN = Object.entries(VERSIONS).map(([version, { releases }]) => `${version} (strongSwan ${releases})`);
 
 /** Decodes a message. Throws HaFormatError. */
 export function decodeHa(datagram: Buffer): HaMessage {
   if (datagram.length < 2) throw new HaFormatError(`${datagram.length} bytes`);
   const [version, type] = [datagram[0]!, datagram[1]!];
   const known = VERSIONS[version];
-  if (!known) throw new HaFormatError(`version byte ${version}, known are ${HA_VERSIONS.join(', ')}`);
+  if (!known) throw new HaFormatError(`version byte ${version}, known are ${KNOWN.join(', ')}`);
   const reader = new Reader(datagram, 2);
   const message: HaMessage = { version, type };
   while (!reader.done) {
@@ -170,6 +182,11 @@ export function encodeResync(version: number): Buffer {
   return Buffer.of(version, HaType.RESYNC, VERSIONS[version]!.segment, 0, 1);
 }
 
+/** Encodes a message that charon reads and does nothing about: what was sent before it is done with when it is read. */
+export function encodeBarrier(version: number): Buffer {
+  return Buffer.of(version, HaType.CHILD_DELETE);
+}
+
 class Reader {
   readonly #bytes: Buffer;
   #at: number;
@@ -201,6 +218,11 @@ class Reader {
         return this.uint(2);
       case 'u32':
         return this.uint(4);
+      case 'spi': {
+        // charon keeps SPIs in network order, and puts that number into network order again.
+        const bytes = this.take(4);
+        return endianness() === 'LE' ? bytes.readUInt32LE() : bytes.readUInt32BE();
+      }
       case 'chunk':
         return Buffer.from(this.take(this.uint(2)));
       case 'string':
@@ -237,14 +259,19 @@ class Reader {
 }
 
 function addressLength(family: number): number {
-  if (family === AF_INET) return 4;
-  if (family === AF_INET6) return 16;
+  if (family === FAMILY_NUMBER[4]) return 4;
+  if (family === FAMILY_NUMBER[6]) return 16;
   throw new HaFormatError(`address family ${family}`);
 }
 
 function addressText(bytes: Buffer): string {
-  if (bytes.length === 4) return bytes.join('.');
-  return (bytes.toString('hex').match(/..../g) ?? []).join(':');
+  const address = new Address();
+  if (bytes.length === 4) address.v4 = bytes.readUInt32BE();
+  else {
+    address.family = 6;
+    bytes.copy(address.bytes);
+  }
+  return address.toString();
 }
 
 function identityText(type: number, bytes: Buffer): string {

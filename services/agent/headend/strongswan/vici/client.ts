@@ -1,21 +1,16 @@
 /** A vici client: one request at a time on one unix socket, with a deadline on each. Reconnects when next used. */
 
 import { connect, type Socket } from 'node:net';
-import { decodeEvent, decodeMessage, encodePacket, MAX_PACKET, Packet, type ViciSection } from './codec.ts';
+import { ViciError } from '../../../../../workers/base/errors.ts';
+import { decodeEvent, decodeMessage, encodePacket, Packet, PacketReader, type ViciSection } from './codec.ts';
 
 const REQUEST_MS = 20_000;
-
-/** charon refused a command, or is not there. */
-export class ViciError extends Error {
-  override name = 'ViciError';
-}
 
 type Pending = { onPacket: (type: number, body: Buffer) => void; fail: (error: Error) => void };
 
 export class ViciClient {
   readonly #path: string;
   #socket: Socket | undefined;
-  #received: Buffer = Buffer.alloc(0);
   #pending: Pending | undefined;
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -103,8 +98,10 @@ export class ViciClient {
     if (this.#socket) return this.#socket;
     const socket = connect(this.#path);
     this.#socket = socket;
-    this.#received = Buffer.alloc(0);
-    socket.on('data', (bytes: Buffer) => this.#take(socket, bytes));
+    const reader = new PacketReader((type, body) => this.#pending?.onPacket(type, body));
+    socket.on('data', (bytes: Buffer) => {
+      if (!reader.take(bytes)) socket.destroy();
+    });
     const lost = (reason: string) => {
       if (this.#socket !== socket) return;
       this.#socket = undefined;
@@ -113,20 +110,5 @@ export class ViciClient {
     socket.on('error', (error: NodeJS.ErrnoException) => lost(error.code ?? error.message));
     socket.on('close', () => lost('closed'));
     return socket;
-  }
-
-  #take(socket: Socket, bytes: Buffer): void {
-    this.#received = Buffer.concat([this.#received, bytes]);
-    while (this.#received.length >= 4) {
-      const length = this.#received.readUInt32BE();
-      if (length < 1 || length > MAX_PACKET) {
-        socket.destroy();
-        return;
-      }
-      if (this.#received.length < 4 + length) return;
-      const packet = this.#received.subarray(4, 4 + length);
-      this.#received = this.#received.subarray(4 + length);
-      this.#pending?.onPacket(packet[0]!, packet.subarray(1));
-    }
   }
 }

@@ -1,5 +1,6 @@
 /** The vici wire format (strongSwan, src/libcharon/plugins/vici/README.md): sections, values and lists in packets. */
 
+import { ViciFormatError } from '../../../../../workers/base/errors.ts';
 /** A section: text values, lists of text, and sections within. */
 export type ViciSection = { [name: string]: string | string[] | ViciSection };
 
@@ -17,12 +18,7 @@ export const Packet = {
 const Element = { SECTION_START: 1, SECTION_END: 2, KEY_VALUE: 3, LIST_START: 4, LIST_ITEM: 5, LIST_END: 6 } as const;
 
 /** Longest packet charon sends, bytes. */
-export const MAX_PACKET = 512 * 1024;
-
-/** A packet that does not follow the format. */
-export class ViciFormatError extends Error {
-  override name = 'ViciFormatError';
-}
+const MAX_PACKET = 512 * 1024;
 
 /** Encodes a message's elements. */
 export function encodeMessage(section: ViciSection): Buffer {
@@ -94,6 +90,30 @@ export function decodeMessage(bytes: Buffer): ViciSection {
   }
   if (stack.length > 1) throw new ViciFormatError('message ends within a section');
   return root;
+}
+
+/** Cuts what a socket gives into packets. */
+export class PacketReader {
+  #received: Buffer = Buffer.alloc(0);
+  readonly #onPacket: (type: number, body: Buffer) => void;
+
+  constructor(onPacket: (type: number, body: Buffer) => void) {
+    this.#onPacket = onPacket;
+  }
+
+  /** False if what came is no packet: then nothing more can be told. */
+  take(bytes: Buffer): boolean {
+    this.#received = this.#received.length > 0 ? Buffer.concat([this.#received, bytes]) : bytes;
+    while (this.#received.length >= 4) {
+      const length = this.#received.readUInt32BE();
+      if (length < 1 || length > MAX_PACKET) return false;
+      if (this.#received.length < 4 + length) return true;
+      const packet = this.#received.subarray(4, 4 + length);
+      this.#received = this.#received.subarray(4 + length);
+      this.#onPacket(packet[0]!, packet.subarray(1));
+    }
+    return true;
+  }
 }
 
 /** Name and message of an EVENT packet's body, type byte excluded. */

@@ -6,6 +6,7 @@ import type { ViciSection } from './codec.ts';
 
 export type ListedChild = {
   readonly inboundSpi: number;
+  readonly outboundSpi: number;
   readonly packetsIn: number;
   readonly packetsOut: number;
   /** Seconds since the last packet; undefined if there was none. */
@@ -15,6 +16,8 @@ export type ListedChild = {
 
 export type ListedSa = {
   readonly id: HaSaId;
+  /** IKE version: 1 or 2. */
+  readonly version: number;
   /** SPI pair in hex. */
   readonly spi: string;
   /** charon's number for the SA: never used twice. */
@@ -29,15 +32,23 @@ export type ListedSa = {
   readonly children: readonly ListedChild[];
 };
 
-/** All IKEv2 SAs of the hub. Throws ViciError. */
-export async function listSas(vici: ViciClient): Promise<ListedSa[]> {
-  const events = await vici.list('list-sas', 'list-sa');
-  return events.flatMap((event) =>
-    Object.entries(event).flatMap(([connection, value]) => {
-      const sa = value as ViciSection;
-      return sa['version'] === '2' ? [toListedSa(connection, sa)] : [];
-    }),
-  );
+/** Which SAs are listed: all, one by charon's number, or those of a connection. */
+export type SaFilter = { readonly 'ike-id'?: string; readonly ike?: string };
+
+/** IKE SAs of the hub. One that charon is busy with just now is waited for, or left out if it is asked for alone. Throws ViciError. */
+export async function listSas(vici: ViciClient, filter: SaFilter = {}): Promise<ListedSa[]> {
+  const alone = filter['ike-id'] !== undefined;
+  const events = await vici.list('list-sas', 'list-sa', { ...filter, ...(alone && { noblock: 'yes' }) });
+  return events.flatMap(readSas);
+}
+
+/** IKE SAs in a message of charon's, by connection; of a rekeying the new one. */
+export function readSas(message: ViciSection): ListedSa[] {
+  return Object.entries(message).flatMap(([connection, value]) => {
+    if (typeof value !== 'object' || Array.isArray(value)) return [];
+    const sa = (value['new'] ?? value) as ViciSection;
+    return sa['uniqueid'] !== undefined ? [toListedSa(connection, sa)] : [];
+  });
 }
 
 function toListedSa(connection: string, sa: ViciSection): ListedSa {
@@ -51,6 +62,7 @@ function toListedSa(connection: string, sa: ViciSection): ListedSa {
       spiR: Buffer.from(spi.slice(16), 'hex'),
       initiator: sa['initiator'] === 'yes',
     },
+    version: Number(sa['version']),
     spi,
     uniqueId: text('uniqueid'),
     connection,
@@ -61,6 +73,7 @@ function toListedSa(connection: string, sa: ViciSection): ListedSa {
     busy: sa['tasks-active'] !== undefined || sa['tasks-queued'] !== undefined,
     children: children.map((child) => ({
       inboundSpi: Number.parseInt(String(child['spi-in'] ?? '0'), 16),
+      outboundSpi: Number.parseInt(String(child['spi-out'] ?? '0'), 16),
       packetsIn: Number(child['packets-in'] ?? 0),
       packetsOut: Number(child['packets-out'] ?? 0),
       useIn: child['use-in'] === undefined ? undefined : Number(child['use-in']),

@@ -1,0 +1,148 @@
+/** Faults that a test has to catch: what is changed, and which tests are to fail. Each has been in the code, or would cost somebody a tunnel. */
+
+export type Mutation = {
+  /** What the fault is. */
+  readonly fault: string;
+  readonly file: string;
+  /** Text that stands there once, and what is put in its place. */
+  readonly from: string;
+  readonly to: string;
+  /** Test files, one of which must fail. */
+  readonly tests: readonly string[];
+};
+
+const MACHINE = ['test/workers/liveness/machine.test.ts'];
+const SHARD = ['test/workers/shard/shard.test.ts', 'test/workers/shard/intake.test.ts'];
+const FRONT = ['test/workers/front/front.test.ts'];
+const PATH = ['test/workers/path/probe-path.test.ts', 'test/workers/path/guise.test.ts'];
+const STORE = ['test/services/store/shard/shard-store.test.ts', 'test/services/store/shard/failover-store.test.ts'];
+const STRONGSWAN = 'test/services/agent/headend/strongswan';
+
+export const MUTATIONS: readonly Mutation[] = [
+  {
+    fault: 'an attempt of a failover begins though another has begun',
+    file: 'services/store/scripts/failover/advance-failovers.lua',
+    from: "and (redis.call('HGET', KEYS[1], id) or '0') == attempt\n",
+    to: '\n',
+    tests: STORE,
+  },
+  {
+    fault: 'an SA that has a verdict gets a second one',
+    file: 'services/store/scripts/shard/append-verdicts.lua',
+    from: 'if not known[n] and not given[spi] then',
+    to: 'if not given[spi] then',
+    tests: STORE,
+  },
+  {
+    fault: 'an SA gets two verdicts of one batch',
+    file: 'services/store/scripts/shard/append-verdicts.lua',
+    from: 'if not known[n] and not given[spi] then',
+    to: 'if not known[n] then',
+    tests: STORE,
+  },
+  {
+    fault: 'what a node held counts as held by the next',
+    file: 'services/agent/registration.ts',
+    from: "      entry.held = undefined;\n      entry.state = 'settled';\n",
+    to: "      entry.state = 'settled';\n",
+    tests: ['test/services/agent/registration.test.ts', 'test/services/agent/uplink.test.ts'],
+  },
+  {
+    fault: 'a dead SA is alive again after a takeover',
+    file: 'workers/shard/shard.ts',
+    from: 'if (sa.dead) this.#machine.restoreDead(handle);\n    else if',
+    to: 'if',
+    tests: SHARD,
+  },
+  {
+    fault: 'an agent forgets which id the node would go on with',
+    file: 'services/agent/headend/strongswan/sa-book.ts',
+    from: '      nextMid,\n',
+    to: '      nextMid: 0,\n',
+    tests: [`${STRONGSWAN}/sa-book.test.ts`],
+  },
+  {
+    fault: 'a way is proven by canaries that only went out',
+    file: 'workers/liveness/interlock.ts',
+    from: ' && nowMs < this.#until[2 * way + 1]!',
+    to: '',
+    tests: ['test/workers/liveness/interlock.test.ts', ...PATH],
+  },
+  {
+    fault: 'a peer that has never answered is judged',
+    file: 'workers/liveness/machine.ts',
+    from: '    const { unprovenMs } = this.#policy(handle);\n',
+    to: '    return true;\n    const { unprovenMs } = this.#policy(handle);\n',
+    tests: MACHINE,
+  },
+  {
+    fault: 'evidence in a gap says that nobody asked before it',
+    file: 'workers/takeover/id-uncertainty.ts',
+    from: '&& heardAgeMs >= gapMs ',
+    to: '',
+    tests: SHARD,
+  },
+  {
+    fault: 'canaries from before the headend was elsewhere count',
+    file: 'workers/path/probe-path.ts',
+    from: ' || sentAt < this.#backAt',
+    to: '',
+    tests: PATH,
+  },
+  {
+    fault: 'the daemon gets the answer to a probe for the answer to its request',
+    file: 'workers/front/request.ts',
+    from: 'return written !== undefined && !this.doubted;',
+    to: 'return true;',
+    tests: FRONT,
+  },
+  {
+    fault: 'a request of the daemon is sent under an id that is in use',
+    file: 'workers/shard/shard.ts',
+    from: 'this.#sessions.uncertainty[handle] === 0 && !this.#sessions.busy(handle)',
+    to: 'true',
+    tests: FRONT,
+  },
+  {
+    fault: 'a message without its marker has another UDP checksum',
+    file: 'workers/ikev2/header.ts',
+    from: '((word >>> 16) - order)',
+    to: '(word >>> 16)',
+    tests: PATH,
+  },
+  {
+    fault: 'an SA is parked in the middle of an exchange',
+    file: 'services/agent/headend/strongswan/parking.ts',
+    from: 'return established && !busy;',
+    to: 'return established;',
+    tests: [`${STRONGSWAN}/parking.test.ts`],
+  },
+  {
+    fault: 'an SA that may be parked is rekeyed',
+    file: 'services/agent/headend/strongswan/feed-gaps.ts',
+    from: 'if (parked || unknown',
+    to: 'if (unknown',
+    tests: [`${STRONGSWAN}/feed-gaps.test.ts`],
+  },
+  {
+    fault: 'an SA is given back with an id that nobody knows',
+    file: 'services/agent/headend/strongswan/give-back.ts',
+    from: '(released.get(spi) ?? 0) > 0',
+    to: 'released.has(spi)',
+    tests: [`${STRONGSWAN}/give-back.test.ts`],
+  },
+  {
+    fault: 'a verdict is applied each time that it comes',
+    file: 'services/agent/verdict-inbox.ts',
+    from: 'if (known) this.#acknowledge(verdict, known);\n    else if',
+    to: 'if',
+    tests: ['test/services/agent/verdict-inbox.test.ts'],
+  },
+  {
+    fault: 'a storm holds nothing back',
+    file: 'services/node/verdicts/storm-guard.ts',
+    from: 'silent >= count && silent >= share',
+    to: 'silent < 0 && silent >= share',
+    tests: ['test/services/node/verdicts/storm-guard.test.ts'],
+  },
+];

@@ -1,0 +1,98 @@
+/** SAs that charon has and its feed has not told of, or not with keys: charon is asked for all SAs again, or has one rekeyed. */
+
+import type { Logger } from '../../../base/log.ts';
+import { careOf } from './care.ts';
+import { MissingSas } from './missing-sas.ts';
+import type { ListedSa } from './vici/sas.ts';
+
+/** SAs whose keys are asked for by rekeying at a time. */
+const LEARNED_AT_ONCE = 5;
+/** From so many missing SAs on charon is asked for all. */
+const RESYNC_FROM = 50;
+/** How often at most: twice as long each time, up to the longest, while that does not close the gaps, ms. */
+const RESYNC_MS = { first: 60_000, longest: 3_600_000 };
+
+export type FeedGapsContext = {
+  /** Has charon tell of all SAs. Resolves with false if it may not have heard that. */
+  resync(): Promise<boolean>;
+  /** How much of what charon told was lost on the way since this was asked last. */
+  lost(): Promise<number>;
+  /** Has charon rekey an IKE SA, by its number: the new one is told of, with keys. */
+  rekey(uniqueId: string): Promise<unknown>;
+  /** An SA cannot be watched. */
+  leaveOut(sa: ListedSa, why: string): void;
+  readonly log: Logger;
+};
+
+export class FeedGaps {
+  readonly #context: FeedGapsContext;
+  readonly #missing = new MissingSas();
+  /** By careOf: SAs that a former agent had taken into care, and perhaps parked. */
+  #steered: ReadonlySet<number> = new Set();
+  #resyncedAt = Number.NEGATIVE_INFINITY;
+  #resyncMs = RESYNC_MS.first;
+  #stopped = false;
+
+  constructor(context: FeedGapsContext) {
+    this.#context = context;
+  }
+
+  /** What the rules steered before this agent began. */
+  setSteered(steered: ReadonlySet<number>): void {
+    this.#steered = steered;
+  }
+
+  wasSteered(sa: Parameters<typeof careOf>[0]): boolean {
+    return this.#steered.has(careOf(sa));
+  }
+
+  /** Whether there is a gap to be closed. */
+  get any(): boolean {
+    return this.#missing.any;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** Has charon tell all SAs again. It rekeys their children for that, so not too often. */
+  async resync(why: string): Promise<void> {
+    if (performance.now() - this.#resyncedAt < this.#resyncMs || this.#stopped) return;
+    if (Number.isFinite(this.#resyncedAt)) this.#resyncMs = Math.min(2 * this.#resyncMs, RESYNC_MS.longest);
+    this.#resyncedAt = performance.now();
+    const { log, resync, lost } = this.#context;
+    log.info({ why }, 'charon is asked for all SAs');
+    if (!(await resync())) log.warn('charon may not have heard that');
+    const count = await lost();
+    if (count > 0) log.warn({ lost: count }, "messages of charon's ha plugin were lost");
+  }
+
+  /**
+   * Closes gaps that have stood for some polls.
+   * @param sas all that charon lists @param told whether the feed has told of one, or need not
+   */
+  async close(sas: readonly ListedSa[], told: (sa: ListedSa) => boolean): Promise<void> {
+    this.#missing.keep(new Set(sas.map(({ spi }) => spi)));
+    const unknown: ListedSa[] = [];
+    for (const sa of sas) {
+      if (told(sa)) this.#missing.settle(sa.spi);
+      else if (this.#missing.missed(sa.spi)) unknown.push(sa);
+    }
+    if (!this.any) this.#resyncMs = RESYNC_MS.first;
+    // A request of charon's on one that is parked comes to its shard, which has no keys of it.
+    const parked = unknown.some((sa) => this.wasSteered(sa));
+    if (parked || unknown.length >= RESYNC_FROM) await this.resync(`${unknown.length} SAs are not in the feed`);
+    else for (const sa of unknown.slice(0, LEARNED_AT_ONCE)) await this.#learnKeys(sa);
+  }
+
+  /** Rekeying brings an SA's successor, with keys. It is not parked, so charon hears the answers. */
+  async #learnKeys(sa: ListedSa): Promise<void> {
+    this.#missing.settle(sa.spi);
+    if (!this.#missing.mayRekey(sa, performance.now())) {
+      this.#context.leaveOut(sa, "its keys are not in charon's ha feed, and rekeying did not bring them");
+      return;
+    }
+    this.#context.log.warn({ sa: sa.spi, peer: sa.remoteId }, 'SA is not in the feed: rekeyed to learn its keys');
+    await this.#context.rekey(sa.uniqueId);
+  }
+}

@@ -1,0 +1,42 @@
+/** What a clean stop does: SAs go back to charon, each with the id that it may go on with. */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { SaRecord } from './sa-book.ts';
+
+/** Longest wait for the node to let SAs go, and for charon to have them back, ms; and so much more for each of them. */
+const RELEASE_MS = 10_000;
+const RELEASE_EACH_MS = 5;
+const LOOK_MS = 20;
+
+export type GiveBackContext = {
+  /** Has the node let an SA go. */
+  remove(record: SaRecord): void;
+  /** By SPI pair, the first ids that the node has not used, of those that it has let go; undefined where it cannot tell. */
+  readonly released: ReadonlyMap<string, number | undefined>;
+  /** Sets charon's counter. Resolves with false if the SA is gone. */
+  unpark(record: SaRecord, nextId: number): Promise<boolean>;
+  /** Answers on the SA are charon's again. */
+  dropCare(record: SaRecord): void;
+};
+
+/** Gives back all that are parked. Returns them, and those of them that stay so. */
+export async function giveBack(
+  all: readonly SaRecord[],
+  { remove, released, unpark, dropCare }: GiveBackContext,
+): Promise<{ readonly parked: readonly SaRecord[]; readonly left: readonly SaRecord[] }> {
+  const parked = all.filter((record) => record.parked);
+  for (const record of all) remove(record);
+  const releaseMs = RELEASE_MS + RELEASE_EACH_MS * parked.length;
+  const deadline = performance.now() + releaseMs;
+  while (parked.some(({ spi }) => !released.has(spi)) && performance.now() < deadline) await sleep(LOOK_MS);
+  const back = new Set<SaRecord>();
+  // charon ignores an id of 0; an SA that was never asked stays parked, and no answer can come for it.
+  const known = parked.filter(({ spi }) => (released.get(spi) ?? 0) > 0);
+  const settled = known.map(async (record) => {
+    if (!(await unpark(record, released.get(record.spi)!))) return;
+    back.add(record);
+    dropCare(record);
+  });
+  await Promise.race([Promise.all(settled), sleep(releaseMs)]);
+  return { parked, left: parked.filter((record) => !back.has(record)) };
+}

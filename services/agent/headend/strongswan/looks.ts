@@ -1,0 +1,67 @@
+/**
+ * Looks at single SAs as charon has them. It goes through all of its SAs for each that it is asked for: so where many are looked at,
+ * one list is for all of them.
+ */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ListedSa } from './vici/sas.ts';
+
+/** From so many SAs on charon is asked for all. */
+export const MANY = 25;
+/** After so many there are more to come: they are waited for, ms. */
+const GATHER_MS = 200;
+
+/** An SA to be looked at: charon's number of it, as far as that is known. */
+export type Lookable = { readonly spi: string; readonly uniqueId: string | undefined };
+/** SAs as charon has them now: the one with that number, or all. Rejects if charon cannot be asked. */
+export type ListSas = (uniqueId?: string) => Promise<readonly ListedSa[]>;
+
+/** Looks at some. Returns those that charon has, by SPI pair. Rejects as `list` does. */
+export async function lookAt(list: ListSas, sas: readonly Lookable[]): Promise<ReadonlyMap<string, ListedSa>> {
+  const found: ListedSa[] = [];
+  if (sas.length >= MANY || sas.some(({ uniqueId }) => uniqueId === undefined)) found.push(...(await list()));
+  else for (const { uniqueId } of sas) found.push(...(await list(uniqueId)));
+  return new Map(found.map((sa) => [sa.spi, sa]));
+}
+
+type Waiting = Lookable & {
+  readonly resolve: (sa: ListedSa | undefined) => void;
+  readonly reject: (error: unknown) => void;
+};
+
+/** Looks that come one by one, taken together where they are many. */
+export class Looks {
+  readonly #list: ListSas;
+  #waiting: Waiting[] = [];
+  #working = false;
+
+  constructor(list: ListSas) {
+    this.#list = list;
+  }
+
+  /** The SA as charon has it, looked at after this was called; undefined: it has none. Rejects if charon cannot be asked. */
+  find(sa: Lookable): Promise<ListedSa | undefined> {
+    const { promise, resolve, reject } = Promise.withResolvers<ListedSa | undefined>();
+    this.#waiting.push({ ...sa, resolve, reject });
+    if (!this.#working) void this.#work();
+    return promise;
+  }
+
+  async #work(): Promise<void> {
+    this.#working = true;
+    // Those of one batch of verdicts come in one turn.
+    await sleep(0);
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting;
+      this.#waiting = [];
+      try {
+        const listed = await lookAt(this.#list, batch);
+        for (const { spi, resolve } of batch) resolve(listed.get(spi));
+      } catch (error) {
+        for (const { reject } of batch) reject(error);
+      }
+      if (batch.length >= MANY) await sleep(GATHER_MS);
+    }
+    this.#working = false;
+  }
+}

@@ -1,0 +1,31 @@
+/** What of charon's connections matters to the cluster, from vici's list-conns. */
+
+import type { ViciClient } from './client.ts';
+import type { ViciSection } from './codec.ts';
+
+/** One line for each setting that is not as it is best, by what it means. Throws ViciError. */
+export async function readConcerns(vici: ViciClient): Promise<string[]> {
+  const events = await vici.list('list-conns', 'list-conn');
+  const connections = events.flatMap((event) => Object.entries(event) as [string, ViciSection][]);
+  const named = (wanted: (connection: ViciSection) => boolean) =>
+    connections.filter(([, connection]) => wanted(connection)).map(([name]) => name);
+  return [
+    concern('dpd_delay is set: charon asks the spokes, too, which is double work', named(asksItself)),
+    concern(
+      'version is IKEv1: SAs are not watched',
+      named(({ version }) => version === 'IKEv1'),
+    ),
+  ].flatMap((line) => line ?? []);
+}
+
+function asksItself({ dpd_delay: delay }: ViciSection): boolean {
+  return delay !== undefined && delay !== '0';
+}
+
+/** Names are told up to a few. */
+function concern(what: string, names: readonly string[]): string | undefined {
+  const NAMED = 5;
+  if (names.length === 0) return undefined;
+  const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : '';
+  return `${what}: ${names.slice(0, NAMED).join(', ')}${more}`;
+}

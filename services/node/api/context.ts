@@ -1,0 +1,33 @@
+/** What every handler of the API gets: what it may use of its node, and who calls. */
+
+import type { Clock } from '../../base/clock.ts';
+import type { Logger } from '../../base/log.ts';
+import type { RedisClient } from '../../store/redis/redis.ts';
+import type { ClusterNode } from '../cluster/cluster-node.ts';
+
+/** What handlers may use of their node. */
+export type ApiContext = {
+  readonly cluster: ClusterNode;
+  readonly redis: RedisClient;
+  /** For connections of their own. */
+  readonly redisUrl: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Longest wait for headends to take their shards elsewhere, ms. */
+  readonly drainMs: number;
+  /** Aborted when the node is about to stop. */
+  readonly stopping: AbortSignal;
+};
+
+/** Who calls. */
+export type Caller = {
+  /** Address, as gRPC gives it. */
+  readonly address: string;
+};
+
+/** A handler of one request with one response. Rejects with ApiError. */
+export type UnaryHandler<Request, Response> = (
+  context: ApiContext,
+  caller: Caller,
+  request: Request,
+) => Promise<Response>;

@@ -1,0 +1,35 @@
+/** GetClusterState: nodes that live, and who owns which shard. */
+
+import { create } from '@bufbuild/protobuf';
+import {
+  type GetClusterStateRequest,
+  type GetClusterStateResponse,
+  GetClusterStateResponseSchema,
+} from '../../../../proto/gen/dpd/v1/operator_pb.js';
+import { readShards } from '../../../store/cluster/directory.ts';
+import type { ApiContext, Caller } from '../context.ts';
+
+export async function getClusterState(
+  { cluster, redis }: ApiContext,
+  _caller: Caller,
+  _request: GetClusterStateRequest,
+): Promise<GetClusterStateResponse> {
+  const node = cluster.id;
+  try {
+    const shards = (await readShards(redis)).flatMap(({ id, shards: count, lease }) =>
+      lease ? [{ ...id, shards: count, node: lease.node, epoch: lease.epoch, leaseValid: lease.valid }] : [],
+    );
+    const members = [...cluster.membership.members];
+    return create(GetClusterStateResponseSchema, { node, shards, redisConnected: true, members });
+  } catch {
+    // Redis is away: what this node hosts is still worth telling.
+    const shards = cluster.shards.hosted().map((hosted) => ({
+      ...hosted.id,
+      shards: hosted.shards,
+      node,
+      epoch: BigInt(hosted.epoch),
+      leaseValid: false,
+    }));
+    return create(GetClusterStateResponseSchema, { node, shards, redisConnected: false });
+  }
+}

@@ -1,0 +1,36 @@
+/** The UDP socket that a shard probes through. */
+
+import type { Address } from '../base/address.ts';
+import type { SENDS_IN_FLIGHT } from './send-buffers.ts';
+
+export type ProbeSocket = {
+  readonly port: number;
+  /** Sends a message, which must stay as it is for {@link SENDS_IN_FLIGHT} more. False if it cannot be taken now. */
+  send(message: Buffer, address: Address, port: number, handle: number): boolean;
+  /** Hands on what has arrived, if the socket does not do so by itself. Call every few ms. */
+  receive(): void;
+  close(): void;
+};
+
+/** One that a simulated spoke answers through. */
+export type AnsweringSocket = ProbeSocket & {
+  /** Sends a message to whoever sent the datagram that is just being handed on. */
+  answer(message: Buffer): boolean;
+};
+
+/** Who sent the datagram that is being handed on; good until the next one is. */
+export type Sender = { readonly address: Address; readonly port: number };
+/** What a socket does with a datagram, which is its own again afterwards. */
+export type OnDatagram = (datagram: Buffer, sender: Sender) => void;
+/** Told of a message that did not leave: the handle given with it, or -1 for an answer. */
+export type OnFailed = (handle: number) => void;
+
+/** A socket that was opened for a thread, or is yet to be opened by it. */
+export type ProbePlace = {
+  readonly address: string;
+  readonly port: number;
+  /** Of the open socket; undefined if the thread opens it. */
+  readonly fd?: number;
+  /** The same port for IPv6, if there is that. */
+  readonly v6?: ProbePlace | undefined;
+};

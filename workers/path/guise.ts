@@ -1,0 +1,42 @@
+/**
+ * Messages as they are on the wire: on port 4500 behind a marker, on port 500 without; and false where only the headend's rules are to
+ * make IKE messages of them (ikev2/header.ts). Everywhere else a message has its marker, and that is zero.
+ */
+
+import { copy } from '../base/bytes.ts';
+import { falseMarker, falseWord, IKE_PORT, MARKER_LENGTH, Offset, type Order } from '../ikev2/header.ts';
+import { SendBuffers } from '../net/send-buffers.ts';
+
+/** Of a message without its marker. */
+const WORD_AT = Offset.NEXT_PAYLOAD - MARKER_LENGTH;
+
+export class Guise {
+  readonly #sent = new SendBuffers();
+  readonly #received = new SendBuffers();
+
+  /**
+   * A message as it leaves. One with a marker is changed in place.
+   * @param ikePort of the headend: 500 or 4500; @param order undefined: no rules, the message leaves as it is
+   */
+  put(message: Buffer, ikePort: number, order: Order | undefined): Buffer {
+    if (ikePort !== IKE_PORT) {
+      message.writeUInt32BE(order === undefined ? 0 : falseMarker(order), Offset.MARKER);
+      return message;
+    }
+    const length = message.length - MARKER_LENGTH;
+    const bare = this.#sent.next(length);
+    copy(message, MARKER_LENGTH, bare, 0, length);
+    if (order !== undefined) bare.writeUInt32BE(falseWord(order, bare.readUInt32BE(WORD_AT)), WORD_AT);
+    return bare;
+  }
+
+  /** A datagram with its marker, which one from port 500 has not. */
+  take(datagram: Buffer, fromPort: number): Buffer {
+    // Behind a NAT a spoke's port may be any.
+    if (fromPort !== IKE_PORT || datagram.length < MARKER_LENGTH || datagram.readUInt32BE() === 0) return datagram;
+    const message = this.#received.next(datagram.length + MARKER_LENGTH);
+    message.writeUInt32BE(0, Offset.MARKER);
+    copy(datagram, 0, message, MARKER_LENGTH, datagram.length);
+    return message;
+  }
+}
