@@ -2,8 +2,10 @@
 
 import { availableParallelism, hostname } from 'node:os';
 import { Piscina } from 'piscina';
-import { serverCredentials } from '../api/grpc/credentials.ts';
+import { SettingsError } from '../../workers/base/errors.ts';
+import { tlsFilesOf } from '../api/grpc/credentials.ts';
 import type { RunningServer } from '../api/grpc/server.ts';
+import type { TlsFiles } from '../api/grpc/tls-files.ts';
 import { systemClock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { FailoverQueue, FailoverWorker } from '../failover/queue.ts';
@@ -15,6 +17,8 @@ import type { StoreContext } from '../store/shard/shard-store.ts';
 import { openVault } from '../store/vault.ts';
 import type { Metric } from '../telemetry/metrics.ts';
 import { SuspicionTraces } from '../telemetry/traces.ts';
+import { Access } from './access/access.ts';
+import { Audit } from './access/audit.ts';
 import { serveApi } from './api/serve.ts';
 import { ClusterNode } from './cluster/cluster-node.ts';
 import { readMetrics } from './metrics.ts';
@@ -29,6 +33,9 @@ const SHARD_TASK = new URL('../../workers/shard/task.ts', import.meta.url).href;
 
 /** What a node is made of besides its place in the cluster. */
 type Parts = {
+  readonly access: Access;
+  /** Undefined: plaintext. */
+  readonly tls: TlsFiles | undefined;
   readonly redis: RedisClient;
   readonly replicated: StoreContext['replicated'];
   readonly embedded: EmbeddedRedis | undefined;
@@ -56,7 +63,8 @@ export class DpdNode {
   /** Starts a node: Redis first, then the shards it had, then the API. Throws SettingsError on a bad setting. */
   static async start(settings: NodeSettings, log: Logger): Promise<DpdNode> {
     // What cannot be served is refused before anything runs.
-    serverCredentials(settings);
+    const tls = tlsFilesOf(settings);
+    const access = openAccess(settings, tls, log);
     const embedded = settings.redisUrl === undefined ? await startEmbeddedRedis(settings.dataDir) : undefined;
     const url = settings.redisUrl ?? embedded!.url;
     const redis = await connectRedis(url);
@@ -115,7 +123,8 @@ export class DpdNode {
     const limits = { deadlineMs: settings.failoverDeadline };
     const reconciler = new FailoverReconciler({ redis, bus: cluster.bus, clock: systemClock, log, limits });
     const worker = settings.failover === 'inside' ? new FailoverWorker(url, reconciler, log) : undefined;
-    node = new DpdNode(settings, url, cluster, { redis, replicated, embedded, pool, queue, worker, reconciler });
+    const parts = { access, tls, redis, replicated, embedded, pool, queue, worker, reconciler };
+    node = new DpdNode(settings, url, cluster, parts);
     await node.#serve(log);
     await cluster.join();
     return node;
@@ -136,7 +145,8 @@ export class DpdNode {
     this.#stop.abort();
     await this.cluster.stop(this.#settings.drain);
     await this.#server?.stop();
-    const { redis, replicated, embedded, pool, queue, worker } = this.#parts;
+    const { access, redis, replicated, embedded, pool, queue, worker } = this.#parts;
+    access.close();
     await worker?.close();
     await queue.close();
     await pool.destroy();
@@ -147,9 +157,12 @@ export class DpdNode {
 
   async #serve(log: Logger): Promise<void> {
     const { cluster, redisUrl } = this;
-    this.#server = await serveApi(this.#settings, {
+    const { access, tls, redis } = this.#parts;
+    this.#server = await serveApi(this.#settings.address, tls, {
       cluster,
-      redis: this.#parts.redis,
+      access,
+      audit: new Audit(redis, cluster.id, log),
+      redis,
       redisUrl,
       clock: systemClock,
       log,
@@ -169,6 +182,18 @@ function reachable(address: string, port: number): string {
   if (address.startsWith('unix:')) return address;
   const host = address.replace(/:\d+$/, '');
   return `${host === ANY || host === '[::]' ? hostname() : host}:${port}`;
+}
+
+/** Throws SettingsError where nobody, or everybody, could do anything in spite of what is set. */
+function openAccess({ access, trustDomain }: NodeSettings, tls: TlsFiles | undefined, log: Logger): Access {
+  const domain = tls && (trustDomain ?? tls.ownDomain);
+  if (access !== undefined && domain === undefined)
+    throw new SettingsError('access: in plaintext nobody has a name; set tls-cert, tls-key and tls-ca');
+  if (access === undefined && domain === '')
+    throw new SettingsError(
+      'tls-cert: it has no SPIFFE ID, so nobody would be allowed anything; set trust-domain, or name callers in a file by access',
+    );
+  return new Access(access, domain, log);
 }
 
 function vaultOf({ vaultKey, vaultKeyFile, dataDir }: NodeSettings, embedded: EmbeddedRedis | undefined) {

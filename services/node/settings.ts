@@ -16,6 +16,12 @@ export const NODE_SETTINGS = {
     parse: text,
   },
   ...TLS_SETTINGS,
+  access: {
+    env: 'DPD_ACCESS',
+    help: 'what holders of certificates may do, beyond what their SPIFFE IDs say: JSON file',
+    fallback: '',
+    parse: optional,
+  },
   nodeId: {
     env: 'DPD_NODE_ID',
     help: "this node's name, the same after a restart",

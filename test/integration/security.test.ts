@@ -1,21 +1,13 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync as readlink, rmSync, statSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, readlinkSync as readlink, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { identityOf } from '../../loadtest/spokes/fleet.ts';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
-import { ApiClient } from '../../services/api/grpc/client.ts';
-import { plaintext } from '../../services/api/grpc/credentials.ts';
-import { readSettings } from '../../services/base/settings.ts';
-import { DpdNode } from '../../services/node/node.ts';
-import { NODE_SETTINGS } from '../../services/node/settings.ts';
 import { Offset } from '../../workers/ikev2/header.ts';
 import { eventually } from '../eventually.ts';
-import { HEADEND, Rig, SILENT } from './rig.ts';
+import { HEADEND, Rig } from './rig.ts';
 
 test('IKE keys are nowhere in the clear: not in Redis, logs or operator answers', async (t) => {
   const spokes = 30;
@@ -49,96 +41,6 @@ test('IKE keys are nowhere in the clear: not in Redis, logs or operator answers'
       }
   }
   assert.equal(statSync(join(data, 'vault.key')).mode & 0o777, 0o600);
-});
-
-test('TLS: only with a certificate of the CA', async (t) => {
-  const directory = mkdtempSync(join(tmpdir(), 'dpd-tls-'));
-  const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: directory, stdio: 'ignore' });
-  const authority = (name: string) =>
-    openssl(
-      'req',
-      '-x509',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:P-256',
-      '-nodes',
-      '-days',
-      '1',
-      '-subj',
-      `/CN=${name}`,
-      '-keyout',
-      `${name}.key`,
-      '-out',
-      `${name}.pem`,
-    );
-  const certificate = (name: string, ca: string) => {
-    openssl(
-      'req',
-      '-new',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:P-256',
-      '-nodes',
-      '-subj',
-      '/CN=localhost',
-      '-addext',
-      'subjectAltName=DNS:localhost,IP:127.0.0.1',
-      '-keyout',
-      `${name}.key`,
-      '-out',
-      `${name}.csr`,
-    );
-    openssl(
-      'x509',
-      '-req',
-      '-in',
-      `${name}.csr`,
-      '-CA',
-      `${ca}.pem`,
-      '-CAkey',
-      `${ca}.key`,
-      '-days',
-      '1',
-      '-copy_extensions',
-      'copy',
-      '-out',
-      `${name}.pem`,
-    );
-  };
-  authority('ca');
-  authority('stranger-ca');
-  certificate('node', 'ca');
-  certificate('agent', 'ca');
-  certificate('stranger', 'stranger-ca');
-  const port = await freePort();
-  const address = `127.0.0.1:${port}`;
-  const tls = (name: string) => ({
-    address,
-    tlsCert: join(directory, `${name}.pem`),
-    tlsKey: join(directory, `${name}.key`),
-    tlsCa: join(directory, 'ca.pem'),
-    allowPlaintext: false,
-  });
-  const node = tls('node');
-  const settings = readSettings('', NODE_SETTINGS, { argv: ['--data-dir', join(directory, 'data'), '--threads', '1'] });
-  const running = await DpdNode.start({ ...settings, ...node }, SILENT);
-  t.after(async () => {
-    await running.stop();
-    rmSync(directory, { recursive: true });
-  });
-  const ask = async (transport: ConstructorParameters<typeof ApiClient>[0]) => {
-    const client = new ApiClient(transport);
-    try {
-      return await client.unary(OperatorService.method.getClusterState, {}, 2_000);
-    } finally {
-      client.close();
-    }
-  };
-  assert.equal((await ask(tls('agent'))).redisConnected, true);
-  await assert.rejects(ask(tls('stranger')));
-  await assert.rejects(ask(plaintext(address)));
 });
 
 test('datagrams that prove nothing are counted and change nothing', async (t) => {
@@ -201,12 +103,4 @@ async function shardPorts(rig: Rig): Promise<number[]> {
       const fields = line.trim().split(/\s+/);
       return own.has(fields[9] ?? '') ? [Number.parseInt(fields[1]!.split(':')[1]!, 16)] : [];
     });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

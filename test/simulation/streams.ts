@@ -6,6 +6,7 @@ import { ConnectShardRequestSchema, ConnectShardResponseSchema } from '../../pro
 import type { UplinkStream } from '../../services/agent/uplink.ts';
 import { toServiceError } from '../../services/api/grpc/errors.ts';
 import type { Logger } from '../../services/base/log.ts';
+import { EVERYTHING } from '../../services/node/access/grants.ts';
 import { connectShard } from '../../services/node/api/headend/connect-shard.ts';
 import type { ClusterNode } from '../../services/node/cluster/cluster-node.ts';
 import type { Random } from './random.ts';
@@ -78,7 +79,7 @@ export class SimStream {
       server.emit('cancelled');
       this.#endRequests();
     });
-    connectShard({ cluster, log }, { address: 'simulated' }, call as never).then(
+    connectShard({ cluster, log }, { address: 'simulated', name: 'simulated', grants: EVERYTHING }, call as never).then(
       () => call.end(),
       (error) => call.emit('error', toServiceError(error)),
     );

@@ -1,11 +1,11 @@
 /** Transport security. The API carries IKE keys: TLS with client certificates, or plaintext that stays on the host. */
 
-import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { type PeerCertificate, checkServerIdentity as verifyIdentity } from 'node:tls';
+import { createSecureContext, type PeerCertificate, checkServerIdentity as verifyIdentity } from 'node:tls';
 import { ChannelCredentials, type ChannelOptions, ServerCredentials } from '@grpc/grpc-js';
-
 import { SettingsError } from '../../../workers/base/errors.ts';
+import { displayName, namesOf } from './certificate.ts';
+import { TlsFiles, type TlsPaths } from './tls-files.ts';
 
 /** Where and how to talk. */
 export type TransportSettings = {
@@ -15,20 +15,57 @@ export type TransportSettings = {
   readonly tlsCert: string | undefined;
   readonly tlsKey: string | undefined;
   readonly tlsCa: string | undefined;
+  /** PEM file of revocations. */
+  readonly tlsCrl: string | undefined;
+  readonly tlsMin: '1.2' | '1.3';
+  /** SPIFFE trust domain; undefined: that of the own certificate, if it has one. */
+  readonly trustDomain: string | undefined;
   /** Plaintext beyond loopback, asked for by name. */
   readonly allowPlaintext: boolean;
 };
 
 /** Plaintext on this host, or wherever the caller knows that nobody listens. */
 export function plaintext(address: string, allowPlaintext = false): TransportSettings {
-  return { address, tlsCert: undefined, tlsKey: undefined, tlsCa: undefined, allowPlaintext };
+  return {
+    address,
+    tlsCert: undefined,
+    tlsKey: undefined,
+    tlsCa: undefined,
+    tlsCrl: undefined,
+    tlsMin: '1.3',
+    trustDomain: undefined,
+    allowPlaintext,
+  };
 }
 
-/** Credentials for a server; clients must present a certificate of the CA. Throws SettingsError. */
-export function serverCredentials(settings: TransportSettings): ServerCredentials {
-  const pem = readPem(settings);
-  if (!pem) return ServerCredentials.createInsecure();
-  return ServerCredentials.createSsl(pem.ca, [{ cert_chain: pem.cert, private_key: pem.key }], true);
+/** The files of TLS, or undefined for plaintext. Throws SettingsError if they cannot be used, or plaintext may not be. */
+export function tlsFilesOf(settings: TransportSettings): TlsFiles | undefined {
+  const { tlsCert, tlsKey, tlsCa, tlsCrl, tlsMin, address, allowPlaintext } = settings;
+  if (tlsCert && tlsKey && tlsCa) return new TlsFiles({ tlsCert, tlsKey, tlsCa, tlsCrl, tlsMin } satisfies TlsPaths);
+  if (tlsCert || tlsKey || tlsCa || tlsCrl)
+    throw new SettingsError('tls-cert, tls-key and tls-ca go together, and tls-crl with them: give all three or none');
+  if (!staysOnHost(address) && !allowPlaintext)
+    throw new SettingsError(
+      `address ${address}: plaintext would carry IKE keys off this host; ` +
+        'set tls-cert, tls-key and tls-ca, or ask for it with allow-plaintext',
+    );
+  return undefined;
+}
+
+/** Credentials for a server; clients must present a certificate of the CA. {@link renew} when the files have changed. */
+export class TlsServerCredentials extends ServerCredentials {
+  constructor({ context }: TlsFiles) {
+    super({ requestCert: true }, context);
+  }
+
+  /** For connections made from now on. */
+  renew({ context }: TlsFiles): void {
+    this.updateSecureContextOptions(context);
+  }
+
+  override _equals(other: ServerCredentials): boolean {
+    return this === other;
+  }
 }
 
 /** Sent as server name where the address is an IP address, for which TLS has no such name (RFC 6066 section 3). */
@@ -39,41 +76,70 @@ export function clientCredentials(settings: TransportSettings): {
   credentials: ChannelCredentials;
   options: ChannelOptions;
 } {
-  const pem = readPem(settings);
-  if (!pem) return { credentials: ChannelCredentials.createInsecure(), options: {} };
+  const files = tlsFilesOf(settings);
+  if (!files) return { credentials: ChannelCredentials.createInsecure(), options: {} };
   const host = settings.address.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
-  if (!isIP(host)) return { credentials: ChannelCredentials.createSsl(pem.ca, pem.key, pem.cert), options: {} };
-  // grpc-js would give the address as server name, which Node 26 refuses; the certificate must still be for it.
-  const checkServerIdentity = (_name: string, certificate: PeerCertificate) => verifyIdentity(host, certificate);
+  const domain = settings.trustDomain ?? files.ownDomain;
+  const check = (certificate: PeerCertificate) =>
+    domain === '' ? verifyIdentity(host, certificate) : whyNoNode(certificate, domain);
   return {
-    credentials: ChannelCredentials.createSsl(pem.ca, pem.key, pem.cert, { checkServerIdentity }),
-    options: { 'grpc.ssl_target_name_override': NO_NAME, 'grpc.default_authority': settings.address },
+    credentials: new TlsChannelCredentials(files, check),
+    // grpc-js would give an IP address as server name, which Node 26 refuses.
+    options: isIP(host) ? { 'grpc.ssl_target_name_override': NO_NAME, 'grpc.default_authority': settings.address } : {},
   };
 }
 
-function readPem(settings: TransportSettings): { cert: Buffer; key: Buffer; ca: Buffer } | undefined {
-  const { tlsCert, tlsKey, tlsCa, address, allowPlaintext } = settings;
-  if (tlsCert && tlsKey && tlsCa)
-    return { cert: read('tls-cert', tlsCert), key: read('tls-key', tlsKey), ca: read('tls-ca', tlsCa) };
-  if (tlsCert || tlsKey || tlsCa)
-    throw new SettingsError('tls-cert, tls-key and tls-ca go together: give all three or none');
-  if (!staysOnHost(address) && !allowPlaintext)
-    throw new SettingsError(
-      `address ${address}: plaintext would carry IKE keys off this host; ` +
-        'set tls-cert, tls-key and tls-ca, or ask for it with allow-plaintext',
-    );
-  return undefined;
+/** Whoever has a trust domain gives its keys to nodes of that alone, whatever their addresses. */
+function whyNoNode(certificate: PeerCertificate, domain: string): Error | undefined {
+  const names = namesOf(certificate);
+  if (names.spiffe?.domain === domain && names.spiffe.path[0] === 'node') return undefined;
+  return new Error(`${displayName(names)} is no node of ${domain}`);
+}
+
+/** Each connection is made with the files as they are then. */
+class TlsChannelCredentials extends ChannelCredentials {
+  readonly #files: TlsFiles;
+  readonly #check: (certificate: PeerCertificate) => Error | undefined;
+
+  constructor(files: TlsFiles, check: (certificate: PeerCertificate) => Error | undefined) {
+    super();
+    this.#files = files;
+    this.#check = check;
+  }
+
+  override _isSecure(): boolean {
+    return true;
+  }
+
+  override _equals(other: ChannelCredentials): boolean {
+    return this === other;
+  }
+
+  override _createSecureConnector(
+    ...args: Parameters<ChannelCredentials['_createSecureConnector']>
+  ): ReturnType<ChannelCredentials['_createSecureConnector']> {
+    const first = this.#current()._createSecureConnector(...args);
+    return {
+      connect: (socket) =>
+        this.#current()
+          ._createSecureConnector(...args)
+          .connect(socket),
+      waitForReady: () => first.waitForReady(),
+      getCallCredentials: () => first.getCallCredentials(),
+      destroy: () => first.destroy(),
+    };
+  }
+
+  #current(): ChannelCredentials {
+    // Of files that cannot be used now, what was read before stays.
+    this.#files.read();
+    return ChannelCredentials.createFromSecureContext(createSecureContext(this.#files.context), {
+      checkServerIdentity: (_name, certificate) => this.#check(certificate),
+    });
+  }
 }
 
 /** Whether an address is a unix socket or on loopback. */
 export function staysOnHost(address: string): boolean {
   return /^unix:/.test(address) || /^(127\.\d+\.\d+\.\d+|localhost|\[::1\]):\d+$/.test(address);
-}
-
-function read(name: string, path: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    throw new SettingsError(`${name} ${path}: ${(error as NodeJS.ErrnoException).code ?? 'cannot be read'}`);
-  }
 }

@@ -1,12 +1,13 @@
 /** A gRPC server with reflection, health and a deadline on its end. */
 
-import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
-import { Server } from '@grpc/grpc-js';
+import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation } from 'grpc-health-check';
-import { serverCredentials, type TransportSettings } from './credentials.ts';
+import { TlsServerCredentials } from './credentials.ts';
+import type { TlsFiles } from './tls-files.ts';
 
 const DESCRIPTORS = new URL('../../../proto/gen/descriptors.binpb', import.meta.url);
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
@@ -21,12 +22,19 @@ export type RunningServer = {
   stop(): Promise<void>;
 };
 
-/** Starts a server on `settings.address`. `register` adds the services. Rejects if the address cannot be bound. */
+/**
+ * Starts a server. Rejects if the address cannot be bound.
+ * @param tls undefined: plaintext
+ * @param register adds the services
+ * @param renewed is called when certificates were read again, or could not be
+ */
 export async function startServer(
-  settings: TransportSettings,
+  address: string,
+  tls: TlsFiles | undefined,
   register: (server: Server) => void,
+  renewed: (failure?: Error) => void,
 ): Promise<RunningServer> {
-  const credentials = serverCredentials(settings);
+  const tlsCredentials = tls && new TlsServerCredentials(tls);
   const server = new Server({
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
     'grpc.keepalive_time_ms': 10_000,
@@ -37,19 +45,25 @@ export async function startServer(
   health.addToServer(server);
   new ReflectionService(loadFileDescriptorSetFromBuffer(readFileSync(DESCRIPTORS))).addToServer(server);
   register(server);
-  const socket = settings.address.startsWith('unix:') ? settings.address.slice('unix:'.length) : undefined;
+  const socket = address.startsWith('unix:') ? address.slice('unix:'.length) : undefined;
   if (socket) await removeStaleSocket(socket);
+  const credentials = tlsCredentials ?? ServerCredentials.createInsecure();
+  // Whoever may connect to a socket may read keys: it is its owner's from its first moment on.
+  const umask = process.umask(0o177);
   const port = await new Promise<number>((resolve, reject) =>
-    server.bindAsync(settings.address, credentials, (error, bound) => (error ? reject(error) : resolve(bound))),
-  );
-  // Whoever may connect may read keys.
-  if (socket) chmodSync(socket, 0o600);
+    server.bindAsync(address, credentials, (error, bound) => (error ? reject(error) : resolve(bound))),
+  ).finally(() => process.umask(umask));
+  const unwatch = tls?.watch((failure) => {
+    if (!failure) tlsCredentials!.renew(tls);
+    renewed(failure);
+  });
   return {
     server,
     health,
     port,
     stop: () =>
       new Promise((resolve) => {
+        unwatch?.();
         health.setStatus('', 'NOT_SERVING');
         const force = setTimeout(() => server.forceShutdown(), SHUTDOWN_MS);
         server.tryShutdown(() => {

@@ -3,11 +3,16 @@
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
 import type { RedisClient } from '../../store/redis/redis.ts';
+import type { Access } from '../access/access.ts';
+import type { Audit } from '../access/audit.ts';
+import type { Who } from '../access/methods.ts';
 import type { ClusterNode } from '../cluster/cluster-node.ts';
 
 /** What handlers may use of their node. */
 export type ApiContext = {
   readonly cluster: ClusterNode;
+  readonly access: Access;
+  readonly audit: Audit;
   readonly redis: RedisClient;
   /** For connections of their own. */
   readonly redisUrl: string;
@@ -20,7 +25,7 @@ export type ApiContext = {
 };
 
 /** Who calls. */
-export type Caller = {
+export type Caller = Who & {
   /** Address, as gRPC gives it. */
   readonly address: string;
 };

@@ -1,13 +1,15 @@
 /** The node's API: every method of the three services, and the handler behind it. */
 
-import type { ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js';
+import type { DescMethod } from '@bufbuild/protobuf';
+import type { Server, ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js';
 import { HeadendService } from '../../../proto/gen/dpd/v1/headend_pb.js';
 import { OperatorService } from '../../../proto/gen/dpd/v1/operator_pb.js';
 import { VerdictService } from '../../../proto/gen/dpd/v1/verdicts_pb.js';
-import type { TransportSettings } from '../../api/grpc/credentials.ts';
 import { ApiError, toServiceError } from '../../api/grpc/errors.ts';
 import { type RunningServer, startServer } from '../../api/grpc/server.ts';
 import { serviceDefinition } from '../../api/grpc/service.ts';
+import type { TlsFiles } from '../../api/grpc/tls-files.ts';
+import { authorize, type Method } from '../access/methods.ts';
 import type { ApiContext, Caller, UnaryHandler } from './context.ts';
 import { type ConnectShardCall, connectShard } from './headend/connect-shard.ts';
 import { getClusterState } from './operator/get-cluster-state.ts';
@@ -23,22 +25,40 @@ import { settleHeldVerdicts } from './operator/settle-held-verdicts.ts';
 import { acknowledgeVerdict } from './verdicts/acknowledge-verdict.ts';
 import { VerdictWatches, type WatchCall } from './verdicts/watch-verdicts.ts';
 
-/** Starts the API. Rejects if the address cannot be bound. */
-export function serveApi(settings: TransportSettings, context: ApiContext): Promise<RunningServer> {
+/** Methods that change something, and so are noted. */
+const ACTIONS: ReadonlySet<Method> = new Set(['setDraining', 'settleHeldVerdicts', 'settleDeadLetters']);
+
+/**
+ * Starts the API. Rejects if the address cannot be bound.
+ * @param tls undefined: plaintext
+ */
+export function serveApi(address: string, tls: TlsFiles | undefined, context: ApiContext): Promise<RunningServer> {
+  const { access, audit, log } = context;
   const watches = new VerdictWatches(context);
+  const callerOf = (call: ServerUnaryCall<unknown, unknown> | ConnectShardCall | WatchCall): Caller => ({
+    ...access.of(call),
+    address: call.getPeer(),
+  });
   const answerError = (error: unknown) => {
-    if (!(error instanceof ApiError)) context.log.error({ reason: (error as Error).message }, 'request failed');
+    if (!(error instanceof ApiError)) log.error({ reason: (error as Error).message }, 'request failed');
     return toServiceError(error);
   };
-  const unary =
-    <Request, Response>(handle: UnaryHandler<Request, Response>) =>
-    (call: ServerUnaryCall<Request, Response>, reply: sendUnaryData<Response>): void => {
-      handle(context, callerOf(call), call.request).then(
+  const unary = <Request, Response>(method: DescMethod, handle: UnaryHandler<Request, Response>) => {
+    const name = method.localName as Method;
+    return (call: ServerUnaryCall<Request, Response>, reply: sendUnaryData<Response>): void => {
+      const caller = callerOf(call);
+      const work = (async () => {
+        authorize(name, caller, (call.request as { headend?: string }).headend);
+        return await handle(context, caller, call.request);
+      })();
+      if (ACTIONS.has(name)) audit.note(method, caller, call.request, work);
+      work.then(
         (response) => reply(null, response),
         (error) => reply(answerError(error)),
       );
     };
-  return startServer(settings, (server) => {
+  };
+  const register = (server: Server) => {
     server.addService(serviceDefinition(HeadendService, [HeadendService.method.connectShard]), {
       connectShard: (call: ConnectShardCall) => {
         connectShard(context, callerOf(call), call).then(
@@ -54,23 +74,23 @@ export function serveApi(settings: TransportSettings, context: ApiContext): Prom
           (error) => call.emit('error', answerError(error)),
         );
       },
-      acknowledgeVerdict: unary(acknowledgeVerdict),
+      acknowledgeVerdict: unary(VerdictService.method.acknowledgeVerdict, acknowledgeVerdict),
     });
     server.addService(serviceDefinition(OperatorService), {
-      getPeer: unary(getPeer),
-      listPeers: unary(listPeers),
-      getCounters: unary(getCounters),
-      getClusterState: unary(getClusterState),
-      setDraining: unary(setDraining),
-      listHeldVerdicts: unary(listHeldVerdicts),
-      listLeftOut: unary(listLeftOut),
-      settleHeldVerdicts: unary(settleHeldVerdicts),
-      listDeadLetters: unary(listDeadLetters),
-      settleDeadLetters: unary(settleDeadLetters),
+      getPeer: unary(OperatorService.method.getPeer, getPeer),
+      listPeers: unary(OperatorService.method.listPeers, listPeers),
+      getCounters: unary(OperatorService.method.getCounters, getCounters),
+      getClusterState: unary(OperatorService.method.getClusterState, getClusterState),
+      setDraining: unary(OperatorService.method.setDraining, setDraining),
+      listHeldVerdicts: unary(OperatorService.method.listHeldVerdicts, listHeldVerdicts),
+      listLeftOut: unary(OperatorService.method.listLeftOut, listLeftOut),
+      settleHeldVerdicts: unary(OperatorService.method.settleHeldVerdicts, settleHeldVerdicts),
+      listDeadLetters: unary(OperatorService.method.listDeadLetters, listDeadLetters),
+      settleDeadLetters: unary(OperatorService.method.settleDeadLetters, settleDeadLetters),
     });
+  };
+  return startServer(address, tls, register, (failure) => {
+    if (failure) log.error({ reason: failure.message }, 'certificates not read: those read before hold');
+    else log.info('certificates read again');
   });
-}
-
-function callerOf(call: { getPeer(): string }): Caller {
-  return { address: call.getPeer() };
 }

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { PeersFile } from '../../../services/agent/headend/peers-file.ts';
 import { STRONGSWAN_SETTINGS } from '../../../services/agent/headend/strongswan/settings.ts';
 import { readAgentSettings } from '../../../services/agent/settings.ts';
-import { clientCredentials, serverCredentials, staysOnHost } from '../../../services/api/grpc/credentials.ts';
+import { clientCredentials, plaintext, staysOnHost, tlsFilesOf } from '../../../services/api/grpc/credentials.ts';
 import { createLogger } from '../../../services/base/log.ts';
 import { helpText, readSettings } from '../../../services/base/settings.ts';
 import { NODE_SETTINGS } from '../../../services/node/settings.ts';
@@ -38,14 +38,13 @@ test('help lists every setting with its flag, environment and default', () => {
 });
 
 test('plaintext stays on the host unless asked for by name', () => {
-  const settings = { tlsCert: undefined, tlsKey: undefined, tlsCa: undefined, allowPlaintext: false };
   for (const address of ['127.0.0.1:1', 'localhost:1', '[::1]:1', 'unix:/x']) assert(staysOnHost(address), address);
   for (const address of ['0.0.0.0:7600', '[::]:7600', '10.0.0.1:7600', 'hub.example:1', '127.0.0.1.example:1']) {
-    assert.throws(() => serverCredentials({ ...settings, address }), /plaintext would carry IKE keys/);
-    assert.throws(() => clientCredentials({ ...settings, address }), SettingsError);
-    serverCredentials({ ...settings, address, allowPlaintext: true });
+    assert.throws(() => tlsFilesOf(plaintext(address)), /plaintext would carry IKE keys/);
+    assert.throws(() => clientCredentials(plaintext(address)), SettingsError);
+    assert.equal(tlsFilesOf(plaintext(address, true)), undefined);
   }
-  assert.throws(() => serverCredentials({ ...settings, address: '127.0.0.1:1', tlsCert: '/x' }), /all three or none/);
+  assert.throws(() => tlsFilesOf({ ...plaintext('127.0.0.1:1'), tlsCert: '/x' }), /all three or none/);
 });
 
 test('a peers file with a mistake names the entry', () => {

@@ -16,6 +16,7 @@ import { ApiError, rejectIfInvalid } from '../../../api/grpc/errors.ts';
 import { WireWriter } from '../../../api/grpc/wire.ts';
 import * as validate from '../../../api/validation.ts';
 import type { Logger } from '../../../base/log.ts';
+import { authorize } from '../../access/methods.ts';
 import type { ClusterNode } from '../../cluster/cluster-node.ts';
 import type { HostedShard, Neighbour, ShardStream } from '../../shard/hosted-shard.ts';
 import type { ApiContext, Caller } from '../context.ts';
@@ -41,15 +42,16 @@ export type ConnectShardCall = ServerDuplexStream<Buffer, ConnectShardResponse |
 /** Serves one ConnectShard call to its end. Rejects with the error that ends it. */
 export function connectShard(
   { cluster, log }: Pick<ApiContext, 'cluster' | 'log'>,
-  _caller: Caller,
+  caller: Caller,
   call: ConnectShardCall,
 ): Promise<void> {
-  return new HeadendStream(cluster, log, call).run();
+  return new HeadendStream(cluster, log, caller, call).run();
 }
 
 class HeadendStream implements ShardStream {
   readonly #cluster: ClusterNode;
   readonly #log: Logger;
+  readonly #caller: Caller;
   readonly #call: ConnectShardCall;
   #host: HostedShard | undefined;
   readonly #response = new WireWriter();
@@ -57,9 +59,10 @@ class HeadendStream implements ShardStream {
   #failure: Error | undefined;
   #interrupt: (failure: Error) => void = () => {};
 
-  constructor(cluster: ClusterNode, log: Logger, call: ConnectShardCall) {
+  constructor(cluster: ClusterNode, log: Logger, caller: Caller, call: ConnectShardCall) {
     this.#cluster = cluster;
     this.#log = log;
+    this.#caller = caller;
     this.#call = call;
   }
 
@@ -137,6 +140,7 @@ class HeadendStream implements ShardStream {
     if (message.case === 'hello') {
       if (this.#host) throw new ApiError(status.FAILED_PRECONDITION, 'hello: already received on this stream');
       rejectIfInvalid(validate.checkHello(message.value));
+      authorize('connectShard', this.#caller, message.value.headend);
       this.#host = await this.#cluster.openShard(message.value, this);
       await this.#welcome(this.#host);
       return;

@@ -14,6 +14,7 @@ import { WireWriter } from '../../../api/grpc/wire.ts';
 import { checkHeadendName } from '../../../api/validation.ts';
 import { connectRedis, type RedisClient } from '../../../store/redis/redis.ts';
 import { checkNotTrimmed, LogPosition, readVerdicts } from '../../../store/shard/verdict-log.ts';
+import { authorize } from '../../access/methods.ts';
 import type { ApiContext, Caller } from '../context.ts';
 
 /** Watches on one node at most: each holds a connection to Redis. */
@@ -35,8 +36,9 @@ export class VerdictWatches {
   }
 
   /** Sends verdicts until the caller hangs up. Rejects with ApiError. */
-  async watch(_caller: Caller, call: WatchCall): Promise<void> {
+  async watch(caller: Caller, call: WatchCall): Promise<void> {
     rejectIfInvalid(checkHeadendName('headend', call.request.headend));
+    authorize('watchVerdicts', caller, call.request.headend);
     if (this.#open >= MAX_WATCHES)
       throw new ApiError(status.RESOURCE_EXHAUSTED, `${MAX_WATCHES} watches on this node already`);
     this.#open++;

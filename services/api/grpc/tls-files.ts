@@ -1,0 +1,94 @@
+/** The files of TLS: own certificate, key, CA and revocations. Read again when they change, so that nothing has to be restarted. */
+
+import { X509Certificate } from 'node:crypto';
+import { readFileSync, unwatchFile, watchFile } from 'node:fs';
+import { createSecureContext, type SecureContextOptions } from 'node:tls';
+import { SettingsError } from '../../../workers/base/errors.ts';
+import { spiffeIdIn } from './certificate.ts';
+
+export type TlsPaths = {
+  readonly tlsCert: string;
+  readonly tlsKey: string;
+  readonly tlsCa: string;
+  readonly tlsCrl: string | undefined;
+  readonly tlsMin: '1.2' | '1.3';
+};
+
+/** How often the files are looked at, ms. */
+const LOOK_MS = 2_000;
+/** Names of the files' settings. */
+const FLAGS = { tlsCert: 'tls-cert', tlsKey: 'tls-key', tlsCa: 'tls-ca', tlsCrl: 'tls-crl' } as const;
+
+export class TlsFiles {
+  readonly #paths: TlsPaths;
+  #context: SecureContextOptions;
+  /** Of the own certificate; '' if that has no SPIFFE ID. */
+  readonly ownDomain: string;
+
+  /** Reads them. Throws SettingsError that names the file which cannot be used. */
+  constructor(paths: TlsPaths) {
+    this.#paths = paths;
+    this.#context = readContext(paths);
+    this.ownDomain = spiffeIdIn(this.#context.cert as Buffer)?.domain ?? '';
+  }
+
+  /** As they were when they were read last. */
+  get context(): SecureContextOptions {
+    return this.#context;
+  }
+
+  /** Reads them again. Returns why they cannot be used: then what was read before stays. Half of a new pair may be there. */
+  read(): SettingsError | undefined {
+    try {
+      this.#context = readContext(this.#paths);
+      return undefined;
+    } catch (error) {
+      return error as SettingsError;
+    }
+  }
+
+  /** Calls back after each change, when they were read again. Returns what ends that. Does not keep the process. */
+  watch(changed: (failure?: SettingsError) => void): () => void {
+    const look = () => changed(this.read());
+    const paths = Object.keys(FLAGS).flatMap((name) => this.#paths[name as keyof typeof FLAGS] ?? []);
+    for (const path of paths) watchFile(path, { interval: LOOK_MS, persistent: false }, look);
+    return () => {
+      for (const path of paths) unwatchFile(path, look);
+    };
+  }
+}
+
+function readContext(paths: TlsPaths): SecureContextOptions {
+  const read = (name: keyof typeof FLAGS) => readPem(FLAGS[name], paths[name]!);
+  const context: SecureContextOptions = {
+    cert: read('tlsCert'),
+    key: read('tlsKey'),
+    ca: read('tlsCa'),
+    ...(paths.tlsCrl !== undefined && { crl: read('tlsCrl') }),
+    minVersion: `TLSv${paths.tlsMin}`,
+  };
+  const { cert, key, ca, crl } = context;
+  // TLS takes a CA file without any certificate in silence.
+  usable('tls-ca', paths.tlsCa, () => new X509Certificate(ca as Buffer));
+  usable('tls-cert', paths.tlsCert, () => createSecureContext({ cert }));
+  usable('tls-key', paths.tlsKey, () => createSecureContext({ cert, key }));
+  usable('tls-crl', paths.tlsCrl ?? '', () => createSecureContext({ crl }));
+  return context;
+}
+
+/** OpenSSL's own words name neither file nor setting. */
+function usable(flag: string, path: string, use: () => unknown): void {
+  try {
+    use();
+  } catch (error) {
+    throw new SettingsError(`${flag} ${path}: ${(error as NodeJS.ErrnoException).code ?? 'cannot be used'}`);
+  }
+}
+
+function readPem(flag: string, path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new SettingsError(`${flag} ${path}: ${(error as NodeJS.ErrnoException).code ?? 'cannot be read'}`);
+  }
+}

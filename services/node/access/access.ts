@@ -1,0 +1,58 @@
+/** Tells who calls, and what he may do. */
+
+import { unwatchFile, watchFile } from 'node:fs';
+import type { PeerCertificate } from 'node:tls';
+import { displayName, namesOf } from '../../api/grpc/certificate.ts';
+import type { Logger } from '../../base/log.ts';
+import { AccessFile } from './access-file.ts';
+import { EVERYTHING, grantsOfSpiffe, NOTHING } from './grants.ts';
+import type { Who } from './methods.ts';
+
+/** How often the file is looked at, ms. */
+const LOOK_MS = 2_000;
+const LOCAL: Who = { name: 'whoever reaches the socket', grants: EVERYTHING };
+const NOBODY: Who = { name: 'nobody', grants: NOTHING };
+
+export class Access {
+  readonly #path: string | undefined;
+  /** Undefined: plaintext. */
+  readonly #domain: string | undefined;
+  readonly #log: Logger;
+  #file: AccessFile;
+
+  /**
+   * Reads the file. Throws SettingsError.
+   * @param domain SPIFFE trust domain, '' without any; undefined: plaintext, where whoever gets through may do everything
+   */
+  constructor(path: string | undefined, domain: string | undefined, log: Logger) {
+    this.#path = path;
+    this.#domain = domain;
+    this.#log = log;
+    this.#file = AccessFile.read(path);
+    if (path !== undefined) watchFile(path, { interval: LOOK_MS, persistent: false }, this.#reread);
+  }
+
+  /** Whoever a call is from. */
+  of(call: { getAuthContext(): { sslPeerCertificate?: PeerCertificate } }): Who {
+    if (this.#domain === undefined) return LOCAL;
+    const { sslPeerCertificate } = call.getAuthContext();
+    if (!sslPeerCertificate) return NOBODY;
+    const names = namesOf(sslPeerCertificate);
+    const own = names.spiffe !== undefined && names.spiffe.domain === this.#domain;
+    const grants = this.#file.of(names) ?? (own ? grantsOfSpiffe(names.spiffe) : NOTHING);
+    return { name: displayName(names), grants };
+  }
+
+  close(): void {
+    if (this.#path !== undefined) unwatchFile(this.#path, this.#reread);
+  }
+
+  readonly #reread = (): void => {
+    try {
+      this.#file = AccessFile.read(this.#path);
+      this.#log.info({ file: this.#path }, 'access file read again');
+    } catch (error) {
+      this.#log.error({ reason: (error as Error).message }, 'access file not read: what it said before holds');
+    }
+  };
+}
