@@ -14,7 +14,7 @@ import { SettingsError } from '../workers/base/errors.ts';
 const ROOT = new URL('../', import.meta.url);
 const { scripts } = JSON.parse(readFileSync(new URL('package.json', ROOT), 'utf8')) as { scripts: { start: string } };
 /** What `npm start` gives Node: its flags, and the program. */
-const START = scripts.start.split(' ').slice(1);
+const START = scripts.start.replace(/^exec node /, '').split(' ');
 /** A node that keeps to this machine, beside others, and to the point. */
 const LOCAL = { DPD_PROBE_ADDRESS: '127.0.0.1', DPD_PROBE_PORT_BASE: '0', LOG_LEVEL: 'warn' };
 const START_MS = 60_000;

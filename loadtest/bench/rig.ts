@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startEmbeddedRedis } from '../../services/store/redis/embedded-redis.ts';
+import { EmbeddedRedis } from '../../services/store/redis/embedded-redis.ts';
 import { connectRedis, type RedisClient } from '../../services/store/redis/redis.ts';
 import { NodeProcess } from '../node-process.ts';
 
@@ -27,7 +27,7 @@ export async function withNode<T>(env: Record<string, string>, work: (node: Node
 /** Runs `work` beside a fresh Redis, which is stopped afterwards. */
 export async function withRedis<T>(work: (redis: RedisClient, url: string) => Promise<T>): Promise<T> {
   const directory = mkdtempSync(join(tmpdir(), 'dpd-bench-'));
-  const server = await startEmbeddedRedis(directory);
+  const server = await EmbeddedRedis.start(directory);
   const redis = await connectRedis(server.url);
   try {
     return await work(redis, server.url);

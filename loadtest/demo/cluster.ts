@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { OperatorService, type ShardCounters } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { ApiClient } from '../../services/api/grpc/client.ts';
 import { plaintext } from '../../services/api/grpc/credentials.ts';
-import { type EmbeddedRedis, startEmbeddedRedis } from '../../services/store/redis/embedded-redis.ts';
+import { EmbeddedRedis } from '../../services/store/redis/embedded-redis.ts';
 import { NodeProcess } from '../node-process.ts';
 
 const POLL_MS = 25;
@@ -28,7 +28,7 @@ export class DemoCluster {
 
   /** Starts `count` nodes; one alone has a Redis of its own, several share one; each may hold all peers. */
   static async start(directory: string, count: number, maxPeers: number): Promise<DemoCluster> {
-    const redis = count > 1 ? await startEmbeddedRedis(join(directory, 'redis')) : undefined;
+    const redis = count > 1 ? await EmbeddedRedis.start(join(directory, 'redis')) : undefined;
     const vaultKey = randomBytes(32).toString('base64');
     const members = await Promise.all(
       Array.from({ length: count }, async (_, n) => {

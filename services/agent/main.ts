@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SettingsError } from '../../workers/base/errors.ts';
 import { clientCredentials } from '../api/grpc/credentials.ts';
+import { atMost, stopOnSignal } from '../base/lifetime.ts';
 import { createLogger } from '../base/log.ts';
 import { runMain } from '../base/settings.ts';
 import { startTracing } from '../telemetry/traces.ts';
@@ -12,6 +13,8 @@ import { readAgentSettings } from './settings.ts';
 
 /** Longest wait for the cluster when all there is to do is to give SAs back, ms. */
 const RELEASE_MS = 60_000;
+/** Longest wait at a stop for a collector that takes what is left, ms. */
+const FLUSH_MS = 2_000;
 
 await runMain(async () => {
   const settings = readAgentSettings();
@@ -22,14 +25,10 @@ await runMain(async () => {
   for (const address of settings.agent.addresses) clientCredentials({ ...settings.transport, address });
   const agent = new Agent(settings.agent, headend, { channels: new NodeChannels(settings.transport), log });
   await headend.start(agent);
-  const stop = async (reason: string) => {
-    log.info({ reason }, 'stopping');
+  const stop = stopOnSignal(log, async () => {
     await agent.stop();
-    await stopTracing();
-    process.exit(0);
-  };
-  process.once('SIGTERM', () => void stop('SIGTERM'));
-  process.once('SIGINT', () => void stop('SIGINT'));
+    await atMost(FLUSH_MS, stopTracing());
+  });
   if (!settings.release) return;
   const deadline = performance.now() + RELEASE_MS;
   while (!agent.settled) {
@@ -37,5 +36,5 @@ await runMain(async () => {
       throw new SettingsError(`release: the cluster did not answer within ${RELEASE_MS} ms`);
     await sleep(100);
   }
-  await stop('release');
+  stop('release');
 });

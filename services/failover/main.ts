@@ -2,6 +2,7 @@
 
 import { SettingsError } from '../../workers/base/errors.ts';
 import { systemClock } from '../base/clock.ts';
+import { stopOnSignal } from '../base/lifetime.ts';
 import { createLogger } from '../base/log.ts';
 import { readSettings, runMain } from '../base/settings.ts';
 import { joinBus } from '../store/cluster/bus.ts';
@@ -14,19 +15,17 @@ await runMain(async () => {
   const settings = readSettings('npm run failover -- [settings]: sees failovers through', FAILOVER_SETTINGS);
   if (settings.redisUrl === undefined) throw new SettingsError('redis-url: must be the Redis that the nodes use');
   const log = createLogger('failover');
-  const redis = await connectRedis(settings.redisUrl);
+  const redis = await connectRedis(settings.redisUrl).catch((error: Error) => {
+    throw new SettingsError(`redis-url ${error.message}`);
+  });
   const bus = await joinBus(redis, settings.redisUrl, () => {});
   const limits = { deadlineMs: settings.failoverDeadline };
   const reconciler = new FailoverReconciler({ redis, bus, clock: systemClock, log, limits });
   const worker = new FailoverWorker(settings.redisUrl, reconciler, log);
   log.info('working');
-  const stop = async (signal: string) => {
-    log.info({ signal }, 'stopping');
+  stopOnSignal(log, async () => {
     await worker.close();
     bus.close();
     redis.disconnect();
-    process.exit(0);
-  };
-  process.once('SIGTERM', stop);
-  process.once('SIGINT', stop);
+  });
 });

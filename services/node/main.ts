@@ -1,5 +1,6 @@
 /** `npm start`: runs a node until SIGTERM or SIGINT. */
 
+import { atMost, stopOnSignal } from '../base/lifetime.ts';
 import { createLogger } from '../base/log.ts';
 import { runMain } from '../base/settings.ts';
 import { startMetrics } from '../telemetry/metrics.ts';
@@ -7,19 +8,19 @@ import { startTracing } from '../telemetry/traces.ts';
 import { DpdNode } from './node.ts';
 import { readNodeSettings } from './settings.ts';
 
+/** Longest wait at a stop for a collector that takes what is left, ms. */
+const FLUSH_MS = 2_000;
+
 await runMain(async () => {
   const settings = readNodeSettings();
   const log = createLogger('node');
   const stopTracing = await startTracing('dpd-node');
   const node = await DpdNode.start(settings, log);
   const stopMetrics = startMetrics('dpd-node', () => node.metrics());
-  const stop = async (signal: string) => {
-    log.info({ signal }, 'stopping');
-    await stopMetrics();
+  stopOnSignal(log, async () => {
+    // The last of what is counted, beside the shards that move.
+    const flushed = atMost(FLUSH_MS, stopMetrics());
     await node.stop();
-    await stopTracing();
-    process.exit(0);
-  };
-  process.once('SIGTERM', stop);
-  process.once('SIGINT', stop);
+    await Promise.all([flushed, atMost(FLUSH_MS, stopTracing())]);
+  });
 });

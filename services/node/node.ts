@@ -11,7 +11,7 @@ import type { Logger } from '../base/log.ts';
 import { FailoverQueue, FailoverWorker } from '../failover/queue.ts';
 import { FailoverReconciler } from '../failover/reconciler.ts';
 import { joinBus } from '../store/cluster/bus.ts';
-import { type EmbeddedRedis, startEmbeddedRedis } from '../store/redis/embedded-redis.ts';
+import { EmbeddedRedis } from '../store/redis/embedded-redis.ts';
 import { connectRedis, type RedisClient } from '../store/redis/redis.ts';
 import type { StoreContext } from '../store/shard/shard-store.ts';
 import { openVault } from '../store/vault.ts';
@@ -21,6 +21,7 @@ import { Access } from './access/access.ts';
 import { Audit } from './access/audit.ts';
 import { serveApi } from './api/serve.ts';
 import { ClusterNode } from './cluster/cluster-node.ts';
+import { keepHealth } from './health.ts';
 import { readMetrics } from './metrics.ts';
 import { Sites } from './records/sites.ts';
 import type { NodeSettings } from './settings.ts';
@@ -52,6 +53,7 @@ export class DpdNode {
   readonly #parts: Parts;
   readonly #stop = new AbortController();
   #server: RunningServer | undefined;
+  #endHealth = () => {};
 
   private constructor(settings: NodeSettings, redisUrl: string, cluster: ClusterNode, parts: Parts) {
     this.redisUrl = redisUrl;
@@ -65,9 +67,20 @@ export class DpdNode {
     // What cannot be served is refused before anything runs.
     const tls = tlsFilesOf(settings);
     const access = openAccess(settings, tls, log);
-    const embedded = settings.redisUrl === undefined ? await startEmbeddedRedis(settings.dataDir) : undefined;
+    const embedded = settings.redisUrl === undefined ? await EmbeddedRedis.start(settings.dataDir) : undefined;
+    if (embedded)
+      embedded.onFailure = ({ message: reason }, forGood) => {
+        log.error(
+          { reason },
+          forGood ? 'the private Redis ended, again and again' : 'the private Redis ended: started again',
+        );
+        // A supervisor starts all of it anew; its headends go elsewhere meanwhile, if there is another node.
+        if (forGood) process.exit(1);
+      };
     const url = settings.redisUrl ?? embedded!.url;
-    const redis = await connectRedis(url);
+    const redis = await connectRedis(url).catch((error: Error) => {
+      throw new SettingsError(`redis-url ${error.message}`);
+    });
     const replicas = settings.redisReplicas;
     const replicated = replicas > 0 ? { redis: await connectRedis(url), replicas } : undefined;
     const threads = settings.threads || availableParallelism();
@@ -143,6 +156,7 @@ export class DpdNode {
   /** Stops cleanly: shards given away, then API, threads and Redis. */
   async stop(): Promise<void> {
     this.#stop.abort();
+    this.#endHealth();
     await this.cluster.stop(this.#settings.drain);
     await this.#server?.stop();
     const { access, redis, replicated, embedded, pool, queue, worker } = this.#parts;
@@ -170,6 +184,7 @@ export class DpdNode {
       stopping: this.#stop.signal,
     });
     const { address } = this.#settings;
+    this.#endHealth = keepHealth(this.#server.health, cluster, systemClock);
     log.info({ node: cluster.id, address, port: this.port, shards: cluster.shards.hosted().length }, 'serving');
   }
 }

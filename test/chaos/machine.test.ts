@@ -50,6 +50,22 @@ test('threads blocked for 20 s: only the dead are found dead, and blind time is 
   assert.deepEqual(cluster.deadOf(hub), ['spoke-1', 'spoke-2', 'spoke-3']);
 });
 
+test('threads that hang are ended, and others watch their SAs: only the dead are found dead', async (t) => {
+  const { cluster, hub, meddle } = await start(t);
+  meddle({ kind: 'block', ms: HOUR_MS });
+  await sleep(1_000);
+  for (const spoke of [1, 2, 3]) hub.responder.kill(spoke, 0);
+  // 30 s without an answer, and the wait for the one that does not come.
+  await eventually('everyone is probed again', 60_000, () =>
+    cluster.everyoneProbed(5_000).then(
+      () => true,
+      () => false,
+    ),
+  );
+  await eventually('the dead are found', 2_000 + 2 * DETECTION_MS, () => cluster.deadOf(hub).length === 3);
+  assert.deepEqual(cluster.deadOf(hub), ['spoke-1', 'spoke-2', 'spoke-3']);
+});
+
 test('clocks stepped by hours, and apart by hours when a shard moves: nobody is killed, and the dead are found in time', async (t) => {
   const { cluster, hub, meddle } = await start(t);
   meddle({ kind: 'step', ms: 2 * HOUR_MS });

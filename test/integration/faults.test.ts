@@ -12,7 +12,7 @@ import { readSettings } from '../../services/base/settings.ts';
 import { DpdNode } from '../../services/node/node.ts';
 import { NODE_SETTINGS } from '../../services/node/settings.ts';
 import { shardKeys } from '../../services/store/keys.ts';
-import { startEmbeddedRedis } from '../../services/store/redis/embedded-redis.ts';
+import { EmbeddedRedis } from '../../services/store/redis/embedded-redis.ts';
 import { connectRedis } from '../../services/store/redis/redis.ts';
 import { runScript } from '../../services/store/redis/scripts.ts';
 import { eventually } from '../eventually.ts';
@@ -75,7 +75,7 @@ test('Redis refuses writes: what the headend registers waits, its answers are as
 /** Nodes in this process on one Redis, with spokes and data planes of a rig. */
 async function cluster(names: readonly string[]) {
   const directory = mkdtempSync(join(tmpdir(), 'dpd-cluster-'));
-  const redis = await startEmbeddedRedis(join(directory, 'redis'));
+  const redis = await EmbeddedRedis.start(join(directory, 'redis'));
   const vaultKey = randomBytes(32).toString('base64');
   const nodes = await Promise.all(
     names.map((name) => {

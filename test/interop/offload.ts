@@ -21,9 +21,12 @@ export const SHARDS = 2;
 export const POLICY = { intervalMs: 1_000, retryIntervalMs: 500, retries: 3, jitterPercent: 0 };
 export const DETECTION_MS = POLICY.intervalMs + POLICY.retries * POLICY.retryIntervalMs;
 
+/** What has not come by then does not come, ms: long enough for a machine that is busy with other things. */
+const PATIENCE_MS = 60_000;
+
 /** Waits as the others do, but asks charon and the kernel less often. */
-export function eventually(what: string, ms: number, check: () => boolean | Promise<boolean>): Promise<void> {
-  return poll(what, ms, check, 100);
+export function eventually(what: string, check: () => boolean | Promise<boolean>): Promise<void> {
+  return poll(what, PATIENCE_MS, check, 100);
 }
 
 export type SeenVerdict = { readonly verdict: Verdict; readonly receivedUnix: number };
@@ -74,7 +77,7 @@ export class Offload {
       '--storm-share',
       '0',
     ]);
-    await eventually('node serves', 20_000, () =>
+    await eventually('node serves', () =>
       this.client.unary(OperatorService.method.getClusterState, {}, 1_000).then(
         () => true,
         () => false,

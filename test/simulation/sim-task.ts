@@ -194,6 +194,10 @@ export class SimTask implements ShardTaskHandle {
     this.#fail(new Error('thread crashed'));
   }
 
+  kill(): void {
+    this.crash();
+  }
+
   /** A canary came home. */
   receiveCanary(datagram: Buffer, sender: Sender): void {
     const { direction, number } = readCanary(datagram)!;

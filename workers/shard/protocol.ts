@@ -98,7 +98,7 @@ export type Answer = {
 };
 
 export type FromShard =
-  | { readonly type: 'ready'; readonly probePort: number }
+  | { readonly type: 'ready'; readonly probePort: number; readonly threadId: number }
   /** See verdict-rows.ts. */
   | { readonly type: 'verdicts'; readonly rows: Float64Array }
   | { readonly type: 'recovered'; readonly recoveries: readonly Recovery[] }

@@ -1,5 +1,6 @@
 /** The Piscina task: owns one shard until told to stop. Resolves with the shard's last checkpoint. */
 
+import { threadId } from 'node:worker_threads';
 import { always } from '../base/always.ts';
 import { monotonicMs } from '../base/monotonic.ts';
 import { pooledRandom } from '../crypto/random.ts';
@@ -62,7 +63,7 @@ export default async function runShard({
     const counts = await Promise.all(asked.map((each) => each.readNew(monotonicMs())));
     shard.dropped(counts.reduce((sum, count) => sum + count, 0));
   }, DROPS_INTERVAL_MS);
-  port.postMessage({ type: 'ready', probePort: socket.port });
+  port.postMessage({ type: 'ready', probePort: socket.port, threadId });
   try {
     await new Promise<void>((resolve) => {
       port.on('message', (message: ToShard) => {

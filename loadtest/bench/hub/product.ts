@@ -19,7 +19,7 @@ const POLICY = { mode: 'ON_IDLE', intervalMs: 10_000, retryIntervalMs: 2_000, re
 const ROOT = new URL('../../../', import.meta.url);
 const { scripts } = JSON.parse(readFileSync(new URL('package.json', ROOT), 'utf8')) as { scripts: { agent: string } };
 /** What `npm run agent` gives Node: its flags, and the program. */
-const AGENT = scripts.agent.split(' ').slice(1);
+const AGENT = scripts.agent.replace(/^exec node /, '').split(' ');
 const PAGE = 1_000;
 /** From pino's level of warnings on. */
 const WARNING = /"level":[456]0/;

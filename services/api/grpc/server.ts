@@ -2,16 +2,19 @@
 
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
-import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
 import { loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation } from 'grpc-health-check';
+import { SettingsError } from '../../../workers/base/errors.ts';
 import { TlsServerCredentials } from './credentials.ts';
 import type { TlsFiles } from './tls-files.ts';
 
 const DESCRIPTORS = new URL('../../../proto/gen/descriptors.binpb', import.meta.url);
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 const SHUTDOWN_MS = 2_000;
+// What it would print comes to callers as errors.
+setLogVerbosity(logVerbosity.NONE);
 
 export type RunningServer = {
   readonly server: Server;
@@ -23,7 +26,7 @@ export type RunningServer = {
 };
 
 /**
- * Starts a server. Rejects if the address cannot be bound.
+ * Starts a server. Rejects with SettingsError if the address cannot be bound.
  * @param tls undefined: plaintext
  * @param register adds the services
  * @param renewed is called when certificates were read again, or could not be
@@ -52,7 +55,12 @@ export async function startServer(
   const umask = process.umask(0o177);
   const port = await new Promise<number>((resolve, reject) =>
     server.bindAsync(address, credentials, (error, bound) => (error ? reject(error) : resolve(bound))),
-  ).finally(() => process.umask(umask));
+  )
+    .catch((error: Error) => {
+      const [, why = error.message] = /errors: \[(.*)\]$/.exec(error.message) ?? [];
+      throw new SettingsError(`address ${address}: ${why}`);
+    })
+    .finally(() => process.umask(umask));
   const unwatch = tls?.watch((failure) => {
     if (!failure) tlsCredentials!.renew(tls);
     renewed(failure);

@@ -83,6 +83,11 @@ export class ClusterNode {
     return this.membership.members.map(({ id, address, draining }) => ({ id, address, draining }));
   }
 
+  /** Whether shards are given away, and none taken while there is another node. */
+  get draining(): boolean {
+    return this.#draining;
+  }
+
   /** Headends ever seen, with their number of shards. */
   headends(): Promise<Map<string, number>> {
     return readHeadends(this.#context.store.redis);

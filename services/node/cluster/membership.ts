@@ -14,6 +14,8 @@ export class Membership {
   readonly #describe: () => Member;
   readonly #onChange: (members: readonly Member[]) => void;
   #members: readonly Member[] = [];
+  /** When Redis took the last beat, ms on the clock. */
+  #beatAt: number;
   #cancel: () => void = () => {};
   #beating: Promise<void> | undefined;
 
@@ -29,6 +31,7 @@ export class Membership {
   ) {
     this.#redis = redis;
     this.#clock = clock;
+    this.#beatAt = clock.now();
     this.#describe = describe;
     this.#onChange = onChange;
   }
@@ -36,6 +39,11 @@ export class Membership {
   /** Nodes that live, by id; as of the last beat that Redis took. */
   get members(): readonly Member[] {
     return this.#members;
+  }
+
+  /** For how long Redis has taken no beat, ms. */
+  get withoutRedisMs(): number {
+    return this.#clock.now() - this.#beatAt;
   }
 
   start(): void {
@@ -55,6 +63,7 @@ export class Membership {
       const members = await beat(this.#redis, this.#describe());
       const changed = shape(members) !== shape(this.#members);
       this.#members = members;
+      this.#beatAt = this.#clock.now();
       if (changed) this.#onChange(members);
     } catch {
       // Redis is away, which the shards' housekeeping says loudly enough.

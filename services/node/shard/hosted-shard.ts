@@ -5,7 +5,7 @@
 
 import type { LeftOut, UpsertSas } from '../../../proto/gen/dpd/v1/headend_pb.js';
 import { always } from '../../../workers/base/always.ts';
-import { FencedError } from '../../../workers/base/errors.ts';
+import { FencedError, ThreadTimeoutError } from '../../../workers/base/errors.ts';
 import type { ShardPath } from '../../../workers/path/ways.ts';
 import type { SaBytes } from '../../../workers/sa/sa-page.ts';
 import type { ShardCounts } from '../../../workers/shard/counters.ts';
@@ -437,6 +437,7 @@ export class HostedShard {
     try {
       await this.#unlessFenced(this.#renew());
     } catch (error) {
+      if (error instanceof ThreadTimeoutError) this.#thread.silent();
       if (!this.#ended) this.#log.warn({ reason: (error as Error).message }, 'checkpoint waits');
     }
   }
@@ -451,6 +452,7 @@ export class HostedShard {
       await this.look();
     }
     await this.#checkpoint.collect();
+    this.#thread.answered();
     await this.#checkpoint.write();
   }
 

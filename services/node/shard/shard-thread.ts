@@ -19,7 +19,10 @@ type Question = Extract<ToShard, { request: number }>;
 /** What a shard says of its own accord. */
 export type ShardEvent = Exclude<FromShard, { type: 'answer' | 'ready' }>;
 /** A shard's task, wherever it runs. */
-export type ShardTaskHandle = Pick<ShardThread, 'ready' | 'done' | 'send' | 'ask' | 'seal' | 'resume' | 'stop'>;
+export type ShardTaskHandle = Pick<
+  ShardThread,
+  'ready' | 'done' | 'send' | 'ask' | 'seal' | 'resume' | 'stop' | 'kill'
+>;
 /** Where a shard probes from, and its number. */
 export type ProbeFrom = {
   readonly address: string;
@@ -34,6 +37,9 @@ export type StartShardTask = (probe: ProbeFrom, onEvent: (event: ShardEvent) => 
 export class ShardThread {
   readonly #port: MessagePort;
   readonly #waiting = new Map<number, (body: Answer[keyof Answer]) => void>();
+  readonly #pool: Piscina;
+  /** Of the thread that runs the shard, once it does. */
+  #threadId: number | undefined;
   #request = 0;
   /** UDP port of the probe socket, once the shard runs. */
   readonly ready: Promise<number>;
@@ -53,13 +59,9 @@ export class ShardThread {
   ) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
-    this.done = runOn(pool, probe, {
-      port: port2,
-      shard: probe.shard,
-      probesPerSecond,
-      zeroUnix: MONOTONIC_ZERO_UNIX,
-      vaultKey,
-    });
+    this.#pool = pool;
+    const task = { port: port2, shard: probe.shard, probesPerSecond, zeroUnix: MONOTONIC_ZERO_UNIX, vaultKey };
+    this.done = runOn(pool, probe, task);
     const ready = Promise.withResolvers<number>();
     this.ready = ready.promise;
     this.done.then(
@@ -69,8 +71,10 @@ export class ShardThread {
     // Both outcomes also reach whoever awaits `done`.
     ready.promise.catch(() => {});
     port1.on('message', (message: FromShard) => {
-      if (message.type === 'ready') ready.resolve(message.probePort);
-      else if (message.type === 'answer') {
+      if (message.type === 'ready') {
+        this.#threadId = message.threadId;
+        ready.resolve(message.probePort);
+      } else if (message.type === 'answer') {
         this.#waiting.get(message.request)?.(message.body);
         this.#waiting.delete(message.request);
       } else onEvent(message);
@@ -112,6 +116,12 @@ export class ShardThread {
       });
       this.#port.postMessage({ type, request, ...question }, transfer);
     });
+  }
+
+  /** Ends the thread, whatever it does, and with it every other shard there. */
+  kill(): void {
+    // A task that Piscina itself could abort would have its thread to itself.
+    void this.#pool.threads.find(({ threadId }) => threadId === this.#threadId)?.terminate();
   }
 
   /** Stops the shard. Returns the whole checkpoint, or undefined if the thread is gone or does not answer. */

@@ -7,6 +7,8 @@ import { ShardRecords } from '../records/records.ts';
 import type { ShardEvent, ShardTaskHandle } from './shard-thread.ts';
 
 const RESTART_MS = 500;
+/** A thread that answers nothing for so long hangs, ms; one whose machine stood still for less goes on by itself. */
+const HUNG_MS = 30_000;
 
 export type ThreadContext = {
   readonly clock: Clock;
@@ -40,6 +42,8 @@ export class ThreadKeeper {
   /** The same, once it knows all SAs. */
   #filled: ShardTaskHandle | undefined;
   readonly #dead = new WeakSet<ShardTaskHandle>();
+  /** When the thread was last known to work, ms on the clock. */
+  #workedAt = 0;
   /** The thread died, and its successor does not know all SAs yet. */
   #replacing: PromiseWithResolvers<void> | undefined;
 
@@ -71,7 +75,22 @@ export class ThreadKeeper {
     await Promise.race([this.#effects.fill(task, records), ended]);
     if (this.#dead.has(task)) throw new Error('the thread died');
     this.#filled = task;
+    this.answered();
     this.#effects.filled(task);
+  }
+
+  /** The thread has answered what it was asked. */
+  answered(): void {
+    this.#workedAt = this.#context.clock.now();
+  }
+
+  /** It has not, in time. One that hangs is ended, as nobody else could watch its SAs: the lease says that they are watched here. */
+  silent(): void {
+    const { clock, log } = this.#context;
+    if (this.#task !== this.#filled || clock.now() - this.#workedAt < HUNG_MS) return;
+    log.error({ silentMs: Math.round(clock.now() - this.#workedAt) }, 'shard thread hangs; it is ended');
+    this.answered();
+    this.#task.kill();
   }
 
   /** Waits for a step of a change. Rejects if the thread died meanwhile: what was known of its handles holds no more. */

@@ -11,6 +11,8 @@ import { SteadySentinelConnector } from './sentinel-connector.ts';
 /** Longest wait for one command, ms. */
 const COMMAND_TIMEOUT_MS = 5_000;
 const CONNECT_TIMEOUT_MS = 10_000;
+/** Longest wait for the first connection, whatever has to be asked for it, ms. */
+const FIRST_CONNECT_MS = 15_000;
 const SENTINEL_PORT = 26_379;
 const REDIS_PORT = 6_379;
 
@@ -88,20 +90,33 @@ export function patientRedis(url: string): RedisClient {
   return redis;
 }
 
-/** Connects; reconnects by itself for ever after. Rejects if Redis cannot be reached at first. */
+/** Connects; reconnects by itself for ever after. Rejects if Redis cannot be reached at first, with where it was looked for, and why. */
 export async function connectRedis(url: string): Promise<RedisClient> {
   const redis = makeClient(parseRedisUrl(url), OPTIONS);
-  // Without a listener every failed attempt to reconnect would be printed; commands carry the error anyway.
-  redis.on('error', () => {});
-  redis.on('node error', () => {});
+  let reason = `no answer within ${FIRST_CONNECT_MS} ms`;
+  // Commands carry the error of a connection that is lost later.
+  const note = (error: Error) => {
+    reason = error.message;
+  };
+  redis.on('error', note);
+  redis.on('node error', note);
+  const deadline = Promise.withResolvers<never>();
+  const timer = setTimeout(() => deadline.reject(new Error(reason)), FIRST_CONNECT_MS);
   try {
-    await redis.connect();
+    await Promise.race([redis.connect(), deadline.promise]);
     return redis;
-  } catch (error) {
+  } catch {
     // It would go on trying, for nobody.
     redis.disconnect();
-    throw error;
+    throw new Error(`${withoutLogin(url)}: ${reason}`);
+  } finally {
+    clearTimeout(timer);
   }
+}
+
+/** A URL as it may be shown. */
+function withoutLogin(url: string): string {
+  return url.replace(/\/\/[^@/]*@/, '//');
 }
 
 function makeClient(target: RedisTarget, options: typeof OPTIONS | typeof PATIENT): RedisClient {

@@ -74,6 +74,7 @@ class Thread {
         return { unreadable: this.unreadable, opened: 0, sealed: 0 };
       },
       stop: async () => undefined,
+      kill: () => {},
     };
   }
 

@@ -22,7 +22,7 @@ test('a shard has its port to itself, and when it has stopped or its thread has 
   assert.equal(await second.ready, port);
   await assert.rejects(bindUdp(ADDRESS, port), { code: 'EADDRINUSE' });
   const died = assert.rejects(second.done);
-  for (const thread of pool.threads) void thread.terminate();
+  second.kill();
   await died;
   (await bindUdp(ADDRESS, port)).close();
 });

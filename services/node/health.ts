@@ -1,0 +1,29 @@
+/** What grpc.health.v1 says of the node, by service: whoever asks sees what would be refused, or have to wait. */
+
+import type { HealthImplementation } from 'grpc-health-check';
+import { HeadendService } from '../../proto/gen/dpd/v1/headend_pb.js';
+import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
+import { VerdictService } from '../../proto/gen/dpd/v1/verdicts_pb.js';
+import type { Clock } from '../base/clock.ts';
+import type { ClusterNode } from './cluster/cluster-node.ts';
+
+const LOOK_MS = 1_000;
+/** A failover of Redis takes less, ms. */
+const REDIS_PATIENCE_MS = 10_000;
+
+/**
+ * Keeps the services' health. The node as a whole ('') is healthy for as long as it runs: without Redis liveness goes on, and a
+ * restart would end it. Returns what ends that.
+ */
+export function keepHealth(health: HealthImplementation, cluster: ClusterNode, clock: Clock): () => void {
+  const set = ({ typeName }: { readonly typeName: string }, serves: boolean) =>
+    health.setStatus(typeName, serves ? 'SERVING' : 'NOT_SERVING');
+  const look = () => {
+    const redis = cluster.membership.withoutRedisMs < REDIS_PATIENCE_MS;
+    set(HeadendService, redis && !cluster.draining);
+    set(VerdictService, redis);
+    set(OperatorService, true);
+  };
+  look();
+  return clock.every(LOOK_MS, look);
+}
