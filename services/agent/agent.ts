@@ -21,6 +21,9 @@ export type AgentSettings = {
   readonly shards: number;
   /** Nodes to begin with; they tell of the others. */
   readonly addresses: readonly string[];
+  /** See Hello.instance and Hello.take_over. */
+  readonly instance?: string;
+  readonly takeOver?: boolean;
 };
 
 /** The agent's surroundings. */
@@ -44,7 +47,7 @@ export class Agent implements AgentSide {
 
   /** Connects every shard; start() the headend with it. */
   constructor(settings: AgentSettings, headend: Headend, context: AgentContext) {
-    const { headend: name, shards, addresses } = settings;
+    const { headend: name, shards, addresses, instance = '', takeOver = false } = settings;
     const { log, channels, clock = systemClock, random = Math.random } = context;
     this.#headend = headend;
     this.#shards = shards;
@@ -65,7 +68,7 @@ export class Agent implements AgentSide {
       { length: shards },
       (_, shard) =>
         new ShardUplink(
-          { headend: name, shard, shards },
+          { headend: name, shard, shards, instance, takeOver },
           {
             choose: () => this.#placement.choose(shard),
             failed: (address) => this.#placement.failed(shard, address),

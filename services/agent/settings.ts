@@ -1,5 +1,6 @@
 /** An agent's settings: those of every agent, and those of the kind of headend that it stands beside. */
 
+import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { SettingsError } from '../../workers/base/errors.ts';
 import type { TransportSettings } from '../api/grpc/credentials.ts';
@@ -32,6 +33,13 @@ export const AGENT_SETTINGS = {
     parse: oneOf(...HEADEND_KINDS),
   },
   shards: { env: 'DPD_SHARDS', help: 'shards of this headend, a power of two', fallback: '2', parse: integer(1, 256) },
+  takeOver: {
+    env: 'DPD_TAKE_OVER',
+    help: 'speak for the headend though another process does: that one is put out',
+    fallback: 'false',
+    boolean: true,
+    parse: flag,
+  },
   release: {
     env: 'DPD_RELEASE',
     help: 'give back what a former agent left, and exit',
@@ -60,7 +68,13 @@ export function readAgentSettings(
   const raw = readSettings(USAGE, { ...AGENT_SETTINGS, ...settings }, { argv, env });
   if ((raw.shards & (raw.shards - 1)) !== 0) throw new SettingsError(`shards=${raw.shards}: must be a power of two`);
   return {
-    agent: { headend: raw.headend, shards: raw.shards, addresses: raw.address.split(',') },
+    agent: {
+      headend: raw.headend,
+      shards: raw.shards,
+      addresses: raw.address.split(','),
+      instance: randomUUID(),
+      takeOver: raw.takeOver,
+    },
     transport: raw,
     createHeadend: (log) => create(raw, raw.shards, log),
     release: raw.release,

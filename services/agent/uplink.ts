@@ -64,12 +64,20 @@ export type UplinkEvents = {
   delegated(probes: readonly { sa: Sa; answer: () => void }[]): void;
 };
 
+/** What a stream begins with; see Hello. */
+type Opening = {
+  readonly headend: string;
+  readonly shard: number;
+  readonly shards: number;
+  readonly instance: string;
+  readonly takeOver: boolean;
+};
 type Ack = MessageInitShape<typeof VerdictAckSchema>;
 type Outgoing = Exclude<MessageInitShape<typeof ConnectShardRequestSchema>['message'], undefined>;
 
 export class ShardUplink {
   readonly registration = new Registration();
-  readonly #hello: { headend: string; shard: number; shards: number };
+  readonly #hello: Opening;
   readonly #events: UplinkEvents;
   readonly #log: Logger;
   readonly #context: UplinkContext;
@@ -92,11 +100,12 @@ export class ShardUplink {
   /** Differences that a reconciliation found and repaired. */
   repairs = 0;
 
-  constructor(hello: { headend: string; shard: number; shards: number }, events: UplinkEvents, context: UplinkContext) {
+  constructor(hello: Opening, events: UplinkEvents, context: UplinkContext) {
     this.#hello = hello;
     this.#events = events;
     this.#context = context;
-    this.#log = context.log.child(hello);
+    const { headend, shard, shards } = hello;
+    this.#log = context.log.child({ headend, shard, shards });
     this.#cancelReconcile = context.clock.every(RECONCILE_MS, () => this.#sendReconcile());
     // Not before whoever makes this one is made himself.
     this.#cancelRetry = context.clock.after(0, () => this.#connect());

@@ -33,6 +33,7 @@ import { shardOf } from './spi.ts';
 export const DEFAULT_PAGE = 100;
 
 export const LIMITS = {
+  instanceBytes: 64,
   shards: 256,
   upsertBatch: 1_000,
   removeBatch: 10_000,
@@ -108,6 +109,8 @@ export function checkHello(hello: Hello): Violation[] {
   if (shards < 1 || shards > LIMITS.shards || (shards & (shards - 1)) !== 0)
     check.fail('shards', `${shards} is not a power of two from 1 to ${LIMITS.shards}`);
   else check.range('shard', shard, { min: 0, max: shards - 1 });
+  const bytes = Buffer.byteLength(hello.instance);
+  if (bytes > LIMITS.instanceBytes) check.fail('instance', `${bytes} bytes, at most ${LIMITS.instanceBytes}`);
   return check.violations;
 }
 

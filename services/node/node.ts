@@ -11,6 +11,7 @@ import type { Logger } from '../base/log.ts';
 import { FailoverQueue, FailoverWorker } from '../failover/queue.ts';
 import { FailoverReconciler } from '../failover/reconciler.ts';
 import { joinBus } from '../store/cluster/bus.ts';
+import { livingTwin } from '../store/cluster/twin.ts';
 import { EmbeddedRedis } from '../store/redis/embedded-redis.ts';
 import { connectRedis, type RedisClient } from '../store/redis/redis.ts';
 import type { StoreContext } from '../store/shard/shard-store.ts';
@@ -81,6 +82,10 @@ export class DpdNode {
     const redis = await connectRedis(url).catch((error: Error) => {
       throw new SettingsError(`redis-url ${error.message}`);
     });
+    // A private Redis is nobody else's.
+    const twin = embedded ? undefined : await livingTwin(redis, settings.nodeId);
+    if (twin !== undefined)
+      throw new SettingsError(`node-id ${settings.nodeId}: a node of this name lives, at ${twin}; each needs its own`);
     const replicas = settings.redisReplicas;
     const replicated = replicas > 0 ? { redis: await connectRedis(url), replicas } : undefined;
     const threads = settings.threads || availableParallelism();

@@ -4,6 +4,7 @@ export type ErrorCode =
   | 'SETTINGS'
   | 'VAULT'
   | 'FENCED'
+  | 'RIVAL'
   | 'FORGOTTEN'
   | 'LOST_WRITES'
   | 'NOT_REPLICATED'
@@ -35,6 +36,19 @@ export class VaultError extends DpdError {
 export class FencedError extends DpdError {
   override name = 'FencedError';
   readonly code = 'FENCED';
+}
+
+/** Another process speaks for the headend. */
+export class RivalError extends DpdError {
+  override name = 'RivalError';
+  readonly code = 'RIVAL';
+  /** Where the other is. */
+  readonly address: string;
+
+  constructor(address: string) {
+    super(`another speaks for the headend, at ${address}`);
+    this.address = address;
+  }
 }
 
 /** Redis has forgotten the shard: its owner writes everything again. */

@@ -7,6 +7,7 @@ import { status } from '@grpc/grpc-js';
 import pLimit from 'p-limit';
 import type { Hello } from '../../../proto/gen/dpd/v1/headend_pb.js';
 import { Outcome, type VerdictAck } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { RivalError } from '../../../workers/base/errors.ts';
 import { ApiError } from '../../api/grpc/errors.ts';
 import { seenThrough } from '../../failover/plan.ts';
 import type { Bus, ClusterMessage } from '../../store/cluster/bus.ts';
@@ -106,11 +107,16 @@ export class ClusterNode {
           status.FAILED_PRECONDITION,
           `hello.shards: ${shards}, but headend "${headend}" is registered with ${registered}`,
         );
-      const host = await this.shards.open({ headend, shard }, shards);
+      const host = await this.shards.open({ headend, shard }, shards, stream.claim);
       await host.attach(stream);
       return host;
     } catch (error) {
       if (error instanceof ApiError) throw error;
+      if (error instanceof RivalError)
+        throw new ApiError(
+          status.ALREADY_EXISTS,
+          `headend "${headend}" is connected from ${error.address} already; this one is at ${stream.address}`,
+        );
       this.#context.log.error({ headend, shard, reason: (error as Error).message }, 'shard not opened');
       throw new ApiError(status.UNAVAILABLE, `shard not opened: ${(error as Error).name}`);
     }

@@ -2,8 +2,9 @@
  * The shards of a node: opened for a headend's stream, yielded to another node that has it now, drained before the node stops.
  */
 
+import { RivalError } from '../../../workers/base/errors.ts';
 import type { Logger } from '../../base/log.ts';
-import type { Bus, ClusterMessage } from '../../store/cluster/bus.ts';
+import type { Bus, Claim, ClusterMessage } from '../../store/cluster/bus.ts';
 import { readShards } from '../../store/cluster/directory.ts';
 import type { Member } from '../../store/cluster/members.ts';
 import type { ShardId } from '../../store/keys.ts';
@@ -14,6 +15,8 @@ import { HostedShard, type HostedShardContext } from '../shard/hosted-shard.ts';
 const YIELD_MS = 400;
 const YIELD_POLL_MS = 10;
 const DRAIN_POLL_MS = 50;
+/** Nobody's claim: what a node had before it was restarted. */
+const NO_CLAIM: Claim = { instance: '', takeOver: false };
 /** Long enough for a message to arrive, ms. */
 const MESSAGE_MS = 100;
 
@@ -36,6 +39,8 @@ export class Shards {
   /** Shards being opened or given up: whoever wants one waits for that. */
   readonly #changing = new Map<string, Promise<unknown>>();
   readonly #portsInUse = new Set<number>();
+  /** Shards that others are asked for, with the address of whom their owner keeps them for, once it says so. */
+  readonly #asked = new Map<string, string | undefined>();
   #closing = false;
 
   constructor(context: ShardsContext) {
@@ -62,28 +67,41 @@ export class Shards {
   /** Takes up what this node had before it was restarted: the headend's rules may still bring answers here. */
   async start(): Promise<void> {
     for (const { id, shards, lease } of await readShards(this.#context.store.redis))
-      if (lease?.node === this.#context.store.node) await this.open(id, shards);
+      if (lease?.node === this.#context.store.node) await this.open(id, shards, NO_CLAIM);
   }
 
-  /** Makes the shard this node's, whoever had it. */
-  async open(id: ShardId, shards: number): Promise<HostedShard> {
+  /**
+   * Makes the shard this node's, whoever had it.
+   * @throws RivalError if its owner has it for another process of the headend's
+   */
+  async open(id: ShardId, shards: number, claim: Claim): Promise<HostedShard> {
     const key = name(id);
     for (;;) {
       const hosted = this.#hosts.get(key);
       if (hosted) return hosted;
       const changing = this.#changing.get(key);
-      if (!changing) return this.#change(key, () => this.#open(key, id, shards));
+      if (!changing) return this.#change(key, () => this.#open(key, id, shards, claim));
       await changing.catch(() => {});
     }
   }
 
   /** Another node called. */
   onMessage(message: ClusterMessage): void {
+    if (message.type === 'kept') {
+      const asked = `${name(message)} ${message.epoch}`;
+      if (this.#asked.has(asked)) this.#asked.set(asked, message.address);
+      return;
+    }
     const host = this.#hosts.get(name(message));
     if (!host) return;
     if (message.type === 'look') void host.look();
-    else if (message.type === 'yield' && message.epoch === String(host.epoch))
-      void this.giveUp(host, `moved to node ${message.to}`);
+    else if (message.type === 'yield' && message.epoch === String(host.epoch)) this.#yield(host, message);
+  }
+
+  #yield(host: HostedShard, { to, claim, epoch }: Extract<ClusterMessage, { type: 'yield' }>): void {
+    const rival = host.rivalOf(claim);
+    if (rival === undefined) void this.giveUp(host, `moved to node ${to}`);
+    else this.#context.bus.publish({ type: 'kept', ...host.id, epoch, address: rival });
   }
 
   /** Lets a shard go, its checkpoint written and its lease given back. */
@@ -123,9 +141,9 @@ export class Shards {
     await Promise.all(this.hosted().map((host) => this.giveUp(host, 'node is stopping')));
   }
 
-  async #open(key: string, id: ShardId, shards: number): Promise<HostedShard> {
+  async #open(key: string, id: ShardId, shards: number, claim: Claim): Promise<HostedShard> {
     if (this.#closing) throw new Error('this node is about to stop');
-    await this.#askForYield(id);
+    await this.#askForYield(id, claim);
     const port = this.#allocatePort(id.shard);
     try {
       const host: HostedShard = await HostedShard.open(
@@ -154,16 +172,25 @@ export class Shards {
    * A former owner that lives writes its checkpoint first: then the new one knows the message ids exactly, and need not wait.
    * One that does not answer may live all the same.
    */
-  async #askForYield(id: ShardId): Promise<void> {
+  async #askForYield(id: ShardId, claim: Claim): Promise<void> {
     const { store, bus, clock } = this.#context;
     const lease = await readLease(store.redis, id);
     if (!lease?.valid || lease.node === store.node) return;
-    bus.publish({ type: 'yield', ...id, epoch: String(lease.epoch), to: store.node });
+    const epoch = String(lease.epoch);
+    const asked = `${name(id)} ${epoch}`;
+    this.#asked.set(asked, undefined);
+    bus.publish({ type: 'yield', ...id, epoch, to: store.node, claim });
     const deadline = clock.now() + YIELD_MS;
-    while (clock.now() < deadline) {
-      await clock.sleep(YIELD_POLL_MS);
-      const now = await readLease(store.redis, id);
-      if (!now?.valid || now.epoch !== lease.epoch) return;
+    try {
+      while (clock.now() < deadline) {
+        await clock.sleep(YIELD_POLL_MS);
+        const rival = this.#asked.get(asked);
+        if (rival !== undefined) throw new RivalError(rival);
+        const now = await readLease(store.redis, id);
+        if (!now?.valid || now.epoch !== lease.epoch) return;
+      }
+    } finally {
+      this.#asked.delete(asked);
     }
     this.#log.info({ ...id, from: lease.node }, 'former owner did not answer');
   }

@@ -5,7 +5,7 @@
 
 import type { LeftOut, UpsertSas } from '../../../proto/gen/dpd/v1/headend_pb.js';
 import { always } from '../../../workers/base/always.ts';
-import { FencedError, ThreadTimeoutError } from '../../../workers/base/errors.ts';
+import { FencedError, RivalError, ThreadTimeoutError } from '../../../workers/base/errors.ts';
 import type { ShardPath } from '../../../workers/path/ways.ts';
 import type { SaBytes } from '../../../workers/sa/sa-page.ts';
 import type { ShardCounts } from '../../../workers/shard/counters.ts';
@@ -13,6 +13,7 @@ import type { Inventoried, PeerStatus } from '../../../workers/shard/protocol.ts
 import type { SpiPair } from '../../api/spi.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
+import type { Claim } from '../../store/cluster/bus.ts';
 import { registerHeadend } from '../../store/cluster/directory.ts';
 import type { ShardId } from '../../store/keys.ts';
 import { LEASE_MS } from '../../store/shard/lease.ts';
@@ -44,6 +45,9 @@ export type Neighbour = { readonly id: string; readonly address: string; readonl
 
 /** What a headend's stream does for its shard. */
 export type ShardStream = {
+  /** Which process of the headend's it is, as Hello says, and where that is. */
+  readonly claim: Claim;
+  readonly address: string;
   /** @param verdicts a Verdicts message */
   verdicts(verdicts: Uint8Array): void;
   delegatedProbes(handles: Uint32Array, probeIds: Uint32Array): void;
@@ -204,21 +208,37 @@ export class HostedShard {
     return this.#stream !== undefined;
   }
 
+  /** Address of another process that speaks for the headend, and is not to be put out by this one; undefined if there is none. */
+  rivalOf({ instance, takeOver }: Claim): string | undefined {
+    const present = this.#stream?.claim.instance;
+    return takeOver || !instance || !present || present === instance ? undefined : this.#stream!.address;
+  }
+
   /**
    * Joins the headend's stream, ending an older one. Rejects if the shard turns out to be another node's. Without Redis nobody can
    * tell; then the headend's rules do.
+   * @throws RivalError if another process speaks for the headend
    */
   async attach(stream: ShardStream): Promise<void> {
+    this.#refuseRival(stream.claim);
     do {
       await this.#thread.replaced;
       if (!this.#ended) await this.#lookWhoOwns();
       if (this.#ended) throw new Error('the shard has just moved');
       // The thread may have died meanwhile: what it held is not known again yet.
     } while (this.#thread.replaced);
+    this.#refuseRival(stream.claim);
+    if (this.#stream && stream.claim.takeOver && this.#stream.claim.instance !== stream.claim.instance)
+      this.#log.warn({ from: this.#stream.address, to: stream.address }, 'another process speaks for the headend now');
     this.#stream?.end('a newer stream for this shard took over');
     this.#stream = stream;
     this.verdicts.newStream();
     this.#task.send({ type: 'headend', present: true });
+  }
+
+  #refuseRival(claim: Claim): void {
+    const rival = this.rivalOf(claim);
+    if (rival !== undefined) throw new RivalError(rival);
   }
 
   /** The stream ended. What the headend vouched for soon runs out. */

@@ -6,9 +6,18 @@
 import { BUS, type ShardId } from '../keys.ts';
 import { patientRedis, type RedisClient } from '../redis/redis.ts';
 
+/** Who wants to speak for a headend. */
+export type Claim = {
+  /** See Hello.instance. */
+  readonly instance: string;
+  readonly takeOver: boolean;
+};
+
 export type ClusterMessage =
   /** Another node wants the shard: its owner writes its checkpoint and lets go. */
-  | ({ readonly type: 'yield'; readonly epoch: string; readonly to: string } & ShardId)
+  | ({ readonly type: 'yield'; readonly epoch: string; readonly to: string; readonly claim: Claim } & ShardId)
+  /** Its owner does not: another process speaks for the headend, from this address. */
+  | ({ readonly type: 'kept'; readonly epoch: string; readonly address: string } & ShardId)
   /** There is a verdict to deliver again. */
   | ({ readonly type: 'look' } & ShardId)
   /** A data plane has answered a verdict whose trace is with another node. */

@@ -65,7 +65,7 @@ function rig() {
     return streams.at(-1)! as unknown as UplinkStream;
   };
   const log = createLogger('test', 'silent');
-  const uplink = new ShardUplink({ headend: 'hub', shard: 0, shards: 1 }, events, {
+  const uplink = new ShardUplink({ headend: 'hub', shard: 0, shards: 1, instance: '', takeOver: false }, events, {
     open,
     log,
     clock,

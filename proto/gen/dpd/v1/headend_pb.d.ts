@@ -197,6 +197,21 @@ export declare type Hello = Message<"dpd.v1.Hello"> & {
    * @deprecated
    */
   lastEpoch: bigint;
+
+  /**
+   * Which process speaks for the headend: the same in all its streams for as long as it runs, at most 64 bytes; empty: not told. While one
+   * speaks for a shard, another is refused with ALREADY_EXISTS.
+   *
+   * @generated from field: string instance = 5;
+   */
+  instance: string;
+
+  /**
+   * This process speaks for the headend from now on, whoever did before.
+   *
+   * @generated from field: bool take_over = 6;
+   */
+  takeOver: boolean;
 };
 
 /**

@@ -16,6 +16,7 @@ import { ApiError, rejectIfInvalid } from '../../../api/grpc/errors.ts';
 import { WireWriter } from '../../../api/grpc/wire.ts';
 import * as validate from '../../../api/validation.ts';
 import type { Logger } from '../../../base/log.ts';
+import type { Claim } from '../../../store/cluster/bus.ts';
 import { authorize } from '../../access/methods.ts';
 import type { ClusterNode } from '../../cluster/cluster-node.ts';
 import type { HostedShard, Neighbour, ShardStream } from '../../shard/hosted-shard.ts';
@@ -49,6 +50,7 @@ export function connectShard(
 }
 
 class HeadendStream implements ShardStream {
+  claim: Claim = { instance: '', takeOver: false };
   readonly #cluster: ClusterNode;
   readonly #log: Logger;
   readonly #caller: Caller;
@@ -64,6 +66,10 @@ class HeadendStream implements ShardStream {
     this.#log = log;
     this.#caller = caller;
     this.#call = call;
+  }
+
+  get address(): string {
+    return this.#caller.address;
   }
 
   async run(): Promise<void> {
@@ -141,6 +147,8 @@ class HeadendStream implements ShardStream {
       if (this.#host) throw new ApiError(status.FAILED_PRECONDITION, 'hello: already received on this stream');
       rejectIfInvalid(validate.checkHello(message.value));
       authorize('connectShard', this.#caller, message.value.headend);
+      const { instance, takeOver } = message.value;
+      this.claim = { instance, takeOver };
       this.#host = await this.#cluster.openShard(message.value, this);
       await this.#welcome(this.#host);
       return;

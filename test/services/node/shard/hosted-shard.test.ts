@@ -148,6 +148,8 @@ async function openShard(
 /** A headend's stream that notes why it ended. */
 function streamTo(ended: string[]): ShardStream {
   return {
+    claim: { instance: '', takeOver: false },
+    address: '',
     verdicts: () => {},
     delegatedProbes: () => {},
     members: () => {},
