@@ -6,6 +6,7 @@ import { stopOnSignal } from '../base/lifetime.ts';
 import { createLogger } from '../base/log.ts';
 import { readSettings, runMain } from '../base/settings.ts';
 import { joinBus } from '../store/cluster/bus.ts';
+import { checkRedis } from '../store/redis/preflight.ts';
 import { connectRedis } from '../store/redis/redis.ts';
 import { FailoverWorker } from './queue.ts';
 import { FailoverReconciler } from './reconciler.ts';
@@ -18,6 +19,7 @@ await runMain(async () => {
   const redis = await connectRedis(settings.redisUrl).catch((error: Error) => {
     throw new SettingsError(`redis-url ${error.message}`);
   });
+  await checkRedis(redis);
   const bus = await joinBus(redis, settings.redisUrl, () => {});
   const limits = { deadlineMs: settings.failoverDeadline };
   const reconciler = new FailoverReconciler({ redis, bus, clock: systemClock, log, limits });

@@ -13,6 +13,7 @@ import { FailoverReconciler } from '../failover/reconciler.ts';
 import { joinBus } from '../store/cluster/bus.ts';
 import { livingTwin } from '../store/cluster/twin.ts';
 import { EmbeddedRedis } from '../store/redis/embedded-redis.ts';
+import { checkRedis } from '../store/redis/preflight.ts';
 import { connectRedis, type RedisClient } from '../store/redis/redis.ts';
 import type { StoreContext } from '../store/shard/shard-store.ts';
 import { openVault } from '../store/vault.ts';
@@ -82,6 +83,8 @@ export class DpdNode {
     const redis = await connectRedis(url).catch((error: Error) => {
       throw new SettingsError(`redis-url ${error.message}`);
     });
+    if (!embedded)
+      for (const warning of await checkRedis(redis)) log.warn({ warning }, 'Redis is not set up as it should be');
     // A private Redis is nobody else's.
     const twin = embedded ? undefined : await livingTwin(redis, settings.nodeId);
     if (twin !== undefined)
