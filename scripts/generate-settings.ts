@@ -25,8 +25,8 @@ writeFileSync(
 
 function section(title: string, table: SettingsTable): string {
   const rows = Object.entries(table).map(
-    ([name, { env, help, fallback, varies }]) =>
-      `| \`--${flagOf(name)}\` | \`${env}\` | ${help} | ${varies ?? fallback} |\n`,
+    ([name, { env, help, fallback, varies, secret }]) =>
+      `| ${secret ? 'none' : `\`--${flagOf(name)}\``} | \`${env}\` | ${help} | ${varies ?? fallback} |\n`,
   );
   return `\n## ${title}\n\n| flag | environment | meaning | default |\n| --- | --- | --- | --- |\n${rows.join('')}`;
 }

@@ -15,6 +15,8 @@ export type Setting<T> = {
   readonly varies?: string;
   /** A flag without a value. */
   readonly boolean?: boolean;
+  /** Never a flag: every user of the machine sees those. */
+  readonly secret?: boolean;
   /** Throws an error that says what is wrong with the value. */
   readonly parse: (text: string) => T;
 };
@@ -42,10 +44,9 @@ export function readSettings<Table extends SettingsTable>(
   { argv = process.argv.slice(2), env = process.env, others = 'refuse' }: SettingsSource = {},
 ): SettingsOf<Table> {
   const options = Object.fromEntries(
-    Object.entries(table).map(([name, setting]) => [
-      flagOf(name),
-      { type: setting.boolean ? ('boolean' as const) : ('string' as const) },
-    ]),
+    Object.entries(table)
+      .filter(([, { secret }]) => !secret)
+      .map(([name, { boolean }]) => [flagOf(name), { type: boolean ? ('boolean' as const) : ('string' as const) }]),
   );
   let values: Record<string, string | boolean | undefined>;
   try {
@@ -63,13 +64,13 @@ export function readSettings<Table extends SettingsTable>(
   }
   const result: Record<string, unknown> = {};
   for (const [name, setting] of Object.entries(table)) {
-    const flag = values[flagOf(name)];
+    const flag = setting.secret ? undefined : values[flagOf(name)];
     const text = flag === undefined ? (env[setting.env] ?? setting.fallback) : String(flag);
     const source = flag === undefined && env[setting.env] !== undefined ? setting.env : `--${flagOf(name)}`;
     try {
       result[name] = setting.parse(text);
     } catch (error) {
-      throw new SettingsError(`${source}=${text}: ${(error as Error).message}`);
+      throw new SettingsError(`${source}${setting.secret ? '' : `=${text}`}: ${(error as Error).message}`);
     }
   }
   return result as SettingsOf<Table>;
@@ -77,8 +78,8 @@ export function readSettings<Table extends SettingsTable>(
 
 /** Help for a table, one setting a line. */
 export function helpText(usage: string, table: SettingsTable): string {
-  const lines = Object.entries(table).map(([name, { env, help, fallback }]) => {
-    const flag = `  --${flagOf(name)}`.padEnd(26);
+  const lines = Object.entries(table).map(([name, { env, help, fallback, secret }]) => {
+    const flag = (secret ? '' : `  --${flagOf(name)}`).padEnd(26);
     return `${flag}${env.padEnd(26)}${help}${fallback === '' ? '' : ` [${fallback}]`}`;
   });
   return `${usage}\n\n${'  flag'.padEnd(26)}${'environment'.padEnd(26)}meaning [default]\n${lines.join('\n')}\n`;

@@ -16,7 +16,7 @@ import { EmbeddedRedis } from '../store/redis/embedded-redis.ts';
 import { checkRedis } from '../store/redis/preflight.ts';
 import { connectRedis, type RedisClient } from '../store/redis/redis.ts';
 import type { StoreContext } from '../store/shard/shard-store.ts';
-import { openVault } from '../store/vault.ts';
+import { checkVault, openVault } from '../store/vault.ts';
 import type { Metric } from '../telemetry/metrics.ts';
 import { SuspicionTraces } from '../telemetry/traces.ts';
 import { Access } from './access/access.ts';
@@ -102,6 +102,9 @@ export class DpdNode {
       resourceLimits: { maxYoungGenerationSizeMb: THREAD_YOUNG_MB },
     });
     const vault = vaultOf(settings, embedded);
+    await checkVault(vault, redis);
+    if (settings.vaultKey !== undefined)
+      log.warn('DPD_VAULT_KEY: the environment of a process can be read; vault-key-file is safer');
     const queue = new FailoverQueue(url);
     let node: DpdNode | undefined;
     const sites = new Sites();

@@ -61,14 +61,15 @@ export const NODE_SETTINGS = {
   },
   vaultKeyFile: {
     env: 'DPD_VAULT_KEY_FILE',
-    help: 'file with 32 bytes in base64 that seal IKE keys in Redis',
+    help: 'file with 32 bytes in base64 that seal IKE keys in Redis; for its owner alone',
     fallback: '',
     parse: optional,
   },
   vaultKey: {
     env: 'DPD_VAULT_KEY',
-    help: 'the same bytes themselves; better by environment than by flag',
+    help: 'the same bytes themselves; a file is safer, as the environment of a process can be read',
     fallback: '',
+    secret: true,
     parse: optional,
   },
   threads: { env: 'DPD_THREADS', help: 'worker threads; 0: one per core', fallback: '0', parse: integer(0, 256) },

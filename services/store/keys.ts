@@ -9,6 +9,8 @@ export const HEADENDS = 'dpd:headends';
 export const NODES = 'dpd:nodes';
 /** Sorted set: endpoint (address:port) to the Unix ms of the last verdict on it. */
 export const DEAD_ENDPOINTS = 'dpd:dead-endpoints';
+/** String: nothing, sealed with the vault's key. See vault.ts. */
+export const VAULT_CHECK = 'dpd:vault-check';
 /** Stream: what was done by whom, the latest of it: see node/access/audit.ts. */
 export const AUDIT = 'dpd:audit';
 /** Channel on which nodes talk: see bus.ts. */

@@ -1,10 +1,15 @@
-/** Where the vault's key comes from. */
+/** Where the vault's key comes from, and whether it is the one that Redis's contents are sealed with. */
 
 import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { SettingsError } from '../../workers/base/errors.ts';
 import { VAULT_KEY_LENGTH, Vault } from '../../workers/keys/vault.ts';
+import { VAULT_CHECK } from './keys.ts';
+import type { RedisClient } from './redis/redis.ts';
+
+/** Permissions of anybody but a file's owner. */
+const OTHERS = 0o077;
 
 /**
  * The vault by its settings: a key in base64, a file that holds one, or, if `makeFile`, a new file with mode 0600.
@@ -20,7 +25,27 @@ export function openVault(key: string | undefined, file: string | undefined, mak
     writeFileSync(file, `${randomBytes(VAULT_KEY_LENGTH).toString('base64')}\n`, { mode: 0o600, flag: 'wx' });
     chmodSync(file, 0o600);
   }
+  const { mode } = statSync(file);
+  if ((mode & OTHERS) !== 0)
+    throw new SettingsError(
+      `vault-key-file ${file}: its mode is ${(mode & 0o777).toString(8)}, and others can read it; chmod 600`,
+    );
   return new Vault(decode(readFileSync(file, 'utf8'), `vault-key-file ${file}`));
+}
+
+/**
+ * Sees to it that what lies in Redis can be opened. The first node there leaves a record for the others to try.
+ * @throws SettingsError if it is sealed with another key
+ */
+export async function checkVault(vault: Vault, redis: RedisClient): Promise<void> {
+  const own = vault.seal(Buffer.alloc(0), VAULT_CHECK);
+  await redis.setnx(VAULT_CHECK, own);
+  const record = await redis.getBuffer(VAULT_CHECK);
+  try {
+    vault.open(record ?? own, VAULT_CHECK);
+  } catch {
+    throw new SettingsError('vault-key-file or DPD_VAULT_KEY: not the key that IKE keys in this Redis are sealed with');
+  }
 }
 
 function decode(text: string, source: string): Buffer {

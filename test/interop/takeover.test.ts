@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,10 +28,11 @@ test('two concentrators share a hub: one dies, the hub steers its shards to the 
   const redis = await EmbeddedRedis.start(join(lab.directory, 'redis'));
   const socket = (name: string) => `unix:${join(lab.directory, `${name}.sock`)}`;
   const clients = NODES.map(({ name }) => new ApiClient(plaintext(socket(name))));
-  const vaultKey = randomBytes(32).toString('base64');
+  const vaultKey = join(lab.directory, 'vault.key');
+  writeFileSync(vaultKey, randomBytes(32).toString('base64'), { mode: 0o600 });
   const nodes = NODES.map(({ name, host, address }) =>
     offload.spawn(host, NODE_MAIN, [
-      ...['--address', socket(name), '--node-id', name, '--redis-url', redis.url, '--vault-key', vaultKey],
+      ...['--address', socket(name), '--node-id', name, '--redis-url', redis.url, '--vault-key-file', vaultKey],
       ...['--probe-address', address, '--storm-share', '0'],
     ]),
   );

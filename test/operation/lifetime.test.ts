@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -174,7 +175,9 @@ test('what cannot be used at the start is one line with the setting and its valu
   const directory = mkdtempSync(join(tmpdir(), 'dpd-start-'));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   const file = join(directory, 'file');
-  writeFileSync(file, 'no key, no folder, no certificate');
+  writeFileSync(file, 'no key, no folder, no certificate', { mode: 0o600 });
+  const open = join(directory, 'open');
+  writeFileSync(open, randomBytes(32).toString('base64'), { mode: 0o644 });
   const taken = createServer().listen(0, '127.0.0.1');
   await once(taken, 'listening');
   t.after(() => taken.close());
@@ -191,6 +194,8 @@ test('what cannot be used at the start is one line with the setting and its valu
     [['--vault-key-file', file], /^vault-key-file \S*\/file: must be 32 bytes in base64.*$/],
     [['--tls-cert', file, '--tls-key', file, '--tls-ca', file], /^tls-ca \S*\/file: ERR_OSSL_PEM_NO_START_LINE$/],
     [['--access', file], /^access: in plaintext nobody has a name; .*$/],
+    [['--vault-key-file', open], /^vault-key-file \S*\/open: its mode is 644, and others can read it; chmod 600$/],
+    [['--vault-key', 'x'], /^Unknown option '--vault-key'; --help lists the settings$/],
     [['--threads', '1000'], /^--threads=1000: must be a whole number from 0 to 256$/],
   ];
   const refused = async ([flags, line]: (typeof cases)[number], n: number) => {

@@ -15,6 +15,8 @@ const [, ACL] = /ACL SETUSER dpd on >SECRET ([^\n]+)\n/.exec(
   readFileSync(new URL('../../README.md', import.meta.url), 'utf8'),
 )!;
 
+const VAULT_KEY = randomBytes(32).toString('base64');
+
 describe('a Redis of somebody else’s', { timeout: 120_000 }, () => {
   const directory = mkdtempSync(join(tmpdir(), 'dpd-acl-'));
   let redis: RedisServers;
@@ -27,7 +29,7 @@ describe('a Redis of somebody else’s', { timeout: 120_000 }, () => {
     await allow(acl);
     const node = await NodeProcess.start(`unix:${join(directory, `${n}.sock`)}`, {
       REDIS_URL: redis.url.replace('//', '//dpd:SECRET@'),
-      DPD_VAULT_KEY: randomBytes(32).toString('base64'),
+      DPD_VAULT_KEY: VAULT_KEY,
       DPD_NODE_ID: `node-${n}`,
       DPD_THREADS: '1',
     });
@@ -54,7 +56,10 @@ describe('a Redis of somebody else’s', { timeout: 120_000 }, () => {
 
   test('the access list in README is enough for all that there is to do', async (t) => {
     await allow(ACL!);
-    const cluster = new ChaosCluster(redis.url.replace('//', '//dpd:SECRET@'), { LOG_LEVEL: 'debug' });
+    const cluster = new ChaosCluster(redis.url.replace('//', '//dpd:SECRET@'), {
+      LOG_LEVEL: 'debug',
+      DPD_VAULT_KEY: VAULT_KEY,
+    });
     t.after(() => cluster.stop());
     await cluster.startNode('one');
     const hub = await cluster.startHeadend('hub-a', 20);
@@ -84,6 +89,14 @@ describe('a Redis of somebody else’s', { timeout: 120_000 }, () => {
     const attempt = (login: string) =>
       NodeProcess.start(`unix:${join(directory, 'x.sock')}`, { REDIS_URL: url(login), DPD_VAULT_KEY: 'x' });
     await assert.rejects(attempt('dpd:WRONG@'), /^SettingsError: redis-url redis:\/\/127\.0\.0\.1:\d+: WRONGPASS/);
+  });
+
+  test('another vault key than the one that IKE keys there are sealed with is refused', async () => {
+    const attempt = NodeProcess.start(`unix:${join(directory, 'v.sock')}`, {
+      REDIS_URL: redis.url,
+      DPD_VAULT_KEY: randomBytes(32).toString('base64'),
+    });
+    await assert.rejects(attempt, /not the key that IKE keys in this Redis are sealed with/);
   });
 
   test('a replica is refused', async () => {
