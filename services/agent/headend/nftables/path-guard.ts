@@ -11,8 +11,8 @@ import type { PathState, ProbeSource } from '../headend.ts';
 import { Exemptions } from '../xfrm/exemptions.ts';
 import { parseEnd } from './end.ts';
 import { installRules, Nft, readCare, readRules, removeRules, watchRules } from './nft.ts';
-import { leavesAsHubs } from './routes.ts';
-import { careChange, nodeAddressOf, type RulesStatus, type Steering } from './rules.ts';
+import { leavesAsHubs, Routes } from './routes.ts';
+import { type Beside, careChange, nodeAddressOf, type RulesStatus, type Steering } from './rules.ts';
 
 /** Changes told within so long are made together, ms. */
 const GATHER_MS = 20;
@@ -20,8 +20,6 @@ const GATHER_MS = 20;
 const LOOK_MS = 60_000;
 /** SPIs in one command at most. */
 const ELEMENTS = 1_000;
-/** Routes remembered at most. */
-const MOST_ROUTES = 1_000;
 /** What failed is tried again after this, ms. */
 const AGAIN_MS = 1_000;
 const NOTHING: RulesStatus = { inbound: false, ways: [] };
@@ -48,8 +46,8 @@ export class PathGuard {
   /** In care since a former agent's time. */
   readonly #adopted = new Set<number>();
   readonly #told: string[] = [];
-  /** Whether probes to a canary's target leave as the hub's own packets do, by way and target; undefined: being looked at. */
-  readonly #routes = new Map<string, boolean | undefined>();
+  /** Of nodes on other hosts: on the hub probes are the hub's own before they get their route. */
+  readonly #routes: Routes | undefined;
   #status: RulesStatus = NOTHING;
   #installed = '';
   #phase: 'waiting' | 'running' | 'ended' = 'waiting';
@@ -73,7 +71,13 @@ export class PathGuard {
     this.#install = install;
     this.#tellPath = tellPath;
     this.#log = log;
-    if (steering.kind === 'remote' && install) this.#exemptions = Exemptions.open();
+    if (steering.kind === 'remote') {
+      if (install) this.#exemptions = Exemptions.open();
+      this.#routes = new Routes(
+        (local, spoke) => this.#findRoute(steering, local, spoke),
+        (local, spoke, asHubs) => this.#routeChanged(local, spoke, asHubs),
+      );
+    }
     this.#probes = new Array<ProbeSource | undefined>(shards).fill(undefined);
     this.#targets = new Array<ReadonlyMap<string, Target>>(shards).fill(new Map());
     // Canaries "from the spoke" carry their shard's number where answers have an SPI, and take the same rule.
@@ -84,13 +88,13 @@ export class PathGuard {
   setProbe(shard: number, probe: ProbeSource): void {
     this.#probes[shard] = probe;
     this.#told[shard] = '';
+    void this.#routes?.refresh();
     if (this.#phase === 'running') void this.#look(true);
   }
 
   /** Where canaries of a shard go, by the hub's end that they leave from; a way without any asks nobody. */
   setTargets(shard: number, targets: ReadonlyMap<string, Target>): void {
     this.#targets[shard] = targets;
-    for (const [local, target] of targets) this.#findRoute(shard, local, target);
     this.#tell(shard);
   }
 
@@ -145,7 +149,10 @@ export class PathGuard {
   async start(): Promise<void> {
     this.#phase = 'running';
     await this.#look(true);
-    this.#timer = setInterval(() => void this.#look(true), LOOK_MS);
+    this.#timer = setInterval(() => {
+      void this.#look(true);
+      void this.#routes?.refresh();
+    }, LOOK_MS);
     this.#unwatch = watchRules(() => void this.#look(true));
   }
 
@@ -154,7 +161,7 @@ export class PathGuard {
     this.#phase = 'ended';
     this.#unwatch();
     clearInterval(this.#timer);
-    this.#targets.forEach((_, shard) => this.#tell(shard));
+    this.#tellAll();
   }
 
   /** Takes the rules down, last of all. */
@@ -195,7 +202,7 @@ export class PathGuard {
       this.#log.error({ reason: (error as Error).message }, 'steering rules cannot be read or written');
       setTimeout(() => void this.#look(true), AGAIN_MS).unref();
     }
-    this.#targets.forEach((_, shard) => this.#tell(shard));
+    this.#tellAll();
   }
 
   /** Installs the rules if they are not those that must stand. */
@@ -245,29 +252,24 @@ export class PathGuard {
     return this.#status.ways[way] === local;
   }
 
-  /** A route is looked at once for each target: that starts a process. */
-  #findRoute(shard: number, local: string, target: Target): void {
-    const key = `${local} ${target.address}`;
-    const steering = this.#steering;
-    if (steering.kind !== 'remote' || this.#routes.has(key)) return;
-    const probe = this.#probes[shard] ?? { address: '', address6: '' };
-    const node = nodeAddressOf(probe, steering, isIPv6(target.address) ? 'ip6' : 'ip');
-    if (this.#routes.size >= MOST_ROUTES) this.#routes.clear();
-    this.#routes.set(key, undefined);
-    const end = parseEnd(local).address;
-    void leavesAsHubs(end, target.address, node, steering.nodeInterface).then((asHubs) => {
-      this.#routes.set(key, asHubs);
-      if (!asHubs)
-        this.#log.error(
-          { local: end, spoke: target.address },
-          'a node beside the hub cannot ask from this address: its probes would leave by another uplink',
-        );
-      this.#tell(shard);
-    });
+  /** All nodes are on one network, so that any shard's tells. */
+  #findRoute(steering: Beside, local: string, spoke: string): Promise<boolean> {
+    const probe = this.#probes.find((one) => one !== undefined) ?? { address: '', address6: '' };
+    const node = nodeAddressOf(probe, steering, isIPv6(spoke) ? 'ip6' : 'ip');
+    return leavesAsHubs(local, spoke, node, steering.nodeInterface);
   }
 
-  #isRouted(local: string, target: Target): boolean {
-    return this.#steering.kind === 'local' || this.#routes.get(`${local} ${target.address}`) === true;
+  #routeChanged(local: string, spoke: string, asHubs: boolean): void {
+    if (!asHubs)
+      this.#log.error(
+        { local, spoke },
+        'a node beside the hub cannot ask from this address: its probes would leave by another uplink',
+      );
+    this.#tellAll();
+  }
+
+  #tellAll(): void {
+    this.#targets.forEach((_, shard) => this.#tell(shard));
   }
 
   #tell(shard: number): void {
@@ -277,8 +279,9 @@ export class PathGuard {
     const targets = this.#targets[shard]!;
     const ways = this.#ways.flatMap((local, index) => {
       const target = targets.get(local);
-      if (!stands || !target || !this.#has(index, local) || !this.#isRouted(local, target)) return [];
       const { address, port } = parseEnd(local);
+      if (!stands || !target || !this.#has(index, local)) return [];
+      if (this.#routes && !this.#routes.leaveAsHubs(address, target.address)) return [];
       const to = { canaryAddress: target.address, canaryPort: target.port };
       return [{ localAddress: address, localPort: port, index, ...to }];
     });

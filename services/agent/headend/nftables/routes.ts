@@ -10,6 +10,56 @@ import { promisify } from 'node:util';
 const execute = promisify(execFile);
 const ROUTE_MS = 5_000;
 
+/** What is known of the ways to canaries' targets. Looked at when first asked for, and again by {@link refresh}: each look starts processes. */
+export class Routes {
+  readonly #find: (local: string, spoke: string) => Promise<boolean>;
+  readonly #changed: (local: string, spoke: string, asHubs: boolean) => void;
+  /** By address of the hub's and target: whether probes leave as the hub's own, once that is known; and whether it was asked for since. */
+  readonly #known = new Map<string, { asHubs: boolean | undefined; asked: boolean }>();
+
+  /**
+   * @param find looks; see {@link leavesAsHubs}
+   * @param changed something is known now, or is another than before
+   */
+  constructor(
+    find: (local: string, spoke: string) => Promise<boolean>,
+    changed: (local: string, spoke: string, asHubs: boolean) => void,
+  ) {
+    this.#find = find;
+    this.#changed = changed;
+  }
+
+  /** Whether probes leave as the hub's own; false as long as that is not known. */
+  leaveAsHubs(local: string, spoke: string): boolean {
+    const key = `${local} ${spoke}`;
+    const known = this.#known.get(key) ?? { asHubs: undefined, asked: true };
+    known.asked = true;
+    if (!this.#known.has(key)) {
+      this.#known.set(key, known);
+      void this.#look(key);
+    }
+    return known.asHubs === true;
+  }
+
+  /** Looks again at what has been asked for since the last time, and forgets the rest. */
+  async refresh(): Promise<void> {
+    for (const [key, known] of this.#known) {
+      if (!known.asked) this.#known.delete(key);
+      known.asked = false;
+    }
+    for (const key of [...this.#known.keys()]) await this.#look(key);
+  }
+
+  async #look(key: string): Promise<void> {
+    const [local, spoke] = key.split(' ') as [string, string];
+    const asHubs = await this.#find(local, spoke);
+    const known = this.#known.get(key);
+    if (!known || known.asHubs === asHubs) return;
+    known.asHubs = asHubs;
+    this.#changed(local, spoke, asHubs);
+  }
+}
+
 /**
  * Whether a probe leaves by the device that the hub's own packets leave by, from that address of the hub's to a spoke. True where the
  * kernel cannot be asked.

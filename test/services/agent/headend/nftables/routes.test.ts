@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Routes } from '../../../../../services/agent/headend/nftables/routes.ts';
 import { inNewNetwork } from './network.ts';
 
 const ROUTES = new URL('../../../../../services/agent/headend/nftables/routes.ts', import.meta.url).pathname;
@@ -26,4 +27,32 @@ test('probes that would leave by another uplink than the hub’s own packets are
   );
   // By the other uplink; by its own; to a spoke next door; from an address that the kernel has not.
   assert.deepEqual(JSON.parse(said), [false, true, true, true]);
+});
+
+test('a route is looked at once it is asked for, and again for as long as it is: what changed is told', async () => {
+  const routes = new Map([['192.0.2.1 203.0.113.9', true]]);
+  const looks: string[] = [];
+  const changes: string[] = [];
+  const known = new Routes(
+    async (local, spoke) => {
+      looks.push(`${local} ${spoke}`);
+      return routes.get(`${local} ${spoke}`) ?? false;
+    },
+    (local, spoke, asHubs) => changes.push(`${local} ${spoke} ${asHubs}`),
+  );
+  assert.equal(known.leaveAsHubs('192.0.2.1', '203.0.113.9'), false, 'taken for right before it is known');
+  assert.equal(known.leaveAsHubs('192.0.2.1', '203.0.113.9'), false);
+  await null;
+  assert.deepEqual(changes, ['192.0.2.1 203.0.113.9 true']);
+  assert.equal(known.leaveAsHubs('192.0.2.1', '203.0.113.9'), true);
+  assert.equal(looks.length, 1);
+  // The uplink fails.
+  routes.clear();
+  await known.refresh();
+  assert.deepEqual(changes.slice(1), ['192.0.2.1 203.0.113.9 false']);
+  assert.equal(known.leaveAsHubs('192.0.2.1', '203.0.113.9'), false);
+  await known.refresh();
+  // Nobody has asked since: it is forgotten.
+  await known.refresh();
+  assert.equal(looks.length, 3);
 });
