@@ -145,4 +145,25 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'silent < 0 && silent >= share',
     tests: ['test/services/node/verdicts/storm-guard.test.ts'],
   },
+  {
+    fault: 'an identity of another trust domain counts',
+    file: 'services/node/access/access.ts',
+    from: 'names.spiffe !== undefined && names.spiffe.domain === this.#domain',
+    to: 'names.spiffe !== undefined',
+    tests: ['test/security/identity.test.ts'],
+  },
+  {
+    fault: 'a headend has another one’s stream',
+    file: 'services/node/api/headend/connect-shard.ts',
+    from: "      authorize('connectShard', this.#caller, message.value.headend);\n",
+    to: '',
+    tests: ['test/security/identity.test.ts'],
+  },
+  {
+    fault: 'a second hub of a name puts the first out',
+    file: 'services/node/shard/hosted-shard.ts',
+    from: 'return takeOver || !instance ||',
+    to: 'return takeOver || instance ||',
+    tests: ['test/operation/names.test.ts'],
+  },
 ];
