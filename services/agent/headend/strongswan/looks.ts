@@ -13,14 +13,16 @@ const GATHER_MS = 200;
 
 /** An SA to be looked at: charon's number of it, as far as that is known. */
 export type Lookable = { readonly spi: string; readonly uniqueId: string | undefined };
-/** SAs as charon has them now: the one with that number, or all. Rejects if charon cannot be asked. */
-export type ListSas = (uniqueId?: string) => Promise<readonly ListedSa[]>;
+/** SAs as charon has them now and that are wanted: of all, or the one with that number. Rejects if charon cannot be asked. */
+export type ListSas = (wanted: (sa: ListedSa) => boolean, uniqueId?: string) => Promise<readonly ListedSa[]>;
 
-/** Looks at some. Returns those that charon has, by SPI pair. Rejects as `list` does. */
+/** Looks at some. Returns those of them that charon has, by SPI pair. Rejects as `list` does. */
 export async function lookAt(list: ListSas, sas: readonly Lookable[]): Promise<ReadonlyMap<string, ListedSa>> {
+  const spis = new Set(sas.map(({ spi }) => spi));
+  const wanted = ({ spi }: ListedSa) => spis.has(spi);
   const found: ListedSa[] = [];
-  if (sas.length >= MANY || sas.some(({ uniqueId }) => uniqueId === undefined)) found.push(...(await list()));
-  else for (const { uniqueId } of sas) found.push(...(await list(uniqueId)));
+  if (sas.length >= MANY || sas.some(({ uniqueId }) => uniqueId === undefined)) found.push(...(await list(wanted)));
+  else for (const { uniqueId } of sas) found.push(...(await list(wanted, uniqueId)));
   return new Map(found.map((sa) => [sa.spi, sa]));
 }
 

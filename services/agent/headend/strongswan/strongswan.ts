@@ -19,7 +19,7 @@ import { FeedGaps } from './feed-gaps.ts';
 import { giveBack } from './give-back.ts';
 import { HaFeed } from './ha/ha-feed.ts';
 import { KernelTraffic } from './kernel-traffic.ts';
-import { Looks } from './looks.ts';
+import { type ListSas, Looks } from './looks.ts';
 import { Parking } from './parking.ts';
 import { SaBook, type SaRecord } from './sa-book.ts';
 import { TrafficWatch } from './traffic.ts';
@@ -112,12 +112,12 @@ export class StrongSwanHeadend implements Headend {
       (shard, path) => this.#agent.path(shard, path),
       log,
     );
-    const list = async (uniqueId?: string) => {
-      const sas = await listSas(this.#vici, uniqueId === undefined ? {} : { 'ike-id': uniqueId });
-      // An event may have told of an SA before the feed did.
-      for (const sa of sas) this.#book.takeListed(sa);
-      return sas;
-    };
+    const list: ListSas = (wanted, uniqueId) =>
+      listSas(this.#vici, uniqueId === undefined ? {} : { 'ike-id': uniqueId }, (sa) => {
+        // An event may have told of an SA before the feed did.
+        this.#book.takeListed(sa);
+        return wanted(sa);
+      });
     this.#looks = new Looks(list);
     this.#gaps = new FeedGaps({
       resync: () => this.#feed.resync(),

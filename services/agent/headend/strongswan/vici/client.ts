@@ -26,13 +26,22 @@ export class ViciClient {
     return response;
   }
 
-  /** Runs a command that streams its results as events of one name, and returns them all. */
-  async list(command: string, event: string, message: ViciSection = {}): Promise<ViciSection[]> {
+  /**
+   * Runs a command that streams its results as events of one name.
+   * @param read what is wanted of a result: the rest of it goes as the next one comes
+   * @returns what was read of all of them
+   */
+  async list<T>(
+    command: string,
+    event: string,
+    read: (result: ViciSection) => readonly T[],
+    message: ViciSection = {},
+  ): Promise<T[]> {
     return this.#exclusive(async () => {
-      const items: ViciSection[] = [];
+      const items: T[] = [];
       await this.#exchangePacket(encodePacket(Packet.EVENT_REGISTER, event), REQUEST_MS);
       try {
-        await this.#exchange(command, message, REQUEST_MS, (item) => items.push(item));
+        await this.#exchange(command, message, REQUEST_MS, (result) => items.push(...read(result)));
       } finally {
         await this.#exchangePacket(encodePacket(Packet.EVENT_UNREGISTER, event), REQUEST_MS);
       }
@@ -47,7 +56,11 @@ export class ViciClient {
 
   #exclusive<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#queue.then(work);
-    this.#queue = result.catch(() => {});
+    // What came of it is not kept until the next request.
+    this.#queue = result.then(
+      () => {},
+      () => {},
+    );
     return result;
   }
 

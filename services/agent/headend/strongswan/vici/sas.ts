@@ -35,11 +35,18 @@ export type ListedSa = {
 /** Which SAs are listed: all, one by charon's number, or those of a connection. */
 export type SaFilter = { readonly 'ike-id'?: string; readonly ike?: string };
 
-/** IKE SAs of the hub. One that charon is busy with just now is waited for, or left out if it is asked for alone. Throws ViciError. */
-export async function listSas(vici: ViciClient, filter: SaFilter = {}): Promise<ListedSa[]> {
+/**
+ * IKE SAs of the hub. One that charon is busy with just now is waited for, or left out if it is asked for alone. Throws ViciError.
+ * @param keep which of them are returned, asked of each as it comes: there may be very many
+ */
+export async function listSas(
+  vici: ViciClient,
+  filter: SaFilter = {},
+  keep: (sa: ListedSa) => boolean = () => true,
+): Promise<ListedSa[]> {
   const alone = filter['ike-id'] !== undefined;
-  const events = await vici.list('list-sas', 'list-sa', { ...filter, ...(alone && { noblock: 'yes' }) });
-  return events.flatMap(readSas);
+  const read = (event: ViciSection) => readSas(event).filter(keep);
+  return vici.list('list-sas', 'list-sa', read, { ...filter, ...(alone && { noblock: 'yes' }) });
 }
 
 /** IKE SAs in a message of charon's, by connection; of a rekeying the new one. */

@@ -3,12 +3,12 @@
 import type { ViciClient } from './client.ts';
 import type { ViciSection } from './codec.ts';
 
+type Connection = { readonly name: string; readonly version: unknown; readonly delay: unknown };
+
 /** One line for each setting that is not as it is best, by what it means. Throws ViciError. */
 export async function readConcerns(vici: ViciClient): Promise<string[]> {
-  const events = await vici.list('list-conns', 'list-conn');
-  const connections = events.flatMap((event) => Object.entries(event) as [string, ViciSection][]);
-  const named = (wanted: (connection: ViciSection) => boolean) =>
-    connections.filter(([, connection]) => wanted(connection)).map(([name]) => name);
+  const connections = await vici.list('list-conns', 'list-conn', readConnections);
+  const named = (wanted: (connection: Connection) => boolean) => connections.filter(wanted).map(({ name }) => name);
   return [
     concern('dpd_delay is set: charon asks the spokes, too, which is double work', named(asksItself)),
     concern(
@@ -18,7 +18,15 @@ export async function readConcerns(vici: ViciClient): Promise<string[]> {
   ].flatMap((line) => line ?? []);
 }
 
-function asksItself({ dpd_delay: delay }: ViciSection): boolean {
+function readConnections(message: ViciSection): Connection[] {
+  return Object.entries(message as { [name: string]: ViciSection }).map(([name, { version, dpd_delay: delay }]) => ({
+    name,
+    version,
+    delay,
+  }));
+}
+
+function asksItself({ delay }: Connection): boolean {
   return delay !== undefined && delay !== '0';
 }
 

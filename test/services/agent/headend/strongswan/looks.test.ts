@@ -6,11 +6,11 @@ import type { ListedSa } from '../../../../../services/agent/headend/strongswan/
 function rig() {
   const asked: (string | undefined)[] = [];
   const state = { fails: false };
-  const looks = new Looks(async (uniqueId) => {
+  const looks = new Looks(async (wanted, uniqueId) => {
     asked.push(uniqueId);
     if (state.fails) throw new Error('charon is away');
     const ids = uniqueId === undefined ? Array.from({ length: 100 }, (_, n) => `${n}`) : [uniqueId];
-    return ids.map((id) => ({ spi: `spi-${id}`, uniqueId: id }) as ListedSa);
+    return ids.map((id) => ({ spi: `spi-${id}`, uniqueId: id }) as ListedSa).filter(wanted);
   });
   const find = async (n: number, known = true) =>
     (await looks.find({ spi: `spi-${n}`, uniqueId: known ? `${n}` : undefined }))?.uniqueId;

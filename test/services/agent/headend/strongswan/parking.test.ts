@@ -24,7 +24,7 @@ function rig() {
       told.push(ids.map(({ mid }) => mid));
       return state.arrives;
     },
-    list: async (uniqueId) => {
+    list: async (_wanted, uniqueId) => {
       looks.push(uniqueId);
       return state.listed ? [{ ...state.listed, spi: SA.spi } as ListedSa] : [];
     },
