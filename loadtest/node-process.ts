@@ -8,13 +8,11 @@ import { fileURLToPath } from 'node:url';
 import { OperatorService } from '../proto/gen/dpd/v1/operator_pb.js';
 import { ApiClient } from '../services/api/grpc/client.ts';
 import { plaintext } from '../services/api/grpc/credentials.ts';
-
 import { SettingsError } from '../workers/base/errors.ts';
+import { npmScript } from './npm-script.ts';
 
 const ROOT = new URL('../', import.meta.url);
-const { scripts } = JSON.parse(readFileSync(new URL('package.json', ROOT), 'utf8')) as { scripts: { start: string } };
-/** What `npm start` gives Node: its flags, and the program. */
-const START = scripts.start.replace(/^exec node /, '').split(' ');
+const START = npmScript('start');
 /** A node that keeps to this machine, beside others, and to the point. */
 const LOCAL = { DPD_PROBE_ADDRESS: '127.0.0.1', DPD_PROBE_PORT_BASE: '0', LOG_LEVEL: 'warn' };
 const START_MS = 60_000;
@@ -46,10 +44,10 @@ export class NodeProcess {
     env: Record<string, string>,
     prefix: readonly string[] = [],
   ): Promise<NodeProcess> {
-    const [program, ...args] = [...prefix, process.execPath, ...START];
+    const [program, ...args] = [...prefix, process.execPath, ...START.args];
     const child = spawn(program!, args, {
       cwd: fileURLToPath(ROOT),
-      env: { ...process.env, ...LOCAL, DPD_ADDRESS: address, ...env },
+      env: { ...process.env, ...START.env, ...LOCAL, DPD_ADDRESS: address, ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     const node = new NodeProcess(child, address);

@@ -1,5 +1,6 @@
 /** `npm run agent`: stands beside a headend until SIGTERM or SIGINT. */
 
+import { flushCompileCache } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SettingsError } from '../../workers/base/errors.ts';
 import { clientCredentials } from '../api/grpc/credentials.ts';
@@ -25,6 +26,8 @@ await runMain(async () => {
   for (const address of settings.agent.addresses) clientCredentials({ ...settings.transport, address });
   const agent = new Agent(settings.agent, headend, { channels: new NodeChannels(settings.transport), log });
   await headend.start(agent);
+  // For the next start, however this one ends: without what strips types an agent has 25 MB less.
+  flushCompileCache();
   const stop = stopOnSignal(log, async () => {
     await agent.stop();
     await atMost(FLUSH_MS, stopTracing());

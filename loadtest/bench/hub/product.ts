@@ -12,14 +12,13 @@ import { ApiClient } from '../../../services/api/grpc/client.ts';
 import { plaintext } from '../../../services/api/grpc/credentials.ts';
 import { type Totals, total } from '../../counters.ts';
 import { NodeProcess } from '../../node-process.ts';
+import { npmScript } from '../../npm-script.ts';
 import { childrenCpuSeconds, ownCpuSeconds } from './cpu.ts';
 
 const HEADEND = 'hub';
 const POLICY = { mode: 'ON_IDLE', intervalMs: 10_000, retryIntervalMs: 2_000, retries: 5 };
 const ROOT = new URL('../../../', import.meta.url);
-const { scripts } = JSON.parse(readFileSync(new URL('package.json', ROOT), 'utf8')) as { scripts: { agent: string } };
-/** What `npm run agent` gives Node: its flags, and the program. */
-const AGENT = scripts.agent.replace(/^exec node /, '').split(' ');
+const AGENT = npmScript('agent');
 const PAGE = 1_000;
 /** From pino's level of warnings on. */
 const WARNING = /"level":[456]0/;
@@ -72,8 +71,9 @@ export class Product {
     const flags = { address: this.#node.address, headend: HEADEND, 'vici-socket': viciSocket, peers };
     const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, value]);
     const [program, ...become] = this.#inside;
-    this.#agent = spawn(program!, [...become, process.execPath, ...AGENT, ...args], {
+    this.#agent = spawn(program!, [...become, process.execPath, ...AGENT.args, ...args], {
       cwd: fileURLToPath(ROOT),
+      env: { ...process.env, ...AGENT.env },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     this.#agent.stderr!.pipe(createWriteStream(this.#agentLog));
