@@ -172,11 +172,6 @@ export class Shard {
     return this.#machine.peers.population[State.PROBING]! > 0;
   }
 
-  /** Whether nothing is due before this moment, and no answer is waited for. */
-  isQuiet(untilMs: number): boolean {
-    return !this.suspects && this.idleUntilMs > untilMs;
-  }
-
   /** A datagram arrived at the probe socket. */
   receive(arrived: Buffer, sender: Sender): void {
     this.#received++;

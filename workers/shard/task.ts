@@ -12,14 +12,15 @@ import { ReceiveDrops } from '../net/receive-drops.ts';
 import type { CheckpointPart } from '../takeover/checkpoint.ts';
 import { Pacer } from './pacer.ts';
 import type { ShardTask, ToShard } from './protocol.ts';
+import { rest } from './rest.ts';
 import { Shard } from './shard.ts';
 
-/** How often the kernel is asked what it dropped, ms: within a retry interval, so that it is known before a verdict. */
-const DROPS_INTERVAL_MS = 200;
-always(DROPS_INTERVAL_MS <= POLICY_LIMITS.retryIntervalMs.min, 'drops are known before a verdict');
-/** Between two turns of a shard with which nothing goes on, ms: an idle node sleeps. */
+/** Longest time between two turns, ms: an idle node sleeps. */
 const REST_MS = 40;
 always(4 * REST_MS < POLICY_LIMITS.retryIntervalMs.min, 'a rest is no time that nobody watched');
+/** How often the kernel is asked what it dropped, ms: within a retry interval, so that it is known before a verdict. */
+const DROPS_INTERVAL_MS = 150;
+always(DROPS_INTERVAL_MS + REST_MS <= POLICY_LIMITS.retryIntervalMs.min, 'drops are known before a verdict');
 
 export default async function runShard({
   port,
@@ -48,21 +49,28 @@ export default async function runShard({
     vault: new Vault(vaultKey),
     shard: number,
   });
-  const turn = () => {
-    arrived = false;
-    socket.receive();
-    shard.tick();
-    const rest = !arrived && shard.isQuiet(monotonicMs() + REST_MS);
-    timer = setTimeout(turn, rest ? REST_MS : TICK_MS);
-  };
-  let timer = setTimeout(turn, TICK_MS);
   const drops = [probe, probe.v6].flatMap((place) => (place ? new ReceiveDrops(place.address, socket.port) : []));
-  const look = setInterval(async () => {
+  const look = async () => {
     // Only a suspicion is in doubt for them; what was received before it must not hide them.
     const asked = shard.suspects ? drops : [];
     const counts = await Promise.all(asked.map((each) => each.readNew(monotonicMs())));
     shard.dropped(counts.reduce((sum, count) => sum + count, 0));
-  }, DROPS_INTERVAL_MS);
+  };
+  let lookAt = monotonicMs();
+  const turn = () => {
+    arrived = false;
+    socket.receive();
+    shard.tick();
+    const now = monotonicMs();
+    if (now >= lookAt) {
+      lookAt = now + DROPS_INTERVAL_MS;
+      void look();
+    }
+    const idleMs = Math.min(shard.idleUntilMs - now, REST_MS);
+    const busy = arrived || shard.suspects || idleMs <= TICK_MS;
+    cancelTurn = busy ? soon(turn) : rest(turn, Math.ceil(idleMs));
+  };
+  let cancelTurn = soon(turn);
   port.postMessage({ type: 'ready', probePort: socket.port, threadId });
   try {
     await new Promise<void>((resolve) => {
@@ -74,11 +82,16 @@ export default async function runShard({
     });
     return shard.checkpoint(true);
   } finally {
-    clearTimeout(timer);
-    clearInterval(look);
+    cancelTurn();
     socket.close();
     port.close();
   }
+}
+
+/** The next turn of a shard with which something goes on. The function returned cancels it. */
+function soon(turn: () => void): () => void {
+  const timer = setTimeout(turn, TICK_MS);
+  return () => clearTimeout(timer);
 }
 
 /** One for all shards of this thread. */

@@ -1,0 +1,27 @@
+/** The rests of a thread's shards. What costs is that the thread wakes: so who rests wakes with the first who has to. */
+
+import { monotonicMs } from '../base/monotonic.ts';
+
+const resting = new Set<() => void>();
+let timer: NodeJS.Timeout | undefined;
+/** When those that rest are woken, ms. */
+let wakesAt = Number.POSITIVE_INFINITY;
+
+/** Calls `wake` once, after so many ms at most. The function returned cancels it. */
+export function rest(wake: () => void, longestMs: number): () => void {
+  resting.add(wake);
+  const at = monotonicMs() + longestMs;
+  if (at < wakesAt) {
+    clearTimeout(timer);
+    timer = setTimeout(wakeAll, longestMs);
+    wakesAt = at;
+  }
+  return () => resting.delete(wake);
+}
+
+function wakeAll(): void {
+  wakesAt = Number.POSITIVE_INFINITY;
+  const woken = [...resting];
+  resting.clear();
+  for (const wake of woken) wake();
+}
