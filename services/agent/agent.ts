@@ -1,6 +1,7 @@
 /** An agent: one headend, one uplink a shard, and what passes between them. */
 
 import type { Sa } from '../../proto/gen/dpd/v1/types_pb.js';
+import { staysOnHost } from '../api/grpc/credentials.ts';
 import { shardOf } from '../api/spi.ts';
 import { checkSa } from '../api/validation.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
@@ -40,6 +41,8 @@ export class Agent implements AgentSide {
   readonly #uplinks: readonly ShardUplink[];
   readonly #placement: Placement;
   readonly #shards: number;
+  /** Its nodes are on this host, and take peers on loopback. */
+  readonly #loopback: boolean;
   readonly #clock: Clock;
   readonly #channels: AgentContext['channels'];
   readonly #cancelRebalance: () => void;
@@ -51,6 +54,7 @@ export class Agent implements AgentSide {
     const { log, channels, clock = systemClock, random = Math.random } = context;
     this.#headend = headend;
     this.#shards = shards;
+    this.#loopback = addresses.every(staysOnHost);
     this.#clock = clock;
     this.#channels = channels;
     this.#placement = new Placement(name, shards, addresses, () => clock.now());
@@ -111,7 +115,8 @@ export class Agent implements AgentSide {
 
   upsert(sa: Sa, keysAtNode = false): string | undefined {
     // One SA that the node refuses would end the stream for all of its shard.
-    const [violation] = checkSa(sa, shardOf(sa.id?.responderSpi ?? 0n, this.#shards), this.#shards);
+    const shard = shardOf(sa.id?.responderSpi ?? 0n, this.#shards);
+    const [violation] = checkSa(sa, { shard, shards: this.#shards, loopback: this.#loopback });
     if (violation) return `${violation.field}: ${violation.description}`;
     this.#uplinkOf(sa.id!.responderSpi).upsert(sa, keysAtNode);
     return undefined;

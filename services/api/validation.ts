@@ -22,7 +22,9 @@ import {
   type SaKeys,
   type VerdictAck,
 } from '../../proto/gen/dpd/v1/types_pb.js';
-import { IKE_PORT, MAX_BARE_INDEX, MAX_MARKER_INDEX, NAT_T_PORT } from '../../workers/ikev2/header.ts';
+import { Address } from '../../workers/base/address.ts';
+import { reachOf } from '../../workers/base/reach.ts';
+import { IKE_PORT, MAX_BARE_INDEX, MAX_FIRST_ID, MAX_MARKER_INDEX, NAT_T_PORT } from '../../workers/ikev2/header.ts';
 import { findSuite } from '../../workers/ikev2/suites.ts';
 import { MAX_WAYS } from '../../workers/liveness/interlock.ts';
 import { POLICY_LIMITS } from '../../workers/liveness/policy.ts';
@@ -54,9 +56,13 @@ export const LIMITS = {
   whyBytes: 256,
   /** All of the limits above together stay below. */
   saBytes: 4_092,
+  keysBytes: 1_024,
 } as const;
 
 const HEADEND_NAME = /^[A-Za-z0-9._-]{1,64}$/;
+
+/** The address checked last: none is made for each. */
+const TARGET = new Address();
 
 /** Collects violations under a path. */
 class Checker {
@@ -88,8 +94,20 @@ class Checker {
     if (!HEADEND_NAME.test(value)) this.fail(field, `"${value.slice(0, 80)}" is not 1 to 64 of [A-Za-z0-9._-]`);
   }
 
-  address(field: string, value: string): void {
-    if (isIP(value) === 0 || value.includes('%')) this.fail(field, `"${value.slice(0, 80)}" is not an IP address`);
+  address(field: string, value: string): boolean {
+    if (isIP(value) > 0 && !value.includes('%')) return true;
+    this.fail(field, `"${value.slice(0, 80)}" is not an IP address`);
+    return false;
+  }
+
+  /** An address that something is sent to. */
+  target(field: string, value: string, loopback: boolean): void {
+    if (!this.address(field, value)) return;
+    TARGET.read(Buffer.from(value, 'latin1'));
+    const reach = reachOf(TARGET);
+    if (reach === 'nobody') this.fail(field, `${value} is not the address of one host`);
+    else if (reach === 'loopback' && !loopback)
+      this.fail(field, `${value} is on loopback, and the node's own address is not`);
   }
 
   ikePort(field: string, value: number): void {
@@ -114,13 +132,21 @@ export function checkHello(hello: Hello): Violation[] {
   return check.violations;
 }
 
-export function checkUpsert(upsert: UpsertSas, shard: number, shards: number): Violation[] {
+/** Where messages are for, and what may be in them there. */
+export type Door = {
+  readonly shard: number;
+  readonly shards: number;
+  /** Peers may be on loopback, as they are in tests: whoever calls is on this host. */
+  readonly loopback: boolean;
+};
+
+export function checkUpsert(upsert: UpsertSas, door: Door): Violation[] {
   const check = new Checker('upsert');
   check.atMost('sas', upsert.sas.length, LIMITS.upsertBatch);
   if (check.violations.length > 0) return check.violations;
   const seen = new Set<string>();
   upsert.sas.forEach((sa, n) => {
-    check.include(checkSa(sa, shard, shards), `sas[${n}]`);
+    check.include(checkSa(sa, door), `sas[${n}]`);
     const pair = `${sa.id?.initiatorSpi}/${sa.id?.responderSpi}`;
     if (seen.has(pair)) check.fail(`sas[${n}].id`, 'names the same SA as an earlier item of the batch');
     seen.add(pair);
@@ -128,19 +154,23 @@ export function checkUpsert(upsert: UpsertSas, shard: number, shards: number): V
   return check.violations;
 }
 
-/** Of each SA of an upsert, as encoded without keys, bytes. */
-export function checkSizes(lengths: readonly number[]): Violation[] {
+/** Of each SA of an upsert, as it is stored. */
+export function checkSizes(
+  sas: readonly { readonly sa: Uint8Array; readonly keys: Uint8Array | undefined }[],
+): Violation[] {
   const check = new Checker('upsert');
-  lengths.forEach((length, n) => {
-    if (length > LIMITS.saBytes) check.fail(`sas[${n}]`, `${length} bytes without keys, at most ${LIMITS.saBytes}`);
+  sas.forEach(({ sa, keys }, n) => {
+    const { saBytes, keysBytes } = LIMITS;
+    if (sa.length > saBytes) check.fail(`sas[${n}]`, `${sa.length} bytes without keys, at most ${saBytes}`);
+    if (keys && keys.length > keysBytes) check.fail(`sas[${n}].keys`, `${keys.length} bytes, at most ${keysBytes}`);
   });
   return check.violations;
 }
 
 /** What is wrong with one SA of a shard. */
-export function checkSa(sa: Sa, shard: number, shards: number): Violation[] {
+export function checkSa(sa: Sa, door: Door): Violation[] {
   const check = new Checker('');
-  checkSaId(check, sa.id, shard, shards);
+  checkSaId(check, sa.id, door);
   check.bytes('peer_id', sa.peerId, 1, LIMITS.peerIdBytes);
   if (sa.ikeVersion !== 2) check.fail('ike_version', `${sa.ikeVersion} is not supported, must be 2`);
   const endpoints = sa.endpoints.length;
@@ -148,12 +178,13 @@ export function checkSa(sa: Sa, shard: number, shards: number): Violation[] {
     check.fail('endpoints', `${endpoints} items, must be 1 to ${LIMITS.endpoints}`);
   else check.range('active_endpoint', sa.activeEndpoint, { min: 0, max: endpoints - 1 });
   sa.endpoints.slice(0, LIMITS.endpoints).forEach((endpoint, n) => {
-    check.address(`endpoints[${n}].address`, endpoint.address);
+    check.target(`endpoints[${n}].address`, endpoint.address, door.loopback);
     check.range(`endpoints[${n}].port`, endpoint.port, { min: 0, max: 65_535 });
     check.bytes(`endpoints[${n}].connection`, endpoint.connection, 0, LIMITS.connectionBytes);
   });
   check.include(checkPolicy(sa.policy), 'policy');
   if (sa.keys) check.include(checkKeys(sa.keys), 'keys');
+  check.range('next_message_id', sa.nextMessageId, { min: 0, max: MAX_FIRST_ID });
   check.atMost('child_spis', sa.childSpis.length, LIMITS.childSpis);
   if (sa.localAddress !== '') check.address('local_address', sa.localAddress);
   check.ikePort('local_port', sa.localPort);
@@ -161,7 +192,7 @@ export function checkSa(sa: Sa, shard: number, shards: number): Violation[] {
   return check.violations;
 }
 
-function checkSaId(check: Checker, id: SaId | undefined, shard: number, shards: number): void {
+function checkSaId(check: Checker, id: SaId | undefined, { shard, shards }: Pick<Door, 'shard' | 'shards'>): void {
   if (!id) check.fail('id', 'is missing');
   else if (id.initiatorSpi === 0n || id.responderSpi === 0n) check.fail('id', 'an SPI of 0 names no established SA');
   else if (shardOf(id.responderSpi, shards) !== shard)
@@ -175,13 +206,16 @@ function checkPolicy(policy: Policy | undefined): Violation[] {
     if (policy.mode === Mode.UNSPECIFIED || Mode[policy.mode] === undefined)
       check.fail('mode', `${policy.mode} is not a known mode`);
     if (Action[policy.action] === undefined) check.fail('action', `${policy.action} is not a known action`);
-    if (policy.mode !== Mode.DISABLED) {
-      check.range('interval_ms', policy.intervalMs, POLICY_LIMITS.intervalMs, ' ms');
-      check.range('retry_interval_ms', policy.retryIntervalMs, POLICY_LIMITS.retryIntervalMs, ' ms');
-      check.range('retries', policy.retries, POLICY_LIMITS.retries);
-      check.range('unproven_ms', policy.unprovenMs, POLICY_LIMITS.unprovenMs, ' ms');
-      check.range('jitter_percent', policy.jitterPercent, POLICY_LIMITS.jitterPercent, ' percent');
-    }
+    // One that asks nobody may leave the rest out.
+    const limits = ({ min, max }: { min: number; max: number }) => ({
+      min: policy.mode === Mode.DISABLED ? 0 : min,
+      max,
+    });
+    check.range('interval_ms', policy.intervalMs, limits(POLICY_LIMITS.intervalMs), ' ms');
+    check.range('retry_interval_ms', policy.retryIntervalMs, limits(POLICY_LIMITS.retryIntervalMs), ' ms');
+    check.range('retries', policy.retries, limits(POLICY_LIMITS.retries));
+    check.range('unproven_ms', policy.unprovenMs, POLICY_LIMITS.unprovenMs, ' ms');
+    check.range('jitter_percent', policy.jitterPercent, POLICY_LIMITS.jitterPercent, ' percent');
   }
   return check.violations;
 }
@@ -206,13 +240,13 @@ function checkKeys(keys: SaKeys): Violation[] {
   return check.violations;
 }
 
-export function checkRemove(remove: RemoveSas, shard: number, shards: number): Violation[] {
+export function checkRemove(remove: RemoveSas, door: Pick<Door, 'shard' | 'shards'>): Violation[] {
   const check = new Checker('remove');
   check.atMost('sas', remove.sas.length, LIMITS.removeBatch);
   if (check.violations.length === 0)
     remove.sas.forEach((id, n) => {
       const item = new Checker('');
-      checkSaId(item, id, shard, shards);
+      checkSaId(item, id, door);
       for (const { field, description } of item.violations)
         check.fail(`sas[${n}].${field.replace(/^id\.?/, '')}`, description);
     });
@@ -278,11 +312,11 @@ export function checkAck(ack: VerdictAck | undefined): Violation[] {
   return check.violations;
 }
 
-export function checkPath(path: Path): Violation[] {
+export function checkPath(path: Path, { loopback }: Pick<Door, 'loopback'>): Violation[] {
   const check = new Checker('path');
   if (!path.ready) return [];
   check.atMost('ways', path.ways.length, LIMITS.ways);
-  if (path.ways.length === 0) checkCanary(check, '', path);
+  if (path.ways.length === 0) checkCanary(check, '', path, loopback);
   path.ways.slice(0, LIMITS.ways).forEach((way, n) => {
     if (way.localAddress !== '') check.address(`ways[${n}].local_address`, way.localAddress);
     check.ikePort(`ways[${n}].local_port`, way.localPort);
@@ -290,7 +324,7 @@ export function checkPath(path: Path): Violation[] {
       min: 0,
       max: way.localPort === IKE_PORT ? MAX_BARE_INDEX : MAX_MARKER_INDEX,
     });
-    if (way.canaryAddress !== '') checkCanary(check, `ways[${n}].`, way);
+    if (way.canaryAddress !== '') checkCanary(check, `ways[${n}].`, way, loopback);
   });
   return check.violations;
 }
@@ -299,8 +333,9 @@ function checkCanary(
   check: Checker,
   prefix: string,
   { canaryAddress, canaryPort }: { readonly canaryAddress: string; readonly canaryPort: number },
+  loopback: boolean,
 ): void {
-  check.address(`${prefix}canary_address`, canaryAddress);
+  check.target(`${prefix}canary_address`, canaryAddress, loopback);
   check.range(`${prefix}canary_port`, canaryPort, { min: 1, max: 65_535 });
 }
 

@@ -3,7 +3,7 @@
 import { availableParallelism, hostname } from 'node:os';
 import { Piscina } from 'piscina';
 import { SettingsError } from '../../workers/base/errors.ts';
-import { tlsFilesOf } from '../api/grpc/credentials.ts';
+import { staysOnHost, tlsFilesOf } from '../api/grpc/credentials.ts';
 import type { RunningServer } from '../api/grpc/server.ts';
 import type { TlsFiles } from '../api/grpc/tls-files.ts';
 import { systemClock } from '../base/clock.ts';
@@ -142,6 +142,8 @@ export class DpdNode {
       probePortBase: settings.probePortBase,
       maxPeers: settings.maxPeers,
       headendPeers: settings.headendPeers || settings.maxPeers,
+      // Where nobody calls from elsewhere, as in tests.
+      loopback: staysOnHost(settings.address),
       advertised: () => settings.advertise ?? reachable(settings.address, node?.port ?? 0),
     });
     const limits = { deadlineMs: settings.failoverDeadline };

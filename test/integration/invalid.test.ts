@@ -62,7 +62,8 @@ const policy = (change: Record<string, number>): Partial<SaInit> => ({
 });
 
 describe('ConnectShard', () => {
-  const cases: [name: string, field: string, description: RegExp, messages: () => Message[]][] = [
+  type Case = [name: string, field: string, description: RegExp, messages: () => Message[]];
+  const cases: Case[] = [
     [
       'headend name',
       'hello.headend',
@@ -115,6 +116,26 @@ describe('ConnectShard', () => {
       'upsert.sas[0].endpoints[0].port',
       /70000/,
       () => [hello, upsert({ endpoints: [{ address: '127.0.0.1', port: 70_000 }] })],
+    ],
+    ...['255.255.255.255', '224.0.0.1', '240.0.0.1', '0.0.0.0', '::', 'ff02::1', '::ffff:255.255.255.255'].map(
+      (address): Case => [
+        `endpoint that is nobody: ${address}`,
+        'upsert.sas[0].endpoints[0].address',
+        /is not the address of one host/,
+        () => [hello, upsert({ endpoints: [{ address }] })],
+      ],
+    ),
+    [
+      'message id far beyond any',
+      'upsert.sas[0].next_message_id',
+      /4294967295 is not within 0 to 536870912/,
+      () => [hello, upsert({ nextMessageId: 0xffffffff })],
+    ],
+    [
+      "message id of the headend's daemon",
+      'upsert.sas[0].next_message_id',
+      /1073741824 is not within/,
+      () => [hello, upsert({ nextMessageId: 2 ** 30 })],
     ],
     [
       'active endpoint',
@@ -218,6 +239,15 @@ describe('ConnectShard', () => {
       'path.canary_address',
       /"hub"/,
       () => [hello, { case: 'path', value: { ready: true, canaryAddress: 'hub', canaryPort: 4500 } }],
+    ],
+    [
+      'canary to everybody',
+      'path.ways[0].canary_address',
+      /is not the address of one host/,
+      () => [
+        hello,
+        { case: 'path', value: { ready: true, ways: [{ canaryAddress: '255.255.255.255', canaryPort: 4_500 }] } },
+      ],
     ],
     [
       'canary port',

@@ -164,6 +164,7 @@ export class World implements TaskWorld {
       probePortBase: 0,
       maxPeers: 1_000,
       headendPeers: 1_000,
+      loopback: false,
       advertised: () => node.name,
       startTask: ({ shard }: { readonly shard: number }, onEvent: ConstructorParameters<typeof SimTask>[3]) => {
         const task = new SimTask(this, process, { port: this.#ports++, shard }, onEvent);

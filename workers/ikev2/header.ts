@@ -67,6 +67,8 @@ export const Offset = {
 
 /** Message ids from here on are the headend's daemon's own: it is parked there, and no peer ever gets so far. */
 export const PARKED_ID = 2 ** 30;
+/** Highest next id that an SA may come with: asked every second, it would take 17 years from there to the daemon's own. */
+export const MAX_FIRST_ID = PARKED_ID / 2;
 
 /** Where the IV of a datagram's encrypted payload begins: a fragment says before it which of how many it is. */
 export function bodyOf(datagram: Buffer): number {

@@ -23,11 +23,6 @@ export function leastSpacingMs({ intervalMs, jitterPercent }: Policy): number {
   return intervalMs * (1 - jitterPercent / 100);
 }
 
-/** The same for a peer that is left alone. */
-export function unwatched(policy: Policy): Policy {
-  return { ...policy, mode: Mode.DISABLED };
-}
-
 /** Limits that the API enforces and the machine relies on. */
 export const POLICY_LIMITS = {
   intervalMs: { min: 1_000, max: 3_600_000 },
@@ -37,6 +32,16 @@ export const POLICY_LIMITS = {
   unprovenMs: { min: 0, max: 2_592_000_000 },
 } as const;
 
+/** Of a peer that is left alone. */
+export const UNWATCHED: Policy = {
+  mode: Mode.DISABLED,
+  intervalMs: POLICY_LIMITS.intervalMs.max,
+  retryIntervalMs: POLICY_LIMITS.retryIntervalMs.max,
+  retries: POLICY_LIMITS.retries.max,
+  jitterPercent: 0,
+  unprovenMs: 0,
+};
+
 /** Distinct policies of one shard at most; a peer holds a 16-bit index. */
 const MAX_POLICIES = 65_535;
 
@@ -45,10 +50,14 @@ export class PolicyTable {
   readonly #policies: Policy[] = [];
   readonly #index = new Map<string, number>();
 
+  /** Whether there is a place for this policy; the last one is for {@link UNWATCHED}. */
+  takes(policy: Policy): boolean {
+    return this.#policies.length < MAX_POLICIES - 1 || this.#index.has(keyOf(policy));
+  }
+
   /** Index of the policy, added if new. Throws RangeError past {@link MAX_POLICIES}. */
   intern(policy: Policy): number {
-    const { mode, intervalMs, retryIntervalMs, retries, jitterPercent, unprovenMs } = policy;
-    const key = `${mode}/${intervalMs}/${retryIntervalMs}/${retries}/${jitterPercent}/${unprovenMs}`;
+    const key = keyOf(policy);
     let index = this.#index.get(key);
     if (index === undefined) {
       index = this.#policies.length;
@@ -63,4 +72,8 @@ export class PolicyTable {
   at(index: number): Policy {
     return this.#policies[index]!;
   }
+}
+
+function keyOf({ mode, intervalMs, retryIntervalMs, retries, jitterPercent, unprovenMs }: Policy): string {
+  return `${mode}/${intervalMs}/${retryIntervalMs}/${retries}/${jitterPercent}/${unprovenMs}`;
 }

@@ -8,6 +8,7 @@ import type { Policy } from '../liveness/policy.ts';
 import { NO_HANDLE } from '../sa/ids.ts';
 import { readKeys, readSa, type WatchedSa } from '../sa/sa-message.ts';
 import { keysOf, RecordCursor, type SaPage } from '../sa/sa-page.ts';
+import { checkWatchable } from '../sa/watchable.ts';
 import type { FormerOwners, Translated } from '../takeover/checkpoint.ts';
 import { type FormerRow, FormerRows } from '../takeover/former-rows.ts';
 
@@ -64,18 +65,24 @@ export class Intake {
     this.#keys.takeOver(former?.headend);
   }
 
-  /** Takes SAs that their headend registers. */
-  register(page: SaPage, enter: (sa: ShardSa) => void): void {
+  /** Takes SAs that their headend registers. One that cannot be taken, which the API should have refused, is left out, and named. */
+  register(page: SaPage, enter: (sa: ShardSa) => void): Abandoned {
+    const unreadable: number[] = [];
     for (const cursor = new RecordCursor(page); cursor.next(); ) {
       const { row } = cursor;
-      const sa = readSa(cursor.reader, cursor.saEnd);
-      const keys = cursor.hasKeys ? readKeys(keysOf(page, row)!, sa.headendIsInitiator) : undefined;
-      if (keys) this.#keys.forget(page.handles[row]!);
-      enter(joined(page, row, sa, keys, { nextMid: sa.nextMessageId, ...NEW }));
+      try {
+        const sa = readWatchable(cursor);
+        const keys = cursor.hasKeys ? readKeys(keysOf(page, row)!, sa.headendIsInitiator) : undefined;
+        enter(joined(page, row, sa, keys, { nextMid: sa.nextMessageId, ...NEW }));
+        if (keys) this.#keys.forget(page.handles[row]!);
+      } catch {
+        unreadable.push(page.handles[row]!);
+      }
     }
+    return { unreadable };
   }
 
-  /** Takes SAs of former owners, their keys sealed. One that cannot be read is left out, and named. */
+  /** Takes SAs of former owners, their keys sealed. One that cannot be read, or worked with, is left out, and named. */
   resume(page: SaPage, enter: (sa: ShardSa) => void): LeftOut {
     const former = this.#former!;
     const unreadable: number[] = [];
@@ -85,7 +92,7 @@ export class Intake {
       const handle = page.handles[row]!;
       if (handle === NO_HANDLE) continue;
       try {
-        const sa = readSa(cursor.reader, cursor.saEnd);
+        const sa = readWatchable(cursor);
         const keys = cursor.hasKeys ? this.#keep(page, row, sa, tried) : undefined;
         enter(joined(page, row, sa, keys, resumed(sa, keys !== undefined, this.#rows.find(sa.spi), former)));
       } catch {
@@ -117,6 +124,13 @@ export class Intake {
       throw error;
     }
   }
+}
+
+/** The SA at which a cursor stands. Throws RangeError or Error if it is none, or none that can be watched. */
+function readWatchable({ reader, saEnd }: RecordCursor): WatchedSa {
+  const sa = readSa(reader, saEnd);
+  checkWatchable(sa);
+  return sa;
 }
 
 /** What an SA does not say of itself. */

@@ -11,7 +11,7 @@ import { SessionFlag, SessionTable } from '../ikev2/sessions.ts';
 import { KeyKeeper, type KeyVault } from '../keys/key-keeper.ts';
 import { Machine } from '../liveness/machine.ts';
 import { Flag, State } from '../liveness/peers.ts';
-import { type Policy, unwatched } from '../liveness/policy.ts';
+import { type Policy, UNWATCHED } from '../liveness/policy.ts';
 import type { Sender } from '../net/probe-socket.ts';
 import { type SENDS_IN_FLIGHT, SendBuffers } from '../net/send-buffers.ts';
 import { UnreadShare } from '../net/unread-share.ts';
@@ -157,8 +157,7 @@ export class Shard {
     this.#front.tick(now);
     if (this.#keys.hasSealed) this.#keys.openSome();
     this.#outbox.flush(now, this.#machine.counters.outcomes);
-    const unreadable = this.#keys.drainUnreadable();
-    if (unreadable.length > 0) this.#abandon({ unreadable });
+    this.#abandon({ unreadable: this.#keys.drainUnreadable() });
   }
 
   /** Nothing will be due before this moment, ms: a simulator need not call {@link tick} until then. */
@@ -224,7 +223,7 @@ export class Shard {
   handle(message: ToShard): void {
     switch (message.type) {
       case 'upsert':
-        this.#intake.register(message.page, this.#enter);
+        this.#abandon(this.#intake.register(message.page, this.#enter));
         break;
       case 'takeOver':
         this.#takeOver(message.former);
@@ -338,6 +337,8 @@ export class Shard {
 
   readonly #enter = (sa: ShardSa): void => {
     const { handle, parked } = sa;
+    // Before anything of it is entered.
+    if (!this.#machine.policies.takes(sa.policy)) throw new RangeError('too many policies in one shard');
     const gated = sa.keys !== undefined;
     const ready = parked || !this.#path.guarded;
     const way = this.#path.numbers.of(sa);
@@ -457,10 +458,12 @@ export class Shard {
 
   /** Peers that cannot be asked any more: better not watched than killed. The main thread removes them. */
   #abandon(abandoned: Abandoned): void {
-    const { peers, policies } = this.#machine;
+    if (abandoned.unreadable.length === 0) return;
+    const { peers } = this.#machine;
     for (const handle of abandoned.unreadable) {
+      if (!this.#machine.has(handle)) continue;
       const ready = (peers.flags[handle]! & Flag.READY) !== 0;
-      this.#machine.update(handle, unwatched(policies.at(peers.policy[handle]!)), true, ready);
+      this.#machine.update(handle, UNWATCHED, true, ready);
     }
     this.#io.post({ type: 'abandoned', ...abandoned });
   }

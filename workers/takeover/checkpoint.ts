@@ -8,6 +8,7 @@
 import { widen } from '../base/columns.ts';
 import type { SpiWords } from '../base/spi.ts';
 import { writeSpi } from '../base/spi-index.ts';
+import { PARKED_ID } from '../ikev2/header.ts';
 import type { SessionTable } from '../ikev2/sessions.ts';
 import { SessionFlag } from '../ikev2/sessions.ts';
 import { Flag, type PeerTable } from '../liveness/peers.ts';
@@ -106,6 +107,15 @@ export function* decodeChunk(chunk: Uint8Array): Generator<CheckpointRow> {
   const bytes = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
   for (let at = 0; at + ROW_LENGTH <= chunk.length; at += ROW_LENGTH)
     yield { spi: spiInRow(bytes, at), ...decodeRow(bytes, at) };
+}
+
+/** Last moment of ECMAScript's clock, Unix ms. */
+const LAST_UNIX = 8.64e15;
+
+/** Whether the row at this byte of a chunk can be one: what is damaged says nothing of its SA, and harms no other. */
+export function isRow(bytes: DataView, at: number): boolean {
+  const { nextMid, uncertainty, heardUnix } = decodeRow(bytes, at);
+  return nextMid + uncertainty < PARKED_ID && Math.abs(heardUnix) <= LAST_UNIX;
 }
 
 /** SPIs in the row at this byte of a chunk. */

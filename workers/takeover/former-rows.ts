@@ -7,7 +7,7 @@ import type { SpiWords } from '../base/spi.ts';
 import { SpiIndex, type SpiPairs, setSpi, spiPairs } from '../base/spi-index.ts';
 
 import type { FormerOwners } from './checkpoint.ts';
-import { type CheckpointRow, decodeRow, ROW_LENGTH, spiInRow } from './checkpoint.ts';
+import { type CheckpointRow, decodeRow, isRow, ROW_LENGTH, spiInRow } from './checkpoint.ts';
 
 /** What a checkpoint tells of an SA. */
 export type FormerRow = Omit<CheckpointRow, 'spi'>;
@@ -32,7 +32,7 @@ export class FormerRows {
     this.#at = new Uint32Array(rows);
     this.#chunks.forEach(({ bytes }, chunk) => {
       for (let at = 0; at + ROW_LENGTH <= bytes.byteLength; at += ROW_LENGTH)
-        this.#enter(spiInRow(bytes, at), chunk, at);
+        if (isRow(bytes, at)) this.#enter(spiInRow(bytes, at), chunk, at);
     });
   }
 

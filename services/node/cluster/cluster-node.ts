@@ -25,6 +25,8 @@ export type ClusterNodeContext = Omit<ShardsContext, 'members' | 'bus'> & {
   /** SAs of one headend on this node at most. */
   readonly headendPeers: number;
   readonly joinBus: (onMessage: (message: ClusterMessage) => void) => Promise<Bus>;
+  /** Peers may be on loopback. */
+  readonly loopback: boolean;
   /** Where agents reach this node. */
   readonly advertised: () => string;
   /** Addresses that headends steer replies to; '' if they know them. */
@@ -73,6 +75,11 @@ export class ClusterNode {
   async join(): Promise<void> {
     await this.membership.beatNow();
     this.membership.start();
+  }
+
+  /** Whether peers may be on loopback. */
+  get loopback(): boolean {
+    return this.#context.loopback;
   }
 
   get probeAdvertised(): ClusterNodeContext['probeAdvertised'] {

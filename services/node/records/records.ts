@@ -76,6 +76,11 @@ export class ShardRecords {
     return handle;
   }
 
+  /** Whether there is room for the policies of these SAs, which are within limits; at most 32,767 different ones. */
+  takesPolicies(sas: readonly Sa[]): boolean {
+    return this.#sas.takesPolicies(sas.map(({ policy }) => policy!));
+  }
+
   /** Forgets an SA; its handle may be given to another. */
   remove(handle: number): void {
     this.set.remove(this.words(handle), this.#revision[handle]!);

@@ -3,8 +3,9 @@
  * thousands share, is kept once. What is given back means the same, its fields in another order.
  */
 
+import { toBinary } from '@bufbuild/protobuf';
 import { WireType } from '@bufbuild/protobuf/wire';
-import { SaIdSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { type Policy, PolicySchema, SaIdSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { always } from '../../../workers/base/always.ts';
 import { copy } from '../../../workers/base/bytes.ts';
 import { fieldNumbers, type MessageReader } from '../../../workers/sa/message-reader.ts';
@@ -30,6 +31,8 @@ const HEAD = { BYTES: 2, ID: 0x8000, POLICY: 0x7fff } as const;
 const NONE = Buffer.alloc(0);
 /** Longest message that is kept, bytes. */
 export const LONGEST_SA = LONGEST - HEAD.BYTES;
+/** Policies of one shard, for as long as its thread lives, at most; the thread has room for more. */
+export const MOST_POLICIES = HEAD.POLICY;
 always(LONGEST_SA === LIMITS.saBytes, 'the API takes what the store can keep');
 
 export class SaStore {
@@ -97,6 +100,15 @@ export class SaStore {
     return length + stored.length - HEAD.BYTES;
   }
 
+  /** Whether there are numbers for all of these policies, as a rule those of SAs before. */
+  takesPolicies(policies: readonly Policy[]): boolean {
+    const room = MOST_POLICIES + 1 - this.#policies.length;
+    if (policies.length <= room) return true;
+    const fresh = new Set(policies.map(keyOf));
+    for (const key of fresh) if (this.#numbers.has(key)) fresh.delete(key);
+    return fresh.size <= room;
+  }
+
   /** Whether the message at a number contains these bytes, its id and policy left aside. */
   contains(number: number, bytes: Buffer): boolean {
     const stored = this.#bytes.get(number);
@@ -122,6 +134,12 @@ export class SaStore {
     this.#lastPolicy = number;
     return number;
   }
+}
+
+/** A policy's field as a key. */
+function keyOf(policy: Policy): string {
+  const message = toBinary(PolicySchema, policy, { writeUnknownFields: false });
+  return Buffer.of(POLICY_TAG, message.length, ...message).toString('latin1');
 }
 
 /** Whether these bytes of a message are the same as some. */

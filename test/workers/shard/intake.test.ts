@@ -211,3 +211,40 @@ test('of several rows of an SA a later owner’s counts, and of one owner’s th
   assert.equal(nextMid(chunk(1, 5), chunk(1, 9)), 9);
   assert.equal(nextMid(chunk(1, 9), chunk(2, 7), chunk(2, 5)), 7);
 });
+
+test('an SA beyond what a shard can work with is left out and named, of a headend as of a former owner', () => {
+  const rows = [0, 2 ** 30, 0xffffffff].map((id, handle) => ({ ...registered(id, true), handle }));
+  const intake = intakeWith({ open: (record) => Buffer.from(record), seal: (plain) => Buffer.from(plain) });
+  const taken: number[] = [];
+  const enter = ({ handle }: ShardSa) => taken.push(handle);
+  assert.deepEqual(intake.register(packPage(rows), enter), { unreadable: [1, 2] });
+  intake.takeOver(FORMER);
+  assert.deepEqual(intake.resume(packPage(rows), enter).unreadable, [1, 2]);
+  assert.deepEqual(taken, [0, 0]);
+});
+
+test('a row of a checkpoint that cannot be one tells nothing of its SA', () => {
+  const row = (change: (bytes: Buffer) => unknown) => {
+    const bytes = Buffer.alloc(ROW_LENGTH);
+    bytes.writeUInt32BE(1, 4);
+    bytes.writeUInt32BE(2, 12);
+    bytes.writeUInt32BE(9, 16);
+    change(bytes);
+    const intake = intakeWith(undefined);
+    intake.takeOver({ ...FORMER, chunks: [{ epoch: 1, bytes }] });
+    return resumedBy(intake, [registered(3, false)]).taken[0]!.nextMid;
+  };
+  assert.equal(
+    row(() => {}),
+    9,
+  );
+  for (const heard of [Number.NaN, Number.POSITIVE_INFINITY, -1e300])
+    assert.equal(
+      row((bytes) => bytes.writeDoubleBE(heard, 20)),
+      3,
+    );
+  assert.equal(
+    row((bytes) => bytes.writeUInt32BE(0xffffffff, 16)),
+    3,
+  );
+});

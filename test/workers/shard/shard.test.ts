@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { create } from '@bufbuild/protobuf';
+import { create, toBinary } from '@bufbuild/protobuf';
 import { answerRequest, findRequest } from '../../../loadtest/spokes/answer.ts';
 import { identityOf, pageOf, saOf, vouchedPath } from '../../../loadtest/spokes/fleet.ts';
-import { Mode, PolicySchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { Mode, PolicySchema, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { spiHex } from '../../../services/api/spi.ts';
 import { NOWHERE } from '../../../workers/base/address.ts';
 import { keyMaterial, SessionTable } from '../../../workers/ikev2/sessions.ts';
@@ -11,6 +11,7 @@ import type { KeyVault } from '../../../workers/keys/key-keeper.ts';
 import { SendBuffers } from '../../../workers/net/send-buffers.ts';
 import { readCanary, VOUCHER_MS } from '../../../workers/path/canary.ts';
 import { NO_MID } from '../../../workers/sa/ids.ts';
+import { packPage } from '../../../workers/sa/sa-page.ts';
 import type { FromShard } from '../../../workers/shard/protocol.ts';
 import { Shard, type ShardIo } from '../../../workers/shard/shard.ts';
 import { verdictCount } from '../../../workers/shard/verdict-rows.ts';
@@ -441,4 +442,51 @@ test('an SA that has its verdict is dead for the next owner, too, and gets no ot
     for (; now < 60_000; now += 5) shard.tick();
     assert.equal(verdicts, dead ? 0 : 1);
   }
+});
+
+test('an SA with an id that no message can have is told of and not watched; the others are asked', () => {
+  let now = 0;
+  const asked = new Set<number>();
+  const posted: FromShard[] = [];
+  const shard = shardWith(() => now, {
+    send: (_message, _address, _port, handle) => asked.add(handle).size > 0,
+    post: (message) => posted.push(message),
+  });
+  shard.handle({ type: 'path', path: vouchedPath('127.0.0.1', 9) });
+  const fleet = { ...FLEET, count: 2 };
+  const rows = [0, 0xffffffff].map((nextMessageId, handle) => {
+    const sa = { ...saOf(fleet, handle, 0, POLICY), nextMessageId };
+    const keys = toBinary(SaKeysSchema, sa.keys!);
+    return { handle, site: 0, dead: false, sa: toBinary(SaSchema, { ...sa, keys: undefined }), keys };
+  });
+  shard.handle({ type: 'upsert', page: packPage(rows) });
+  for (; now < 30_000; now += 5) shard.tick();
+  assert.deepEqual([...asked], [0]);
+  assert.deepEqual(
+    posted.filter(({ type }) => type === 'abandoned'),
+    [{ type: 'abandoned', unreadable: [1] }],
+  );
+});
+
+test('a shard takes SAs until it has its most policies; the others are left out, and it goes on', () => {
+  const posted: FromShard[] = [];
+  const shard = shardWith(() => 0, { post: (message) => posted.push(message) });
+  const fleet = { ...FLEET, count: 65_540 };
+  const rows = Array.from({ length: fleet.count }, (_, handle) => {
+    const policy = create(PolicySchema, { ...POLICY, intervalMs: 10_000 + handle });
+    const sa = { ...saOf(fleet, handle, 0, policy), keys: undefined };
+    return { handle, site: 0, dead: false, sa: toBinary(SaSchema, sa), keys: undefined };
+  });
+  shard.handle({ type: 'upsert', page: packPage(rows) });
+  const [abandoned] = posted.flatMap((message) => (message.type === 'abandoned' ? message.unreadable : []));
+  assert.equal(abandoned, 65_534);
+  // Known policies are still taken.
+  posted.length = 0;
+  shard.handle({ type: 'upsert', page: packPage([rows[7]!]) });
+  shard.handle({ type: 'remove', request: 1, handles: [7] });
+  shard.tick();
+  assert.deepEqual(
+    posted.filter(({ type }) => type === 'abandoned'),
+    [],
+  );
 });

@@ -368,7 +368,7 @@ export declare type Inventory = Message<"dpd.v1.Inventory"> & {
 export declare const InventorySchema: GenMessage<Inventory>;
 
 /**
- * At most 1,000 SAs. All or nothing: one bad SA ends the stream with INVALID_ARGUMENT.
+ * At most 1,000 SAs, and 32,767 different policies in a shard. All or nothing: one bad SA ends the stream with INVALID_ARGUMENT.
  * An SA already held keeps its liveness and message id.
  * A later inventory that does not list an SA tells that it was lost: it is registered again. Its next message id may be wrong
  * then: a peer that has not answered yet is asked with others, too, and is not judged by its silence.
@@ -715,7 +715,7 @@ export declare const DrainSchema: GenMessage<Drain>;
  */
 export declare type Path = Message<"dpd.v1.Path"> & {
   /**
-   * Where canaries go, if there is one way only: short for `ways` with one that has no local address.
+   * Where canaries go, an address as of an Endpoint, if there is one way only: short for `ways` with one that has no local address.
    *
    * @generated from field: string canary_address = 1;
    */

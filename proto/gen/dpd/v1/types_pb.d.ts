@@ -77,7 +77,8 @@ export declare const PolicySchema: GenMessage<Policy>;
  */
 export declare type Endpoint = Message<"dpd.v1.Endpoint"> & {
   /**
-   * IPv4 address in dotted form, or IPv6 address as RFC 5952 writes it.
+   * IPv4 address in dotted form, or IPv6 address as RFC 5952 writes it. Of one host: no broadcast, multicast, unspecified or reserved
+   * address; on loopback only where the node itself is.
    *
    * @generated from field: string address = 1;
    */
@@ -233,7 +234,7 @@ export declare type Sa = Message<"dpd.v1.Sa"> & {
   keys?: SaKeys | undefined;
 
   /**
-   * Next message id the headend's side may use for a request.
+   * Next message id the headend's side may use for a request. At most 536,870,912.
    *
    * @generated from field: uint32 next_message_id = 9;
    */

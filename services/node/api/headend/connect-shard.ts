@@ -19,6 +19,7 @@ import type { Logger } from '../../../base/log.ts';
 import type { Claim } from '../../../store/cluster/bus.ts';
 import { authorize } from '../../access/methods.ts';
 import type { ClusterNode } from '../../cluster/cluster-node.ts';
+import { MOST_POLICIES } from '../../records/sa-store.ts';
 import type { HostedShard, Neighbour, ShardStream } from '../../shard/hosted-shard.ts';
 import type { ApiContext, Caller } from '../context.ts';
 import { encodeInventory } from './inventory.ts';
@@ -155,19 +156,21 @@ class HeadendStream implements ShardStream {
     }
     const host = this.#host;
     if (!host) throw new ApiError(status.FAILED_PRECONDITION, 'hello: must be the first message');
-    const { shard } = host.id;
+    const door = { shard: host.id.shard, shards: host.shards, loopback: this.#cluster.loopback };
     switch (message.case) {
       case 'upsert': {
-        rejectIfInvalid(validate.checkUpsert(message.value, shard, host.shards));
+        rejectIfInvalid(validate.checkUpsert(message.value, door));
         this.#cluster.admit(host.id.headend, message.value.sas.filter(({ id }) => host.records.find(id!) < 0).length);
-        const bytes = upsertBytes(request);
-        rejectIfInvalid(validate.checkSizes(bytes.map(({ sa }) => sa.length)));
+        if (!host.records.takesPolicies(message.value.sas))
+          throw new ApiError(status.RESOURCE_EXHAUSTED, `upsert.sas: more than ${MOST_POLICIES} policies in one shard`);
+        const bytes = upsertBytes(request, message.value.sas);
+        rejectIfInvalid(validate.checkSizes(bytes));
         const { batchId, sas } = message.value;
         await this.#store(host, batchId, async () => ({ handles: await host.upsert(sas, bytes) }));
         break;
       }
       case 'remove': {
-        rejectIfInvalid(validate.checkRemove(message.value, shard, host.shards));
+        rejectIfInvalid(validate.checkRemove(message.value, door));
         const { batchId, sas } = message.value;
         await this.#store(host, batchId, async () => ({ nextMessageIds: await host.remove(sas) }));
         break;
@@ -203,7 +206,7 @@ class HeadendStream implements ShardStream {
         break;
       }
       case 'path': {
-        rejectIfInvalid(validate.checkPath(message.value));
+        rejectIfInvalid(validate.checkPath(message.value, door));
         host.setPath(toShardPath(message.value));
         break;
       }

@@ -1,55 +1,71 @@
 /**
- * The bytes of each SA in an upsert as the headend encoded them, its keys apart from the rest: stored so, nothing is
- * encoded anew, and fields that this release does not know are kept.
+ * The bytes of each SA in an upsert, its keys apart from the rest, as they are stored and handed to the shard's thread. Nothing is
+ * encoded anew, and fields that this release does not know are kept, where the headend encoded plainly. Whatever else decodes is
+ * written anew from what it decoded to: what the thread reads is what was checked.
  */
 
+import { toBinary } from '@bufbuild/protobuf';
 import { WireType } from '@bufbuild/protobuf/wire';
-import { ConnectShardRequestSchema, UpsertSasSchema } from '../../../../proto/gen/dpd/v1/headend_pb.js';
-import { SaSchema } from '../../../../proto/gen/dpd/v1/types_pb.js';
+import { ConnectShardRequestSchema, type UpsertSas, UpsertSasSchema } from '../../../../proto/gen/dpd/v1/headend_pb.js';
+import { type Sa, SaKeysSchema, SaSchema } from '../../../../proto/gen/dpd/v1/types_pb.js';
 import { MessageReader } from '../../../../workers/sa/message-reader.ts';
 import type { SaBytes } from '../../../../workers/sa/sa-page.ts';
+import { isPlain, planOf } from './plain-form.ts';
 
-const UPSERT = ConnectShardRequestSchema.field.upsert.number;
-const SAS = UpsertSasSchema.field.sas.number;
-const KEYS = SaSchema.field.keys.number;
+const UPSERT = lengthDelimited(ConnectShardRequestSchema.field.upsert.number);
+const SAS = lengthDelimited(UpsertSasSchema.field.sas.number);
+const KEYS = lengthDelimited(SaSchema.field.keys.number);
+const PLAN = planOf(UpsertSasSchema);
+/** What no release knows is not written again. */
+const KNOWN = { writeUnknownFields: false } as const;
 
-/** Bytes of every SA in a ConnectShardRequest that decoded to an upsert, in order. */
-export function upsertBytes(request: Uint8Array): SaBytes[] {
-  return fields(request, UPSERT).flatMap((upsert) => fields(upsert, SAS).map(split));
+/** Bytes of the SAs that a ConnectShardRequest decoded to, in order. */
+export function upsertBytes(request: Uint8Array, sas: UpsertSas['sas']): SaBytes[] {
+  return isPlainUpsert(request) ? cut(request) : sas.map(encode);
 }
 
-/** Every value of a length-delimited field, as views. */
-function fields(message: Uint8Array, number: number): Uint8Array[] {
-  const reader = new MessageReader(message);
-  const values: Uint8Array[] = [];
+/** Whether the request is one plain upsert, and nothing else. */
+function isPlainUpsert(request: Uint8Array): boolean {
+  const reader = new MessageReader(request);
+  try {
+    return reader.uint32() === UPSERT && reader.partEnd() === reader.len && isPlain(reader, PLAN, reader.len);
+  } catch {
+    return false;
+  }
+}
+
+function encode(sa: Sa): SaBytes {
+  const { keys, ...rest } = sa;
+  return { sa: toBinary(SaSchema, rest, KNOWN), keys: keys && toBinary(SaKeysSchema, keys, KNOWN) };
+}
+
+/** Every SA of a plain upsert, as views. */
+function cut(request: Uint8Array): SaBytes[] {
+  const reader = new MessageReader(request);
+  reader.uint32();
+  reader.partEnd();
+  const sas: SaBytes[] = [];
   while (reader.pos < reader.len) {
     const tag = reader.uint32();
-    if (tag === lengthDelimited(number)) values.push(reader.bytes());
+    if (tag === SAS) sas.push(split(reader.bytes()));
     else reader.skipField(tag);
   }
-  return values;
+  return sas;
 }
 
 function split(message: Uint8Array): SaBytes {
   const reader = new MessageReader(message);
-  // Where keys were found, and the stretches between them.
-  const rest: Uint8Array[] = [];
-  const keys: Uint8Array[] = [];
-  let from = 0;
   while (reader.pos < reader.len) {
     const at = reader.pos;
     const tag = reader.uint32();
-    if (tag !== lengthDelimited(KEYS)) reader.skipField(tag);
-    else {
-      keys.push(reader.bytes());
-      rest.push(message.subarray(from, at));
-      from = reader.pos;
+    if (tag !== KEYS) {
+      reader.skipField(tag);
+      continue;
     }
+    const keys = reader.bytes();
+    return { sa: Buffer.concat([message.subarray(0, at), message.subarray(reader.pos)]), keys };
   }
-  if (keys.length === 0) return { sa: message, keys: undefined };
-  rest.push(message.subarray(from));
-  // A message given in pieces is their sum (protobuf's encoding, "last one wins").
-  return { sa: Buffer.concat(rest), keys: keys.length === 1 ? keys[0]! : Buffer.concat(keys) };
+  return { sa: message, keys: undefined };
 }
 
 /** Tag of a field with a length. */

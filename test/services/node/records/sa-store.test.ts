@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { create, createRegistry, equals, fromBinary, toBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
-import { Mode, type Sa, SaSchema } from '../../../../proto/gen/dpd/v1/types_pb.js';
+import { Mode, PolicySchema, type Sa, SaSchema } from '../../../../proto/gen/dpd/v1/types_pb.js';
 import { spiWords } from '../../../../services/api/spi.ts';
-import { LONGEST_SA, SaStore } from '../../../../services/node/records/sa-store.ts';
+import { LONGEST_SA, MOST_POLICIES, SaStore } from '../../../../services/node/records/sa-store.ts';
 import { MessageReader } from '../../../../workers/sa/message-reader.ts';
 
 const SPI = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
@@ -78,4 +78,15 @@ test('the longest SA fits, the next one is refused', () => {
   const longest = ofLength(LONGEST_SA);
   assert.deepEqual(store.get(store.put(new MessageReader(longest)), [0, 0, 0, 0]), longest);
   assert.throws(() => store.put(new MessageReader(ofLength(LONGEST_SA + 1))), RangeError);
+});
+
+test('policies are taken until there are no numbers for more; those that have one are taken on', () => {
+  const policy = (intervalMs: number) => create(PolicySchema, { mode: Mode.ON_IDLE, intervalMs });
+  const wanted = (...intervals: number[]) => intervals.map(policy);
+  const store = new SaStore();
+  for (let n = 1; n < MOST_POLICIES; n++)
+    store.put(new MessageReader(toBinary(SaSchema, message({ policy: policy(n) }))));
+  assert(store.takesPolicies(wanted(1, 2, 3, 3)));
+  assert(store.takesPolicies(wanted(1, 50_000, 50_000)));
+  assert(!store.takesPolicies(wanted(50_000, 50_001)));
 });

@@ -1,0 +1,30 @@
+/**
+ * What of an SA a shard can work with. The API checks it at its door; what Redis has may be an older release's, or damaged, and is
+ * checked here again: an SA that is out of bounds is left out, and harms no other.
+ */
+
+import { reachOf } from '../base/reach.ts';
+import { IKE_PORT, MAX_FIRST_ID, NAT_T_PORT } from '../ikev2/header.ts';
+import { Mode, POLICY_LIMITS, type Policy } from '../liveness/policy.ts';
+import type { WatchedSa } from './sa-message.ts';
+
+const LIMITED = ['intervalMs', 'retryIntervalMs', 'retries', 'jitterPercent', 'unprovenMs'] as const;
+const MAX_PORT = 65_535;
+
+/** Throws RangeError that names what a shard cannot work with. */
+export function checkWatchable({ policy, nextMessageId, address, port, ikePort }: WatchedSa): void {
+  if (nextMessageId > MAX_FIRST_ID) throw new RangeError(`next message id ${nextMessageId}, at most ${MAX_FIRST_ID}`);
+  if (port > MAX_PORT) throw new RangeError(`port ${port}`);
+  if (ikePort !== NAT_T_PORT && ikePort !== IKE_PORT) throw new RangeError(`local port ${ikePort}`);
+  if (reachOf(address) === 'nobody') throw new RangeError(`${address} is nobody's address`);
+  checkPolicy(policy);
+}
+
+function checkPolicy(policy: Policy): void {
+  if (policy.mode < Mode.PERIODIC || policy.mode > Mode.DISABLED) throw new RangeError(`mode ${policy.mode}`);
+  for (const name of LIMITED) {
+    const { min, max } = POLICY_LIMITS[name];
+    const value = policy[name];
+    if (value > max || (value < min && policy.mode !== Mode.DISABLED)) throw new RangeError(`${name} ${value}`);
+  }
+}
