@@ -27,6 +27,12 @@ export function spiFromHex(hex: string): { initiatorSpi: bigint; responderSpi: b
   return { initiatorSpi: BigInt(`0x${hex.slice(0, 16)}`), responderSpi: BigInt(`0x${hex.slice(16)}`) };
 }
 
+/** Whether a text is a pair in 32 hex digits. */
+export function isSpiHex(text: string): boolean {
+  return SPI_HEX.test(text);
+}
+const SPI_HEX = /^[0-9a-f]{32}$/;
+
 /** The words of a pair from its 32 hex digits in ASCII at `at`, which must be lower case. */
 export function wordsFromHex(hex: Uint8Array, at: number): SpiWords {
   return [wordFromHex(hex, at), wordFromHex(hex, at + 8), wordFromHex(hex, at + 16), wordFromHex(hex, at + 24)];

@@ -20,7 +20,12 @@ await runMain(async () => {
     throw new SettingsError(`redis-url ${error.message}`);
   });
   await checkRedis(redis);
-  const bus = await joinBus(redis, settings.redisUrl, () => {});
+  const bus = await joinBus(
+    redis,
+    settings.redisUrl,
+    () => {},
+    () => {},
+  );
   const limits = { deadlineMs: settings.failoverDeadline };
   const reconciler = new FailoverReconciler({ redis, bus, clock: systemClock, log, limits });
   const worker = new FailoverWorker(settings.redisUrl, reconciler, log);

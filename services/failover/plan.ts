@@ -2,6 +2,7 @@
 
 import { Outcome } from '../../proto/gen/dpd/v1/types_pb.js';
 import { always } from '../../workers/base/always.ts';
+import { isObject, isWhole } from '../base/shape.ts';
 
 /** Where one failover stands. Stored between steps. */
 export type FailoverProgress = {
@@ -61,6 +62,18 @@ export function seenThrough(outcome: Outcome): boolean {
 export function begin(nowUnix: number, nextEndpoint: number): FailoverProgress {
   return { attempt: 0, beganUnix: nowUnix, attemptUnix: nowUnix, tried: [nextEndpoint], rounds: 0 };
 }
+
+/** Where a failover stands, from its JSON. Throws RangeError if that is none, or SyntaxError. */
+export function readProgress(text: string): FailoverProgress {
+  const value: unknown = JSON.parse(text);
+  const { attempt, beganUnix, attemptUnix, tried, rounds } = isObject(value) ? value : {};
+  const counts = [attempt, rounds].every((count) => isWhole(count, 0, MOST_ATTEMPTS));
+  const times = [beganUnix, attemptUnix].every((time) => typeof time === 'number');
+  if (!counts || !times || !Array.isArray(tried) || !tried.every((endpoint) => isWhole(endpoint, 0, MOST_ATTEMPTS)))
+    throw new RangeError('no progress of a failover');
+  return { attempt, beganUnix, attemptUnix, tried, rounds } as FailoverProgress;
+}
+const MOST_ATTEMPTS = 2 ** 32 - 1;
 
 /** The next step of one that has not been seen through. */
 export function plan(progress: FailoverProgress, now: Situation, limits: FailoverLimits, nowUnix: number): Step {

@@ -18,7 +18,7 @@ import {
   type StoredFailover,
 } from '../store/shard/failover-store.ts';
 import { readVerdict, writeVerdict } from '../store/shard/stored-verdict.ts';
-import { begin, type FailoverLimits, type FailoverProgress, plan } from './plan.ts';
+import { begin, type FailoverLimits, type FailoverProgress, plan, readProgress } from './plan.ts';
 
 /** Failovers looked at in one step. */
 const BATCH = 200;
@@ -27,6 +27,8 @@ const RUN_MS = 5_000;
 /** How often a shard is looked at that has failovers, ms: an acknowledgement makes one due, and word of it may be lost; or, after a run
  * that had something to do, come while it was at work. */
 const LOOK_MS = { idle: 5_000, busy: 1_000 };
+
+const UNREADABLE = 'failover set aside: what Redis has of it cannot be read';
 
 export type ReconcilerContext = {
   readonly redis: RedisClient;
@@ -70,7 +72,7 @@ export class FailoverReconciler {
   /** One step of each of these. */
   async #step(id: ShardId, store: FailoverStore, stored: readonly StoredFailover[], nowUnix: number): Promise<void> {
     const { redis, clock, limits } = this.#context;
-    const failovers = stored.map((failover) => read(failover, nowUnix));
+    const failovers = await this.#read(id, store, stored, nowUnix);
     const endpoints = failovers.flatMap(({ failed, verdict }) => (failed === undefined ? [] : verdict.endpoints));
     const isDead = await knownDead(redis, endpoints, clock.wall());
     const waits: Parameters<FailoverStore['wait']>[0][number][] = [];
@@ -97,6 +99,22 @@ export class FailoverReconciler {
     await store.wait(waits);
     await this.#advance(id, store, advances);
     await this.#giveUp(id, store, ended, nowUnix);
+  }
+
+  /** Reads those that can be read; the others are nobody's any more, and held up all that come behind them. */
+  async #read(id: ShardId, store: FailoverStore, stored: readonly StoredFailover[], nowUnix: number): Promise<Due[]> {
+    const unreadable: string[] = [];
+    const failovers = stored.flatMap((failover) => {
+      try {
+        return [read(failover, nowUnix)];
+      } catch (error) {
+        this.#context.log.error({ ...id, verdict: failover.id, reason: (error as Error).message }, UNREADABLE);
+        unreadable.push(failover.id);
+        return [];
+      }
+    });
+    await store.setAside(unreadable);
+    return failovers;
   }
 
   async #advance(id: ShardId, store: FailoverStore, attempts: readonly NextAttempt[]): Promise<void> {
@@ -133,10 +151,13 @@ export class FailoverReconciler {
   }
 }
 
+/** Throws if the verdict, or how far its failover is, cannot be read. */
 function read({ id, verdict: message, progress, failed }: StoredFailover, nowUnix: number): Due {
   const verdict = readVerdict(message);
+  const { deadEndpoint, nextEndpoint, endpoints } = verdict;
+  if (Math.max(deadEndpoint, nextEndpoint) >= endpoints.length) throw new RangeError('no such endpoint');
   const began = { ...begin(nowUnix, verdict.nextEndpoint), attempt: verdict.attempt };
-  const known = progress === undefined ? began : (JSON.parse(progress) as FailoverProgress);
+  const known = progress === undefined ? began : readProgress(progress);
   return { id, attempt: known.attempt, failed, verdict, progress: known };
 }
 

@@ -1,6 +1,7 @@
 /** A node's metrics as they are now. */
 
 import { COUNTER_ROWS } from '../../workers/shard/counters.ts';
+import type { Refusals } from '../base/refusals.ts';
 import type { FailoverReconciler } from '../failover/reconciler.ts';
 import type { Metric } from '../telemetry/metrics.ts';
 import type { ClusterNode } from './cluster/cluster-node.ts';
@@ -9,6 +10,7 @@ import type { ClusterNode } from './cluster/cluster-node.ts';
 export async function readMetrics(
   cluster: ClusterNode,
   { advanced, givenUp }: FailoverReconciler['counters'],
+  { counts: refusals }: Pick<Refusals, 'counts'>,
 ): Promise<Metric[]> {
   const shards = await Promise.allSettled(
     cluster.shards.hosted().map(async (shard) => ({ id: shard.id, counts: await shard.counts() })),
@@ -19,6 +21,7 @@ export async function readMetrics(
     { name: 'dpd.failovers', value: advanced, attributes: { step: 'next_endpoint' } },
     { name: 'dpd.failovers', value: givenUp, attributes: { step: 'given_up' } },
   ];
+  for (const [source, value] of refusals) metrics.push({ name: 'dpd.input.refused', value, attributes: { source } });
   for (const shard of shards) {
     if (shard.status === 'rejected') continue;
     const { id, counts } = shard.value;

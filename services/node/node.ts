@@ -8,6 +8,7 @@ import type { RunningServer } from '../api/grpc/server.ts';
 import type { TlsFiles } from '../api/grpc/tls-files.ts';
 import { systemClock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
+import { Refusals } from '../base/refusals.ts';
 import { FailoverQueue, FailoverWorker } from '../failover/queue.ts';
 import { FailoverReconciler } from '../failover/reconciler.ts';
 import { joinBus } from '../store/cluster/bus.ts';
@@ -46,6 +47,7 @@ type Parts = {
   readonly queue: FailoverQueue;
   readonly worker: FailoverWorker | undefined;
   readonly reconciler: FailoverReconciler;
+  readonly refusals: Refusals;
 };
 
 export class DpdNode {
@@ -108,9 +110,10 @@ export class DpdNode {
     const queue = new FailoverQueue(url);
     let node: DpdNode | undefined;
     const sites = new Sites();
+    const refusals = new Refusals(log);
     const cluster = await ClusterNode.start({
-      store: { redis, node: settings.nodeId, replicated },
-      joinBus: (onMessage) => joinBus(redis, url, onMessage),
+      store: { redis, node: settings.nodeId, replicated, refused: (error) => refusals.note('redis', error.message) },
+      joinBus: (onMessage) => joinBus(redis, url, onMessage, (reason) => refusals.note('bus', reason)),
       startTask: (probe, onEvent) => new ShardThread(pool, probe, settings.probeRate / threads, vault.key, onEvent),
       clock: systemClock,
       traces: new SuspicionTraces(),
@@ -149,7 +152,7 @@ export class DpdNode {
     const limits = { deadlineMs: settings.failoverDeadline };
     const reconciler = new FailoverReconciler({ redis, bus: cluster.bus, clock: systemClock, log, limits });
     const worker = settings.failover === 'inside' ? new FailoverWorker(url, reconciler, log) : undefined;
-    const parts = { access, tls, redis, replicated, embedded, pool, queue, worker, reconciler };
+    const parts = { access, tls, redis, replicated, embedded, pool, queue, worker, reconciler, refusals };
     node = new DpdNode(settings, url, cluster, parts);
     await node.#serve(log);
     await cluster.join();
@@ -163,7 +166,7 @@ export class DpdNode {
 
   /** Everything that is exported of this node, as it is now. */
   metrics(): Promise<Metric[]> {
-    return readMetrics(this.cluster, this.#parts.reconciler.counters);
+    return readMetrics(this.cluster, this.#parts.reconciler.counters, this.#parts.refusals);
   }
 
   /** Stops cleanly: shards given away, then API, threads and Redis. */

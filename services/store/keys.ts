@@ -3,6 +3,20 @@
 /** One shard of one headend. */
 export type ShardId = { readonly headend: string; readonly shard: number };
 
+/** Shards of one headend at most; a power of two. */
+export const MOST_SHARDS = 256;
+const NAME = /^[A-Za-z0-9._-]{1,64}$/;
+
+/** Whether a headend or a node may be called so. */
+export function isName(value: unknown): value is string {
+  return typeof value === 'string' && NAME.test(value);
+}
+
+/** Whether a headend may have so many shards. */
+export function isShardCount(value: number): boolean {
+  return Number.isInteger(value) && value >= 1 && value <= MOST_SHARDS && (value & (value - 1)) === 0;
+}
+
 /** Hash: headend to its number of shards. */
 export const HEADENDS = 'dpd:headends';
 /** Hash: node to when its beat runs out (Unix ms by Redis's clock) and its description. */

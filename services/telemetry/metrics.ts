@@ -24,6 +24,11 @@ export type Metric = {
 export const INSTRUMENTS = {
   ...SHARD_METRICS,
   'dpd.members': { kind: 'gauge', unit: '{node}', description: 'nodes that live, as this one knows' },
+  'dpd.input.refused': {
+    kind: 'counter',
+    unit: '{input}',
+    description: 'what came from Redis, from its channel or from the ha feed and was none of ours, by source',
+  },
   'dpd.failovers': { kind: 'counter', unit: '{failover}', description: 'failovers, by what this node did' },
 } as const satisfies Record<string, { kind: 'gauge' | 'counter'; unit: string; description: string }>;
 

@@ -13,7 +13,8 @@ export type ErrorCode =
   | 'HA_FORMAT'
   | 'VICI'
   | 'VICI_FORMAT'
-  | 'STEERING';
+  | 'STEERING'
+  | 'RECORD';
 
 /** An error of ours. */
 abstract class DpdError extends Error {
@@ -103,4 +104,14 @@ export class ViciFormatError extends DpdError {
 export class SteeringError extends DpdError {
   override name = 'SteeringError';
   readonly code = 'STEERING';
+}
+
+/** What lies in Redis is none of ours, or damaged. The message begins with its key. */
+export class RecordError extends DpdError {
+  override name = 'RecordError';
+  readonly code = 'RECORD';
+
+  constructor(key: string, why: string) {
+    super(`${key}: ${why}`);
+  }
 }

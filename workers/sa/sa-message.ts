@@ -6,6 +6,7 @@
 
 import { EndpointSchema, PolicySchema, SaIdSchema, SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { Address } from '../base/address.ts';
+import type { SpiWords } from '../base/spi.ts';
 import { NAT_T_PORT } from '../ikev2/header.ts';
 import { keyMaterial, type SessionInput, type SessionKeys } from '../ikev2/sessions.ts';
 import { findSuite } from '../ikev2/suites.ts';
@@ -69,13 +70,15 @@ export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
   return { spi, headendIsInitiator, address, port, policy: policy as Policy, nextMessageId, parked, local, ikePort };
 }
 
-/** Reads of an Sa, from where the reader is up to `end`, what its headend is told of it, and its site. */
-export function readSaHead(reader: MessageReader, end = reader.len): { revision: number; site: string } {
-  const head = { revision: 0, site: '' };
+/** Reads of an Sa, from where the reader is up to `end`, which it is, what its headend is told of it, and its site. */
+export function readSaHead(reader: MessageReader, end = reader.len): { spi: SpiWords; revision: number; site: string } {
+  const spi: [number, number, number, number] = [0, 0, 0, 0];
+  const head = { spi, revision: 0, site: '' };
   while (reader.pos < end) {
     const tag = reader.uint32();
     const field = tag >>> 3;
-    if (field === SA.revision) head.revision = reader.uint32();
+    if (field === SA.id) readId(reader, spi);
+    else if (field === SA.revision) head.revision = reader.uint32();
     else if (field === SA.site) head.site = reader.string();
     else reader.skipField(tag);
   }

@@ -11,9 +11,10 @@ import { RivalError } from '../../../workers/base/errors.ts';
 import { ApiError } from '../../api/grpc/errors.ts';
 import { seenThrough } from '../../failover/plan.ts';
 import type { Bus, ClusterMessage } from '../../store/cluster/bus.ts';
-import { readHeadends, registerHeadend } from '../../store/cluster/directory.ts';
+import { type KnownShard, readHeadends, readShards, registerHeadend } from '../../store/cluster/directory.ts';
 import type { Member } from '../../store/cluster/members.ts';
 import type { ShardId } from '../../store/keys.ts';
+import type { OnRefused } from '../../store/record.ts';
 import { acknowledgeVerdicts } from '../../store/shard/acknowledgement.ts';
 import type { HostedShard, Neighbour, ShardStream } from '../shard/hosted-shard.ts';
 import { Membership } from './membership.ts';
@@ -49,7 +50,7 @@ export class ClusterNode {
     this.bus = bus;
     this.#context = context;
     this.membership = new Membership(
-      context.store.redis,
+      context.store,
       context.clock,
       () => this.#describe(),
       () => {
@@ -98,7 +99,17 @@ export class ClusterNode {
 
   /** Headends ever seen, with their number of shards. */
   headends(): Promise<Map<string, number>> {
-    return readHeadends(this.#context.store.redis);
+    return readHeadends(this.#context.store.redis, this.refused);
+  }
+
+  /** Every shard there is, with its lease. */
+  knownShards(): Promise<KnownShard[]> {
+    return readShards(this.#context.store.redis, this.refused);
+  }
+
+  /** Tells of a record in Redis that is none of ours. */
+  get refused(): OnRefused {
+    return this.#context.store.refused;
   }
 
   /** Makes the shard this node's and joins the stream to it. */

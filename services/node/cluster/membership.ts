@@ -3,13 +3,13 @@
 import { always } from '../../../workers/base/always.ts';
 import type { Clock } from '../../base/clock.ts';
 import { BEAT_TTL_MS, beat, leave, type Member } from '../../store/cluster/members.ts';
-import type { RedisClient } from '../../store/redis/redis.ts';
+import type { StoreContext } from '../../store/shard/shard-store.ts';
 
 const BEAT_MS = 1_000;
 always(3 * BEAT_MS <= BEAT_TTL_MS, 'two beats in a row may get lost');
 
 export class Membership {
-  readonly #redis: RedisClient;
+  readonly #store: Pick<StoreContext, 'redis' | 'refused'>;
   readonly #clock: Clock;
   readonly #describe: () => Member;
   readonly #onChange: (members: readonly Member[]) => void;
@@ -24,12 +24,12 @@ export class Membership {
    * @param onChange told when a node joins, leaves, moves or begins to drain
    */
   constructor(
-    redis: RedisClient,
+    store: Pick<StoreContext, 'redis' | 'refused'>,
     clock: Clock,
     describe: () => Member,
     onChange: (members: readonly Member[]) => void,
   ) {
-    this.#redis = redis;
+    this.#store = store;
     this.#clock = clock;
     this.#beatAt = clock.now();
     this.#describe = describe;
@@ -60,7 +60,7 @@ export class Membership {
 
   async #beat(): Promise<void> {
     try {
-      const members = await beat(this.#redis, this.#describe());
+      const members = await beat(this.#store.redis, this.#describe(), this.#store.refused);
       const changed = shape(members) !== shape(this.#members);
       this.#members = members;
       this.#beatAt = this.#clock.now();
@@ -74,7 +74,7 @@ export class Membership {
   async stop(): Promise<void> {
     this.#cancel();
     await this.#beating;
-    await leave(this.#redis, this.#describe().id).catch(() => {});
+    await leave(this.#store.redis, this.#describe().id).catch(() => {});
   }
 }
 

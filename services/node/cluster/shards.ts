@@ -66,8 +66,9 @@ export class Shards {
 
   /** Takes up what this node had before it was restarted: the headend's rules may still bring answers here. */
   async start(): Promise<void> {
-    for (const { id, shards, lease } of await readShards(this.#context.store.redis))
-      if (lease?.node === this.#context.store.node) await this.open(id, shards, NO_CLAIM);
+    const { redis, node, refused } = this.#context.store;
+    for (const { id, shards, lease } of await readShards(redis, refused))
+      if (lease?.node === node) await this.open(id, shards, NO_CLAIM);
   }
 
   /**
@@ -174,7 +175,7 @@ export class Shards {
    */
   async #askForYield(id: ShardId, claim: Claim): Promise<void> {
     const { store, bus, clock } = this.#context;
-    const lease = await readLease(store.redis, id);
+    const lease = await readLease(store.redis, id, store.refused);
     if (!lease?.valid || lease.node === store.node) return;
     const epoch = String(lease.epoch);
     const asked = `${name(id)} ${epoch}`;
@@ -186,7 +187,7 @@ export class Shards {
         await clock.sleep(YIELD_POLL_MS);
         const rival = this.#asked.get(asked);
         if (rival !== undefined) throw new RivalError(rival);
-        const now = await readLease(store.redis, id);
+        const now = await readLease(store.redis, id, store.refused);
         if (!now?.valid || now.epoch !== lease.epoch) return;
       }
     } finally {

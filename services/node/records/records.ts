@@ -6,7 +6,7 @@ import { roomFor, widen } from '../../../workers/base/columns.ts';
 import { SpiIndex, setSpi, spiAt, spiPairs } from '../../../workers/base/spi-index.ts';
 import type { MessageReader } from '../../../workers/sa/message-reader.ts';
 import { SetHash } from '../../api/reconcile.ts';
-import { type SpiPair, type SpiWords, spiFromHex, spiWords, wordsHex } from '../../api/spi.ts';
+import { isSpiHex, type SpiPair, type SpiWords, spiFromHex, spiWords, wordsHex } from '../../api/spi.ts';
 import { SaStore } from './sa-store.ts';
 
 export class ShardRecords {
@@ -28,9 +28,9 @@ export class ShardRecords {
     return this.#index.find(this.#spi, ...spiWords(id));
   }
 
-  /** Handle of an SA by its SPI pair in hex, or -1. */
+  /** Handle of an SA by its SPI pair in hex, or -1; what is no pair names none. */
   findHex(spi: string): number {
-    return this.find(spiFromHex(spi));
+    return isSpiHex(spi) ? this.find(spiFromHex(spi)) : -1;
   }
 
   /** SPI pair of a handle in use, in hex. */

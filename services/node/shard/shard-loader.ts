@@ -1,7 +1,9 @@
 /** Filling a shard from Redis: every SA into the records and onto the thread, as its former owner left it. */
 
+import { SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { VaultError } from '../../../workers/base/errors.ts';
 import { NO_HANDLE } from '../../../workers/sa/ids.ts';
+import { isPlain, planOf } from '../../../workers/sa/plain-form.ts';
 import { readSaHead } from '../../../workers/sa/sa-message.ts';
 import { RecordCursor, type SaPage } from '../../../workers/sa/sa-page.ts';
 import type { Abandoned, LeftOut } from '../../../workers/shard/intake.ts';
@@ -13,6 +15,8 @@ import type { ShardRecords } from '../records/records.ts';
 import type { Sites } from '../records/sites.ts';
 import type { ShardTaskHandle } from './shard-thread.ts';
 
+/** Only on what is plain do all agree who read it from here on. */
+const PLAN = planOf(SaSchema);
 const UNREADABLE = 'SA left out: what Redis has of it cannot be read';
 /** Hex digits of an SPI pair. */
 const SPI_LENGTH = 32;
@@ -70,14 +74,18 @@ function enter(
     const { row: n, reader, saEnd } = cursor;
     const from = reader.pos;
     try {
-      const { revision, site } = readSaHead(reader, saEnd);
-      page.sites[n] = sites.number(site);
+      const spi = wordsFromHex(spis, n * SPI_LENGTH);
+      if (!isPlain(reader, PLAN, saEnd)) throw new RangeError('not encoded plainly');
       reader.pos = from;
-      page.handles[n] = records.put(wordsFromHex(spis, n * SPI_LENGTH), revision, page.sites[n]!, reader, saEnd);
+      const head = readSaHead(reader, saEnd);
+      if (spi.some((word, k) => word !== head.spi[k])) throw new RangeError('of another SA');
+      page.sites[n] = sites.number(head.site);
+      reader.pos = from;
+      page.handles[n] = records.put(spi, head.revision, page.sites[n]!, reader, saEnd);
     } catch (error) {
       page.handles[n] = NO_HANDLE;
       leftOut.push(spiAt(spis, n));
-      log.error({ sa: spiAt(spis, n), reason: (error as Error).name }, UNREADABLE);
+      log.error({ sa: spiAt(spis, n), reason: (error as Error).message }, UNREADABLE);
     }
     if (dead.size > 0 && dead.has(spiAt(spis, n))) page.dead[n] = 1;
   }

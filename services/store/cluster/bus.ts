@@ -1,9 +1,12 @@
 /**
  * What nodes tell each other, over Redis pub/sub. A message may get lost: everything that depends on one also happens without it,
- * only later.
+ * only later. Whatever else is published on the channel is dropped.
  */
 
-import { BUS, type ShardId } from '../keys.ts';
+import { RecordError } from '../../../workers/base/errors.ts';
+import { isObject, isText, isWhole } from '../../base/shape.ts';
+import { BUS, isName, MOST_SHARDS, type ShardId } from '../keys.ts';
+import { parseJson } from '../record.ts';
 import { patientRedis, type RedisClient } from '../redis/redis.ts';
 
 /** Who wants to speak for a headend. */
@@ -28,17 +31,47 @@ export type Bus = {
   close(): void;
 };
 
-/** Joins the bus with a connection of its own. Rejects if Redis cannot be reached. */
+/** Longest texts in a message, and longest message, characters. */
+const MOST = { epoch: 20, instance: 128, address: 256, verdictId: 128, outcome: 64, message: 1_024 };
+
+/** Joins the bus with a connection of its own. Rejects if Redis cannot be reached. @param refused told of each message that is none */
 export async function joinBus(
   redis: RedisClient,
   url: string,
   onMessage: (message: ClusterMessage) => void,
+  refused: (reason: string) => void,
 ): Promise<Bus> {
   const subscriber = patientRedis(url);
-  subscriber.on('message', (_channel: string, text: string) => onMessage(JSON.parse(text) as ClusterMessage));
+  subscriber.on('message', (_channel: string, text: string) => {
+    const message = readMessage(text);
+    if (message instanceof RecordError) refused(message.message);
+    else onMessage(message);
+  });
   await subscriber.subscribe(BUS);
   return {
     publish: (message) => void redis.publish(BUS, JSON.stringify(message)).catch(() => {}),
     close: () => subscriber.disconnect(),
   };
+}
+
+/** The message of a text, or what is wrong with it. */
+export function readMessage(text: string): ClusterMessage | RecordError {
+  const refuse = (why: string) => new RecordError(BUS, why);
+  if (text.length > MOST.message) return refuse(`${text.length} characters`);
+  const message = parseJson(text);
+  if (!isObject(message)) return refuse('no object of JSON');
+  const { type, headend, shard, epoch, to, claim, address, verdictId, outcome } = message;
+  if (!isName(headend) || !isWhole(shard, 0, MOST_SHARDS - 1)) return refuse('of no shard');
+  if (type === 'look') return { type, headend, shard };
+  if (type === 'yield' && isText(epoch, MOST.epoch) && isName(to) && isClaim(claim))
+    return { type, headend, shard, epoch, to, claim };
+  if (type === 'kept' && isText(epoch, MOST.epoch) && isText(address, MOST.address))
+    return { type, headend, shard, epoch, address };
+  if (type === 'acknowledged' && isText(verdictId, MOST.verdictId) && isText(outcome, MOST.outcome))
+    return { type, headend, shard, verdictId, outcome };
+  return refuse('of no known kind, or without its parts');
+}
+
+function isClaim(value: unknown): value is Claim {
+  return isObject(value) && isText(value['instance'], MOST.instance) && typeof value['takeOver'] === 'boolean';
 }

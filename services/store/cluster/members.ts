@@ -1,6 +1,9 @@
 /** Which nodes live: each says so every second, and learns of the others in the same step. */
 
-import { NODES } from '../keys.ts';
+import { RecordError } from '../../../workers/base/errors.ts';
+import { isObject, isText, isWhole } from '../../base/shape.ts';
+import { isName, NODES } from '../keys.ts';
+import { type OnRefused, parseJson } from '../record.ts';
 import type { RedisClient } from '../redis/redis.ts';
 import { runScript } from '../redis/scripts.ts';
 
@@ -8,6 +11,10 @@ import { runScript } from '../redis/scripts.ts';
 export const BEAT_TTL_MS = 3_500;
 /** A silent node is forgotten after this, ms. */
 const FORGET_MS = 600_000;
+/** Nodes of one cluster: a thousand would be told of each other every second. */
+const MOST_MEMBERS = 1_000;
+const MOST_ADDRESS = 256;
+const MOST_COUNT = 2 ** 32 - 1;
 
 /** A node as others know it. */
 export type Member = {
@@ -20,10 +27,10 @@ export type Member = {
   readonly peers: number;
 };
 
-/** Notes that this node lives. Returns the nodes that do, by id, this one among them. */
-export async function beat(redis: RedisClient, { id, ...description }: Member): Promise<Member[]> {
+/** Notes that this node lives. Returns the nodes that do, by id, this one among them; of what is no node it tells. */
+export async function beat(redis: RedisClient, { id, ...description }: Member, refused: OnRefused): Promise<Member[]> {
   const reply = await runScript(redis, 'beat', [NODES], [id, JSON.stringify(description), BEAT_TTL_MS, FORGET_MS]);
-  return decode(reply as string[]);
+  return readMembers(reply as string[], refused);
 }
 
 /** Says that this node is gone. */
@@ -31,9 +38,29 @@ export async function leave(redis: RedisClient, id: string): Promise<void> {
   await runScript(redis, 'beat', [NODES], [id, '', 0, FORGET_MS]);
 }
 
-function decode(flat: readonly string[]): Member[] {
+/** @param flat id and description of each, in turns */
+function readMembers(flat: readonly string[], refused: OnRefused): Member[] {
   const members: Member[] = [];
-  for (let n = 0; n < flat.length; n += 2)
-    members.push({ id: flat[n]!, ...(JSON.parse(flat[n + 1]!) as Omit<Member, 'id'>) });
-  return members.sort((a, b) => (a.id < b.id ? -1 : 1));
+  for (let n = 0; n < flat.length; n += 2) {
+    const member = readMember(flat[n]!, flat[n + 1]!);
+    if (member instanceof RecordError) refused(member);
+    else members.push(member);
+  }
+  if (members.length > MOST_MEMBERS)
+    refused(new RecordError(NODES, `${members.length} nodes, at most ${MOST_MEMBERS}`));
+  return members.sort((a, b) => (a.id < b.id ? -1 : 1)).slice(0, MOST_MEMBERS);
+}
+
+function readMember(id: string, description: string): Member | RecordError {
+  const value = parseJson(description);
+  const { address, draining, shards, peers } = isObject(value) ? value : {};
+  const isMember =
+    isName(id) &&
+    isText(address, MOST_ADDRESS) &&
+    typeof draining === 'boolean' &&
+    isWhole(shards, 0, MOST_COUNT) &&
+    isWhole(peers, 0, MOST_COUNT);
+  return isMember
+    ? { id, address, draining, shards, peers }
+    : new RecordError(NODES, `${JSON.stringify(id.slice(0, 80))} is no node`);
 }

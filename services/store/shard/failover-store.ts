@@ -1,9 +1,13 @@
 /** Failovers under way, as Redis keeps them: written by any worker, each step once. */
 
+import { RecordError } from '../../../workers/base/errors.ts';
+import { isObject, isWhole } from '../../base/shape.ts';
 import { type ShardId, shardKeys } from '../keys.ts';
+import { type OnRefused, parseJson } from '../record.ts';
 import type { RedisClient } from '../redis/redis.ts';
 import { runReader, runScript } from '../redis/scripts.ts';
 import { LOG_ENTRIES } from './shard-store.ts';
+import { readVerdict } from './stored-verdict.ts';
 
 /** Failovers given up that a shard keeps at most. */
 const DEAD_LETTERS = 10_000;
@@ -119,10 +123,20 @@ export class FailoverStore {
     return (reply as number[]).map((one) => (['changed', 'kept', 'noRoom'] as const)[one]!);
   }
 
-  /** Failovers given up, by verdict id. */
-  async deadLetters(): Promise<Map<string, DeadLetter>> {
-    const letters = await this.#redis.hgetall(this.#keys.deadLetters);
-    return new Map(Object.entries(letters).map(([id, letter]) => [id, JSON.parse(letter) as DeadLetter]));
+  /** Those of these verdicts are looked at no more: what is stored of them cannot be read. */
+  async setAside(ids: readonly string[]): Promise<void> {
+    if (ids.length > 0) await this.#redis.zrem(this.#keys.due, ...ids);
+  }
+
+  /** Failovers given up, by verdict id. Of what is none it tells. */
+  async deadLetters(refused: OnRefused): Promise<Map<string, DeadLetter>> {
+    const letters = new Map<string, DeadLetter>();
+    for (const [id, text] of Object.entries(await this.#redis.hgetall(this.#keys.deadLetters))) {
+      const letter = readLetter(text);
+      if (letter) letters.set(id, letter);
+      else refused(new RecordError(this.#keys.deadLetters, `${id} is no failover`));
+    }
+    return letters;
   }
 
   /** Takes a failover up again. False if it is not among those given up. */
@@ -147,3 +161,22 @@ export class FailoverStore {
 function standing({ id, attempt, failed }: StandingFailover): [id: string, attempt: number, failed: string] {
   return [id, attempt, failed === undefined ? '' : '1'];
 }
+
+/** The letter of a text, its verdict read for a test; undefined if it is none. */
+function readLetter(text: string): DeadLetter | undefined {
+  const value = parseJson(text);
+  const { attempts, reason, givenUpUnix, verdict } = isObject(value) ? value : {};
+  const isLetter =
+    isWhole(attempts, 0, MOST_ATTEMPTS) &&
+    typeof reason === 'string' &&
+    isWhole(givenUpUnix, 0, Number.MAX_SAFE_INTEGER) &&
+    typeof verdict === 'string';
+  if (!isLetter) return undefined;
+  try {
+    readVerdict(Buffer.from(verdict, 'base64'));
+    return { attempts, reason, givenUpUnix, verdict };
+  } catch {
+    return undefined;
+  }
+}
+const MOST_ATTEMPTS = 2 ** 32 - 1;

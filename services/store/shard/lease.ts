@@ -3,10 +3,14 @@
  * the shard's peers: that the headend's rules say (see docs/decisions).
  */
 
-import { type ShardId, shardKeys } from '../keys.ts';
+import { RecordError } from '../../../workers/base/errors.ts';
+import { isName, type ShardId, shardKeys } from '../keys.ts';
+import type { OnRefused } from '../record.ts';
 import { type RedisClient, redisNow } from '../redis/redis.ts';
 import { accepted, runScript } from '../redis/scripts.ts';
 
+/** Epochs follow the clock, in ms. */
+const EPOCH = /^\d{1,15}$/;
 /** How long a lease counts as held unless renewed, ms. */
 export const LEASE_MS = 2_500;
 
@@ -40,19 +44,34 @@ export async function takeLease(
   return { epoch, takenUnix, lastWrite };
 }
 
-/** Reads a shard's lease. */
-export async function readLease(redis: RedisClient, id: ShardId): Promise<Lease | undefined> {
-  return (await readLeases(redis, [id]))[0];
+/** Reads a shard's lease. One that is none counts as none, and is told of. */
+export async function readLease(redis: RedisClient, id: ShardId, refused: OnRefused): Promise<Lease | undefined> {
+  return (await readLeases(redis, [id], refused))[0];
 }
 
-/** Reads the leases of several shards. */
-export async function readLeases(redis: RedisClient, ids: readonly ShardId[]): Promise<(Lease | undefined)[]> {
+/** Reads the leases of several shards, as {@link readLease}. */
+export async function readLeases(
+  redis: RedisClient,
+  ids: readonly ShardId[],
+  refused: OnRefused,
+): Promise<(Lease | undefined)[]> {
   if (ids.length === 0) return [];
   const [now, ...leases] = await Promise.all([redisNow(redis), ...ids.map((id) => redis.hgetall(shardKeys(id).lease))]);
-  return leases.map((lease) => decodeLease(lease, now));
+  return leases.map((fields, n) => {
+    const lease = decodeLease(shardKeys(ids[n]!).lease, fields, now);
+    if (!(lease instanceof RecordError)) return lease;
+    refused(lease);
+    return undefined;
+  });
 }
 
-function decodeLease({ epoch, node, until }: Record<string, string>, now: number): Lease | undefined {
+/** The lease that these fields are; undefined if there is none yet. */
+function decodeLease(
+  key: string,
+  { epoch, node, until }: Readonly<Record<string, string>>,
+  now: number,
+): Lease | RecordError | undefined {
   if (epoch === undefined || node === undefined) return undefined;
+  if (!EPOCH.test(epoch) || !isName(node)) return new RecordError(key, 'is no lease');
   return { epoch: BigInt(epoch), node, valid: Number(until) > now };
 }

@@ -1,13 +1,17 @@
 /** One shard's state in Redis, written under one epoch of its lease. */
 
-import { LostWritesError } from '../../../workers/base/errors.ts';
+import { LostWritesError, RecordError } from '../../../workers/base/errors.ts';
 import type { ShardPath } from '../../../workers/path/ways.ts';
 import { packRecord, type SaRecords, saRecords } from '../../../workers/sa/sa-page.ts';
 import type { CheckpointChunk, FormerOwners, Translated } from '../../../workers/takeover/checkpoint.ts';
 import { type ShardId, shardKeys } from '../keys.ts';
+import type { OnRefused } from '../record.ts';
 import { type RedisClient, redisNow } from '../redis/redis.ts';
 import { confirmWrite, type FencedScript, runFenced, runReader } from '../redis/scripts.ts';
+import { readFormer } from './former-owners.ts';
 import { LEASE_MS, type TakenLease, takeLease } from './lease.ts';
+import { readStoredPath } from './stored-path.ts';
+import { readVerdict } from './stored-verdict.ts';
 
 /** Entries kept in a shard's log, roughly. Each holds the verdicts of one write. */
 export const LOG_ENTRIES = 10_000;
@@ -35,6 +39,7 @@ export type StoreContext = {
   readonly redis: RedisClient;
   /** Name of the node that holds the lease. */
   readonly node: string;
+  readonly refused: OnRefused;
   /** How many replicas must have a verdict before it counts as written, and a connection to wait for them. */
   readonly replicated: { readonly redis: RedisClient; readonly replicas: number } | undefined;
 };
@@ -130,7 +135,9 @@ export class ShardStore {
     let cursor = '0';
     do {
       const reply = await runReader(redis, 'read-sas', [this.#keys.sas], [cursor, PAGE]);
-      const [next, spis, ends, bytes] = reply as [Buffer, Buffer, Buffer, Buffer<ArrayBuffer>];
+      const [next, spis, ends, bytes, others] = reply as [Buffer, Buffer, Buffer, Buffer<ArrayBuffer>, Buffer[]];
+      for (const name of others)
+        this.#context.refused(new RecordError(this.#keys.sas, `${nameOf(name)} is no SPI pair`));
       cursor = String(next);
       if (spis.length > 0) yield { spis, records: saRecords(ends, bytes) };
     } while (cursor !== '0');
@@ -169,18 +176,12 @@ export class ShardStore {
   /** What former owners left. Without any it is an empty one, of when the shard's lease was first taken. */
   async readCheckpoint(): Promise<FormerOwners> {
     const { redis } = this.#context;
-    const [{ at, taken, ...chunks }, translated, nowUnix] = await Promise.all([
+    const [checkpoint, translated, nowUnix] = await Promise.all([
       redis.hgetallBuffer(this.#keys.checkpoint),
       redis.hgetall(this.#keys.translated),
       redisNow(redis),
     ]);
-    return {
-      headend: this.#id.headend,
-      chunks: Object.entries(chunks).map(([field, bytes]) => ({ epoch: Number(field.split(':')[0]), bytes })),
-      translated: new Map(Object.entries(translated).map(([spi, ids]) => [spi, toTranslated(ids)])),
-      atUnix: Number(at ?? 0),
-      ageMs: Math.max(0, nowUnix - Number(taken)),
-    };
+    return readFormer(this.#id, { checkpoint, translated }, nowUnix, this.#context.refused);
   }
 
   /**
@@ -216,9 +217,13 @@ export class ShardStore {
     await this.#write('write-path', [this.#keys.lease], [JSON.stringify(path)]);
   }
 
+  /** The path that was noted last; undefined if there is none that can be read. */
   async readPath(): Promise<ShardPath | undefined> {
-    const path = await this.#context.redis.hget(this.#keys.lease, 'path');
-    return path === null ? undefined : (JSON.parse(path) as ShardPath);
+    const text = await this.#context.redis.hget(this.#keys.lease, 'path');
+    const path = text === null ? undefined : readStoredPath(this.#keys.lease, text);
+    if (!(path instanceof RecordError)) return path;
+    this.#context.refused(path);
+    return undefined;
   }
 
   /** Verdicts that wait for their acknowledgement: the name of each one's present attempt, and its id. */
@@ -229,7 +234,7 @@ export class ShardStore {
     return new Map(ids.map((id) => [attemptName(id, Number(laterAttempts[id] ?? 0)), id]));
   }
 
-  /** Reads some of those listed. Those of former owners may be new to replicas, which are waited for. */
+  /** Reads some of those listed; one that is no verdict is passed over. Those of former owners may be new to replicas, which are waited for. */
   async readUnacked(listed: readonly { readonly name: string; readonly id: string }[]): Promise<StoredVerdict[]> {
     const { redis } = this.#context;
     if (listed.length > 0 && !this.#inheritanceSafe) {
@@ -242,10 +247,21 @@ export class ShardStore {
       const messages = await redis.hmgetBuffer(this.#keys.unacked, ...page.map(({ id }) => id));
       page.forEach(({ name }, k) => {
         const bytes = messages[k];
-        if (bytes) verdicts.push({ name, bytes });
+        if (bytes && this.#isVerdict(name, bytes)) verdicts.push({ name, bytes });
       });
     }
     return verdicts;
+  }
+
+  /** A headend that is sent something else ends its stream, and comes back for it again and again. */
+  #isVerdict(name: string, bytes: Uint8Array): boolean {
+    try {
+      readVerdict(bytes);
+      return true;
+    } catch {
+      this.#context.refused(new RecordError(this.#keys.unacked, `${name} is no verdict`));
+      return false;
+    }
   }
 
   /** Whether failovers are under way. */
@@ -287,10 +303,9 @@ export class ShardStore {
   }
 }
 
-/** The reverse of what {@link ShardStore.noteTranslated} writes. */
-function toTranslated(ids: string): Translated {
-  const [daemonId, id] = ids.split(':');
-  return { daemonId: Number(daemonId), id: Number(id) };
+/** A name that may be anything, for the log. */
+function nameOf(name: Buffer): string {
+  return JSON.stringify(name.toString('latin1', 0, 40));
 }
 
 /** Verdicts as append-verdicts.lua reads them: one argument costs the client a third of what one a verdict do. */

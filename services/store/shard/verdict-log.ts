@@ -1,8 +1,12 @@
 /** Reading the verdict logs of a headend's shards, in order, from a position that a token carries. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { VerdictsTrimmedError } from '../../../workers/base/errors.ts';
+import { WireType } from '@bufbuild/protobuf/wire';
+import { VerdictsSchema } from '../../../proto/gen/dpd/v1/headend_pb.js';
+import { RecordError, VerdictsTrimmedError } from '../../../workers/base/errors.ts';
+import { MessageReader } from '../../../workers/sa/message-reader.ts';
 import { shardKeys } from '../keys.ts';
+import type { OnRefused } from '../record.ts';
 import type { RedisClient } from '../redis/redis.ts';
 
 /** Longest wait of one read, ms. */
@@ -59,6 +63,7 @@ export class LogPosition {
 /**
  * Waits up to a second for verdicts behind `position` and moves it past what it yields.
  * @param redis a connection of the caller's own: the read blocks it
+ * @param refused told of entries that are none of ours
  * @returns Verdicts messages, possibly none
  */
 export async function* readVerdicts(
@@ -66,6 +71,7 @@ export async function* readVerdicts(
   headend: string,
   shards: number,
   position: LogPosition,
+  refused: OnRefused,
 ): AsyncGenerator<Buffer> {
   const keys: string[] = Array.from({ length: shards }, (_, shard) => shardKeys({ headend, shard }).verdicts);
   const ids = keys.map((_, shard) => position.at(shard));
@@ -73,10 +79,27 @@ export async function* readVerdicts(
     const shard = keys.indexOf(String(key));
     for (const [id, fields] of entries) {
       position.advance(shard, String(id));
-      yield fields[1]!;
+      const message = fields[1];
+      if (message && isVerdicts(message)) yield message;
+      else refused(new RecordError(String(key), `entry ${id} holds no verdicts`));
     }
   }
 }
+
+/** Whether a message is of nothing but parts that may be verdicts: it is put into another, whose reader must find its end. */
+function isVerdicts(message: Buffer): boolean {
+  const reader = new MessageReader(message);
+  try {
+    while (reader.pos < reader.len) {
+      if (reader.uint32() !== VERDICTS) return false;
+      reader.pos = reader.partEnd();
+    }
+    return reader.len > 0;
+  } catch {
+    return false;
+  }
+}
+const VERDICTS = (VerdictsSchema.field.verdicts.number << 3) | WireType.LengthDelimited;
 
 type LogEntries = [key: Buffer, entries: [id: Buffer, fields: Buffer[]][]];
 

@@ -65,7 +65,7 @@ function compare(sa: Sa, { sa: bytes, keys }: SaBytes): void {
   });
   checkWatchable(read);
   const { revision, site } = sa;
-  assert.deepEqual(readSaHead(new MessageReader(bytes)), { revision, site });
+  assert.deepEqual(readSaHead(new MessageReader(bytes)), { spi: [...spiWords(sa.id!)], revision, site });
   const records = new ShardRecords();
   const kept = records.get(records.put(spiWords(sa.id!), revision, 0, new MessageReader(bytes)))!;
   assert.deepEqual(known(kept), known({ ...sa, keys: undefined }));

@@ -6,11 +6,13 @@ import { systemClock } from '../../../services/base/clock.ts';
 import { createLogger } from '../../../services/base/log.ts';
 import { FailoverReconciler } from '../../../services/failover/reconciler.ts';
 import { markDead } from '../../../services/store/cluster/dead-endpoints.ts';
+import { shardKeys } from '../../../services/store/keys.ts';
 import type { RedisClient } from '../../../services/store/redis/redis.ts';
 import { acknowledgeVerdicts } from '../../../services/store/shard/acknowledgement.ts';
 import { FailoverStore } from '../../../services/store/shard/failover-store.ts';
 import { ShardStore } from '../../../services/store/shard/shard-store.ts';
 import { readVerdict, writeVerdict } from '../../../services/store/shard/stored-verdict.ts';
+import { NOTHING_REFUSED } from '../../nothing-refused.ts';
 import { privateRedis } from '../../private-redis.ts';
 
 const SHARD = { headend: 'hub', shard: 0 };
@@ -20,7 +22,7 @@ const COUNT = 450;
 /** A shard whose verdicts have all been acknowledged: no endpoint came up. And a worker, whose commands are counted. */
 async function refused(t: TestContext, count: number, deadlineMs = 60_000) {
   const redis = await privateRedis(t);
-  const shard = await ShardStore.take({ redis, node: 'node', replicated: undefined }, SHARD);
+  const shard = await ShardStore.take({ redis, node: 'node', replicated: undefined, refused: NOTHING_REFUSED }, SHARD);
   const ids = Array.from({ length: count }, (_, n) => `${n}.0`);
   for (const id of ids) {
     const message = writeVerdict(create(VerdictSchema, { id, endpoints: ENDPOINTS, deadEndpoint: 0, nextEndpoint: 1 }));
@@ -105,7 +107,18 @@ test('out of time: a dead letter that says why, and nothing else', async (t) => 
   const reconciler = worker();
   assert.equal(await reconciler.run(SHARD), undefined);
   assert.equal(reconciler.counters.givenUp, 3);
-  const letters = [...(await store.deadLetters()).values()];
+  const letters = [...(await store.deadLetters(NOTHING_REFUSED)).values()];
   assert.equal(letters.length, 3);
   assert.equal(letters[0]!.reason, 'no endpoint came up in 1 attempts; the last: refused');
+});
+
+test('a failover that cannot be read is set aside; those behind it get their next attempt', async (t) => {
+  const { redis, worker } = await refused(t, 5);
+  const keys = shardKeys(SHARD);
+  await redis.hset(keys.failover, { '0.0': 'no verdict', '1.0': writeVerdict(create(VerdictSchema, { id: '1.0' })) });
+  await redis.hset(keys.progress, { '2.0': '[]', '3.0': '{"attempt":-1}' });
+  const reconciler = worker();
+  await reconciler.run(SHARD);
+  assert.equal(reconciler.counters.advanced, 1);
+  assert.deepEqual(await redis.zrange(keys.due, '0', '-1'), ['4.0']);
 });

@@ -164,6 +164,8 @@ export class RedisModel {
   }
 }
 
+const SPI_PAIR = /^[0-9a-f]{32}$/;
+
 /** The scripts of services/store/scripts, by name. Those behind the fence are wrapped by {@link fenced}. */
 export const SCRIPTS: Readonly<Record<string, Script>> = {
   'take-lease'(db, [lease, checkpoint], [node, ttl, holder]) {
@@ -197,15 +199,18 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     return 1;
   },
   'read-sas'(db, [sas]) {
-    const records = Array.from(db.hash(sas!), ([spi, record]) => ({ spi, record: Buffer.from(record) }));
+    const all = Array.from(db.hash(sas!), ([spi, record]) => ({ spi, record: Buffer.from(record) }));
+    const records = all.filter(({ spi }) => SPI_PAIR.test(spi));
+    const others = all.filter(({ spi }) => !SPI_PAIR.test(spi));
     const ends = Buffer.alloc(4 * records.length);
     let length = 0;
     records.forEach(({ record }, n) => {
       length += record.length;
       ends.writeUInt32LE(length, 4 * n);
     });
-    const all = (part: (one: { spi: string; record: Buffer }) => Uint8Array) => Buffer.concat(records.map(part));
-    return [Buffer.from('0'), all(({ spi }) => Buffer.from(spi)), ends, all(({ record }) => record)];
+    const joined = (part: (one: { spi: string; record: Buffer }) => Uint8Array) => Buffer.concat(records.map(part));
+    const [spis, bytes] = [joined(({ spi }) => Buffer.from(spi)), joined(({ record }) => record)];
+    return [Buffer.from('0'), spis, ends, bytes, others.map(({ spi }) => Buffer.from(spi))];
   },
   'write-checkpoint'(db, [, checkpoint], [, , at, taken, whole, ...chunks]) {
     if (String(whole) === '1') for (const field of [...db.hash(checkpoint!).keys()]) db.hdel(checkpoint!, field);

@@ -9,8 +9,8 @@ import { WireType } from '@bufbuild/protobuf/wire';
 import { ConnectShardRequestSchema, type UpsertSas, UpsertSasSchema } from '../../../../proto/gen/dpd/v1/headend_pb.js';
 import { type Sa, SaKeysSchema, SaSchema } from '../../../../proto/gen/dpd/v1/types_pb.js';
 import { MessageReader } from '../../../../workers/sa/message-reader.ts';
+import { isPlain, planOf } from '../../../../workers/sa/plain-form.ts';
 import type { SaBytes } from '../../../../workers/sa/sa-page.ts';
-import { isPlain, planOf } from './plain-form.ts';
 
 const UPSERT = lengthDelimited(ConnectShardRequestSchema.field.upsert.number);
 const SAS = lengthDelimited(UpsertSasSchema.field.sas.number);

@@ -23,7 +23,7 @@ export async function findDeadLetters({ cluster, redis }: ApiContext, headend: s
     const found: FoundLetter[] = [];
     for (let shard = 0; shard < shards; shard++) {
       const store = new FailoverStore(redis, { headend, shard });
-      for (const [id, letter] of await store.deadLetters()) found.push({ id, shard, store, letter });
+      for (const [id, letter] of await store.deadLetters(cluster.refused)) found.push({ id, shard, store, letter });
     }
     return found.sort((a, b) => a.letter.givenUpUnix - b.letter.givenUpUnix);
   } catch (error) {

@@ -6,17 +6,16 @@ import {
   type GetClusterStateResponse,
   GetClusterStateResponseSchema,
 } from '../../../../proto/gen/dpd/v1/operator_pb.js';
-import { readShards } from '../../../store/cluster/directory.ts';
 import type { ApiContext, Caller } from '../context.ts';
 
 export async function getClusterState(
-  { cluster, redis }: ApiContext,
+  { cluster }: ApiContext,
   _caller: Caller,
   _request: GetClusterStateRequest,
 ): Promise<GetClusterStateResponse> {
   const node = cluster.id;
   try {
-    const shards = (await readShards(redis)).flatMap(({ id, shards: count, lease }) =>
+    const shards = (await cluster.knownShards()).flatMap(({ id, shards: count, lease }) =>
       lease ? [{ ...id, shards: count, node: lease.node, epoch: lease.epoch, leaseValid: lease.valid }] : [],
     );
     const members = [...cluster.membership.members];

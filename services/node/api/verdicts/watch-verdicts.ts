@@ -71,7 +71,7 @@ export class VerdictWatches {
     const token = new WireWriter();
     call.write(create(WatchVerdictsResponseSchema, { resumeToken: String(position) }));
     while (!call.cancelled && !stopping.aborted) {
-      for await (const verdicts of readVerdicts(redis, headend, shards, position)) {
+      for await (const verdicts of readVerdicts(redis, headend, shards, position, cluster.refused)) {
         // A Verdicts message, and the token that makes it a response.
         token.text(RESUME_TOKEN, String(position));
         if (!call.write(Buffer.concat([verdicts, token.finish()])))

@@ -9,7 +9,9 @@ local all = redis.call('HGETALL', KEYS[1])
 local live = {}
 for at = 1, #all, 2 do
   local untilMs, description = string.match(all[at + 1], '^(%d+) (.*)$')
-  if tonumber(untilMs) > now then
+  -- What is no beat is nobody's.
+  if not untilMs then redis.call('HDEL', KEYS[1], all[at])
+  elseif tonumber(untilMs) > now then
     live[#live + 1] = all[at]
     live[#live + 1] = description
   elseif tonumber(untilMs) + tonumber(ARGV[4]) < now then redis.call('HDEL', KEYS[1], all[at]) end

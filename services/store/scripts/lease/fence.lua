@@ -8,7 +8,7 @@ if not held then return -2 end
 if held ~= ARGV[1] then return -1 end
 local write, before = string.match(ARGV[2], '^(%d+)/(%d+)$')
 if write then
-  local known = tonumber(redis.call('HGET', KEYS[1], 'written') or '0')
+  local known = tonumber(redis.call('HGET', KEYS[1], 'written') or '0') or 0
   if known < tonumber(before) then return -3 end
   if known < tonumber(write) then redis.call('HSET', KEYS[1], 'written', write) end
 end

@@ -8,8 +8,11 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local held = redis.call('HGET', KEYS[1], 'epoch')
 if held and ARGV[3] ~= '' and held ~= ARGV[3] then return -1 end
-local epoch = math.max(tonumber(held or '0') + 1, now)
-local written = held and tonumber(redis.call('HGET', KEYS[1], 'written') or '0') or -1
+-- One that is none of ours counts for nothing: from 2^53 on numbers are not told apart.
+local former = tonumber(held or '0') or 0
+if former ~= former or former >= 2 ^ 53 then former = 0 end
+local epoch = math.max(former + 1, now)
+local written = held and (tonumber(redis.call('HGET', KEYS[1], 'written') or '0') or 0) or -1
 redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch), 'node', ARGV[1], 'written', '0',
   'until', string.format('%.0f', now + tonumber(ARGV[2])))
 redis.call('HSETNX', KEYS[2], 'taken', string.format('%.0f', now))

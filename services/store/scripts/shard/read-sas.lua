@@ -1,13 +1,18 @@
 -- Reads a page of SAs: one reply in place of two values an SA.
 -- KEYS: sas
 -- ARGV: cursor, SAs wanted, roughly
--- Returns: the next cursor, 0 at the end; SPI pairs, 32 bytes each; where each record ends (little-endian, 4 bytes each); and
--- the records
+-- Returns: the next cursor, 0 at the end; SPI pairs, 32 bytes each; where each record ends (little-endian, 4 bytes each); the
+-- records; and names of what is there beside them, which are none of SPI pairs
 local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
-local spis, ends, records, length = {}, {}, {}, 0
-for n = 1, #page[2] / 2 do
-  spis[n], records[n] = page[2][2 * n - 1], page[2][2 * n]
-  length = length + #records[n]
-  ends[n] = struct.pack('<I4', length)
+local spis, ends, records, others, length = {}, {}, {}, {}, 0
+for at = 1, #page[2], 2 do
+  local spi, record = page[2][at], page[2][at + 1]
+  if #spi ~= 32 or spi:find('[^0-9a-f]') then others[#others + 1] = spi
+  else
+    spis[#spis + 1] = spi
+    records[#records + 1] = record
+    length = length + #record
+    ends[#ends + 1] = struct.pack('<I4', length)
+  end
 end
-return { page[1], table.concat(spis), table.concat(ends), table.concat(records) }
+return { page[1], table.concat(spis), table.concat(ends), table.concat(records), others }

@@ -21,6 +21,7 @@ import { readSa } from '../../../../workers/sa/sa-message.ts';
 import { RecordCursor, type SaPage } from '../../../../workers/sa/sa-page.ts';
 import { VerdictRows } from '../../../../workers/shard/verdict-rows.ts';
 import { eventually } from '../../../eventually.ts';
+import { NOTHING_REFUSED } from '../../../nothing-refused.ts';
 import { privateRedis } from '../../../private-redis.ts';
 
 /** As the host waits before it starts a thread again, ms. */
@@ -109,7 +110,7 @@ async function surroundings(t: TestContext): Promise<{ context: HostedShardConte
   const redis = await privateRedis(t);
   const threads: Thread[] = [];
   const context: HostedShardContext = {
-    store: { redis, node: 'node', replicated: undefined },
+    store: { redis, node: 'node', replicated: undefined, refused: NOTHING_REFUSED },
     startTask: (_probe, tell) => {
       const thread = new Thread(tell);
       threads.push(thread);

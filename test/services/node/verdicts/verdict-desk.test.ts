@@ -11,13 +11,14 @@ import { VerdictDesk } from '../../../../services/node/verdicts/verdict-desk.ts'
 import { ShardStore } from '../../../../services/store/shard/shard-store.ts';
 import { writeVerdict } from '../../../../services/store/shard/stored-verdict.ts';
 import { SuspicionTraces } from '../../../../services/telemetry/traces.ts';
+import { NOTHING_REFUSED } from '../../../nothing-refused.ts';
 import { privateRedis } from '../../../private-redis.ts';
 
 const SHARD = { headend: 'hub', shard: 0 };
 
 test('a verdict of a former owner comes once on each stream, and again if its answer was lost, but not if it is under way', async (t) => {
   const redis = await privateRedis(t);
-  const store = await ShardStore.take({ redis, node: 'node', replicated: undefined }, SHARD);
+  const store = await ShardStore.take({ redis, node: 'node', replicated: undefined, refused: NOTHING_REFUSED }, SHARD);
   const ids = ['a.0', 'b.0'];
   const messages = ids.map((id) => writeVerdict(create(VerdictSchema, { id })));
   const length = messages[0]!.length;

@@ -7,6 +7,7 @@ import { acknowledgeVerdicts } from '../../../../services/store/shard/acknowledg
 import { FailoverStore, type StandingFailover } from '../../../../services/store/shard/failover-store.ts';
 import { ShardStore } from '../../../../services/store/shard/shard-store.ts';
 import { readVerdict, writeVerdict } from '../../../../services/store/shard/stored-verdict.ts';
+import { NOTHING_REFUSED } from '../../../nothing-refused.ts';
 import { privateRedis } from '../../../private-redis.ts';
 
 const SHARD = { headend: 'hub', shard: 0 };
@@ -15,7 +16,7 @@ const verdictOf = (id: string, attempt = 0) => writeVerdict(create(VerdictSchema
 /** A shard with these verdicts in its log, due at once. */
 async function given(t: TestContext, ids: readonly string[]) {
   const redis = await privateRedis(t);
-  const shard = await ShardStore.take({ redis, node: 'node', replicated: undefined }, SHARD);
+  const shard = await ShardStore.take({ redis, node: 'node', replicated: undefined, refused: NOTHING_REFUSED }, SHARD);
   const messages = ids.map((id) => verdictOf(id));
   const { length } = messages[0]!;
   const verdicts = ids.map((id, n) => ({ id, from: n * length, to: (n + 1) * length }));
@@ -44,7 +45,8 @@ const next = (of: StandingFailover) => ({
   progress: '{}',
   dueUnix: 0,
 });
-const letter = { attempts: 1, reason: 'late', givenUpUnix: 1, verdict: '' };
+const VERDICT = verdictOf('a.0').toString('base64');
+const letter = { attempts: 1, reason: 'late', givenUpUnix: 1, verdict: VERDICT };
 
 test('an acknowledgement that the endpoint came up leaves nothing of the failover', async (t) => {
   const { acknowledge, left } = await given(t, ['a.0', 'b.0']);
@@ -102,7 +104,7 @@ test('given up without an acknowledgement: delivered on, and taken back when it 
   await store.advance([next(standing('a.0', 0, 'refused'))]);
   assert.deepEqual(await store.giveUp([{ ...standing('a.0', 1), letter }]), ['kept']);
   assert.deepEqual([...(await shard.listUnacked())], [['a.0/1', 'a.0']]);
-  assert.deepEqual([...(await store.deadLetters()).keys()], ['a.0']);
+  assert.deepEqual([...(await store.deadLetters(NOTHING_REFUSED)).keys()], ['a.0']);
   assert.deepEqual(await acknowledge('a.0', 1), [true]);
   assert.deepEqual(await left(), [0, 0, 0, 0, 0, 0, 0]);
 });

@@ -4,6 +4,8 @@ import { shardKeys } from '../../../../services/store/keys.ts';
 import type { RedisClient } from '../../../../services/store/redis/redis.ts';
 import { ShardStore } from '../../../../services/store/shard/shard-store.ts';
 import { FencedError, LostWritesError } from '../../../../workers/base/errors.ts';
+import { ROW_LENGTH } from '../../../../workers/takeover/checkpoint.ts';
+import { NOTHING_REFUSED } from '../../../nothing-refused.ts';
 import { privateRedis } from '../../../private-redis.ts';
 
 const SHARD = { headend: 'hub', shard: 0 };
@@ -16,7 +18,7 @@ async function answeredByTest(t: TestContext) {
   const client = {
     eval: (...command: Parameters<RedisClient['eval']>) => answer ?? redis.eval(...command),
   } as unknown as RedisClient;
-  const context = { redis: client, node: 'node', replicated: undefined };
+  const context = { redis: client, node: 'node', replicated: undefined, refused: NOTHING_REFUSED };
   const store = await ShardStore.take(context, SHARD);
   const write = (of?: Promise<unknown>) => {
     answer = of;
@@ -30,7 +32,7 @@ async function answeredByTest(t: TestContext) {
 test('whoever takes a shard is told since when nobody can tell of it', async (t) => {
   const redis = await privateRedis(t);
   const keys = shardKeys(SHARD);
-  const take = () => ShardStore.take({ redis, node: 'node', replicated: undefined }, SHARD);
+  const take = () => ShardStore.take({ redis, node: 'node', replicated: undefined, refused: NOTHING_REFUSED }, SHARD);
   const near = (ms: number, wanted: number) => assert(ms >= wanted && ms < wanted + 5_000, `${ms} ms, not ${wanted}`);
 
   // Nobody had it before: from its taking on.
@@ -40,20 +42,21 @@ test('whoever takes a shard is told since when nobody can tell of it', async (t)
   near((await (await take()).readCheckpoint()).ageMs, HOUR_MS);
   // From the last checkpoint on, as of when it tells everything, whenever it was written.
   const second = await take();
-  const row = { index: 3, bytes: Uint8Array.of(1, 2, 3) };
+  const row = { index: 3, bytes: new Uint8Array(2 * ROW_LENGTH).fill(7) };
   await second.writeCheckpoint([row], { unix: 77, redisUnix: Date.now() - 60_000 }, true);
   const { ageMs, atUnix, chunks } = await (await take()).readCheckpoint();
   near(ageMs, 60_000);
   assert.equal(atUnix, 77);
   assert.deepEqual(
     chunks.map(({ epoch, bytes }) => [epoch, [...bytes]]),
-    [[second.epoch, [1, 2, 3]]],
+    [[second.epoch, [...row.bytes]]],
   );
 });
 
 test('a lease is taken from whoever holds it, under a higher epoch, and fences what he writes', async (t) => {
   const redis = await privateRedis(t);
-  const takenBy = (node: string) => ShardStore.take({ redis, node, replicated: undefined }, SHARD);
+  const takenBy = (node: string) =>
+    ShardStore.take({ redis, node, replicated: undefined, refused: NOTHING_REFUSED }, SHARD);
   const first = await takenBy('a');
   await first.renew();
   const second = await takenBy('b');
@@ -115,7 +118,7 @@ test('a write that Redis loses while its answer is on the way is not hidden by t
 
 test('an SA gets one verdict: not another later, nor in the same batch', async (t) => {
   const redis = await privateRedis(t);
-  const store = await ShardStore.take({ redis, node: 'node', replicated: undefined }, SHARD);
+  const store = await ShardStore.take({ redis, node: 'node', replicated: undefined, refused: NOTHING_REFUSED }, SHARD);
   const append = (...ids: string[]) =>
     store.appendVerdicts(
       ids.map((id, n) => ({ id, from: n, to: n + 1 })),
@@ -125,4 +128,58 @@ test('an SA gets one verdict: not another later, nor in the same batch', async (
   await append('spi1.1', 'spi2.1', 'spi2.2');
   await append('spi1.2', 'spi3.1');
   assert.deepEqual(Object.keys(await redis.hgetall(shardKeys(SHARD).unacked)).sort(), ['spi1.1', 'spi2.1', 'spi3.1']);
+});
+
+test('what is none of a shard’s is passed over and named by its key; the rest is read', async (t) => {
+  const redis = await privateRedis(t);
+  const keys = shardKeys(SHARD);
+  const refused: string[] = [];
+  const context = {
+    redis,
+    node: 'node',
+    replicated: undefined,
+    refused: (error: Error) => refused.push(error.message),
+  };
+  // Epochs that are none, or end all counting, hold nobody up.
+  await redis.hset(keys.lease, { epoch: 'x', written: 'y', node: 'n', until: 'z' });
+  await ShardStore.take(context, SHARD);
+  await redis.hset(keys.lease, { epoch: '9e99' });
+  const store = await ShardStore.take(context, SHARD);
+  const now = Date.now();
+  assert(Math.abs(store.epoch - now) < 60_000, `epoch ${store.epoch}`);
+  const spi = 'a'.repeat(32);
+  await store.writeSas([{ spi, sa: Buffer.from('sa'), keys: undefined }], []);
+  await redis.hset(keys.sas, { junk: '', ['A~'.repeat(16)]: 'x' });
+  await redis.hset(keys.checkpoint, { '1:0': Buffer.alloc(ROW_LENGTH), '1:1': 'short', 'x:y': '', taken: 'long ago' });
+  await redis.hset(keys.translated, {
+    [spi]: `${2 ** 30}:7`,
+    ['b'.repeat(32)]: '1:2',
+    x: 'y',
+    ['c'.repeat(32)]: '1e99:-1',
+  });
+  await redis.hset(keys.unacked, { 'a.1': 'no verdict' });
+  await redis.hset(keys.lease, { path: '{"ways":[{"canaryAddress":"x"}]}' });
+
+  const pages = await Array.fromAsync(store.readSas());
+  assert.deepEqual(
+    pages.map(({ spis }) => String(spis)),
+    [spi],
+  );
+  const former = await store.readCheckpoint();
+  assert.deepEqual(
+    former.chunks.map(({ epoch }) => epoch),
+    [1],
+  );
+  assert.deepEqual([...former.translated], [[spi, { daemonId: 2 ** 30, id: 7 }]]);
+  assert.equal(former.ageMs, 86_400_000);
+  assert.equal(await store.readPath(), undefined);
+  assert.deepEqual(await store.readUnacked([{ name: 'a.1', id: 'a.1' }]), []);
+  for (const [key, count] of [
+    [keys.sas, 2],
+    [keys.checkpoint, 3],
+    [keys.translated, 3],
+    [keys.unacked, 1],
+    [keys.lease, 1],
+  ] as const)
+    assert.equal(refused.filter((reason) => reason.startsWith(`${key}: `)).length, count, refused.join('\n'));
 });

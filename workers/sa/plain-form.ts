@@ -1,12 +1,13 @@
 /**
  * Whether a message is encoded plainly: each field that is known in its own wire type, once unless it is repeated, and every part as
- * long as what is in it. On such bytes all readers agree. protobuf allows more, and decoders read more: a length that is none of a
+ * long as what is in it, texts in UTF-8. On such bytes all readers agree. protobuf allows more, and decoders read more: a length that is none of a
  * packed field's, a varint where bytes are due.
  */
 
+import { isUtf8 } from 'node:buffer';
 import { type DescField, type DescMessage, ScalarType } from '@bufbuild/protobuf';
 import { WireType } from '@bufbuild/protobuf/wire';
-import type { MessageReader } from '../../../../workers/sa/message-reader.ts';
+import type { MessageReader } from './message-reader.ts';
 
 /** How a field is to stand in its message. */
 type Place = {
@@ -15,8 +16,8 @@ type Place = {
   readonly once: number;
   /** Of a field that is a message. */
   readonly parts: Plan | undefined;
-  /** Bytes of an item of a packed field, 0 of any other. */
-  readonly packed: number;
+  /** What else its value must be. */
+  readonly value: 'any' | 'text' | 'packed';
 };
 /** Places by field number. */
 export type Plan = readonly (Place | undefined)[];
@@ -41,19 +42,16 @@ export function planOf(message: DescMessage): Plan {
 function placeOf(field: DescField): Place {
   const tag = (type: WireType) => (field.number << 3) | type;
   const once = 1 << field.number;
-  if (field.fieldKind === 'enum') return { tag: tag(WireType.Varint), once, parts: undefined, packed: 0 };
-  if (field.fieldKind === 'message' || (field.fieldKind === 'list' && field.listKind === 'message'))
-    return {
-      tag: tag(WireType.LengthDelimited),
-      once: field.fieldKind === 'list' ? 0 : once,
-      parts: planOf(field.message),
-      packed: 0,
-    };
-  if (field.fieldKind === 'list' && field.scalar === ScalarType.FIXED32)
-    return { tag: tag(WireType.LengthDelimited), once, parts: undefined, packed: Uint32Array.BYTES_PER_ELEMENT };
+  if (field.fieldKind === 'enum') return { tag: tag(WireType.Varint), once, parts: undefined, value: 'any' };
+  const isList = field.fieldKind === 'list';
+  if (field.fieldKind === 'message' || (isList && field.listKind === 'message'))
+    return { tag: tag(WireType.LengthDelimited), once: isList ? 0 : once, parts: planOf(field.message), value: 'any' };
+  if (isList && field.scalar === ScalarType.FIXED32)
+    return { tag: tag(WireType.LengthDelimited), once, parts: undefined, value: 'packed' };
   const type = field.fieldKind === 'scalar' ? WIRE_TYPES[field.scalar] : undefined;
   if (type === undefined) throw new RangeError(`${field} has no plain form here`);
-  return { tag: tag(type), once, parts: undefined, packed: 0 };
+  const isTextual = field.scalar === ScalarType.STRING;
+  return { tag: tag(type), once, parts: undefined, value: isTextual ? 'text' : 'any' };
 }
 
 /** Whether the message from where the reader stands up to `end` is plain. May throw RangeError or Error where it is not. */
@@ -70,15 +68,21 @@ export function isPlain(reader: MessageReader, plan: Plan, end: number): boolean
     }
     if (tag !== place.tag || (seen & place.once) !== 0) return false;
     seen |= place.once;
-    if (!place.parts && place.packed === 0) {
-      reader.skipField(tag);
-      continue;
-    }
-    const partEnd = reader.partEnd();
-    if (place.parts) {
-      if (!isPlain(reader, place.parts, partEnd)) return false;
-    } else if ((partEnd - reader.pos) % place.packed !== 0) return false;
-    else reader.pos = partEnd;
+    if (!isPlainValue(reader, place)) return false;
   }
   return reader.pos === end;
+}
+
+/** Whether the value of a field whose tag was just read is plain; passes over it. */
+function isPlainValue(reader: MessageReader, { tag, parts, value }: Place): boolean {
+  if (!parts && value === 'any') {
+    reader.skipField(tag);
+    return true;
+  }
+  const end = reader.partEnd();
+  if (parts) return isPlain(reader, parts, end);
+  const from = reader.pos;
+  reader.pos = end;
+  if (value === 'packed') return (end - from) % Uint32Array.BYTES_PER_ELEMENT === 0;
+  return isUtf8(reader.source.subarray(from, end));
 }
