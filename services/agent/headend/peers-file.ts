@@ -1,12 +1,13 @@
 /** The agent's file of peers: policies, and the ways to each peer that charon has connections for. */
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { create } from '@bufbuild/protobuf';
 import { Action, Mode, type Policy, PolicySchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { SettingsError } from '../../../workers/base/errors.ts';
 import { POLICY_LIMITS } from '../../../workers/liveness/policy.ts';
 import { LIMITS } from '../../api/validation.ts';
+import { isObject, isText, isWhole, type Members } from '../../base/shape.ts';
 
 /** One way to a peer: its address, and the swanctl connection and child that bring it up. */
 export type PeerEndpoint = { readonly address: string; readonly connection: string; readonly child: string };
@@ -27,11 +28,17 @@ const DEFAULTS = {
   unprovenMs: 0,
 };
 
-type RawPolicy = Partial<typeof DEFAULTS> & { action?: string };
-type Raw = {
-  policy?: RawPolicy;
-  peers?: Record<string, { policy?: RawPolicy; endpoints?: Partial<PeerEndpoint>[]; site?: unknown }>;
+/** What a policy may ask for, by name. Others of the API's are not for a file. */
+const MODES: Readonly<Record<string, Mode>> = {
+  PERIODIC: Mode.PERIODIC,
+  ON_IDLE: Mode.ON_IDLE,
+  ON_DEMAND: Mode.ON_DEMAND,
+  DISABLED: Mode.DISABLED,
 };
+const ACTIONS: Readonly<Record<string, Action>> = { CLEAR: Action.CLEAR, FAILOVER: Action.FAILOVER };
+const NUMBERS = ['intervalMs', 'retryIntervalMs', 'retries', 'jitterPercent', 'unprovenMs'] as const;
+/** Largest file, bytes: a hundred thousand peers need a tenth of it. */
+const MOST_BYTES = 256 * 1024 * 1024;
 
 export class PeersFile {
   readonly #peers: ReadonlyMap<string, PeerEntry>;
@@ -46,32 +53,22 @@ export class PeersFile {
   static read(path: string | undefined): PeersFile {
     if (path === undefined) return PeersFile.parse({}, 'defaults');
     try {
-      return PeersFile.parse(JSON.parse(readFileSync(path, 'utf8')) as Raw, path);
+      if (statSync(path).size > MOST_BYTES) throw new Error(`larger than ${MOST_BYTES} bytes`);
+      return PeersFile.parse(JSON.parse(readFileSync(path, 'utf8')), path);
     } catch (error) {
       if (error instanceof SettingsError) throw error;
       throw new SettingsError(`peers ${path}: ${(error as Error).message}`);
     }
   }
 
-  static parse(raw: Raw, source: string): PeersFile {
-    const peers = new Map<string, PeerEntry>();
-    for (const [id, { policy, endpoints = [], site }] of Object.entries(raw.peers ?? {})) {
-      const where = `peers ${source}: ${id}`;
-      endpoints.forEach((endpoint, n) => {
-        if (isIP(endpoint.address ?? '') === 0 || !endpoint.connection || !endpoint.child)
-          throw new SettingsError(`${where}.endpoints[${n}]: needs an address, a connection and a child`);
-      });
-      if (site !== undefined && (typeof site !== 'string' || Buffer.byteLength(site) > LIMITS.siteBytes))
-        throw new SettingsError(`${where}.site: must be a text of at most ${LIMITS.siteBytes} bytes`);
-      const action = endpoints.length > 1 ? 'FAILOVER' : 'CLEAR';
-      peers.set(id, {
-        policy: toPolicy({ ...DEFAULTS, action, ...raw.policy, ...policy }, `${where}.policy`),
-        endpoints: endpoints as PeerEndpoint[],
-        site,
-      });
-    }
-    const fallback = toPolicy({ ...DEFAULTS, action: 'CLEAR', ...raw.policy }, `peers ${source}: policy`);
-    return new PeersFile(peers, { policy: fallback, endpoints: [] });
+  /** Takes over what a file says in JSON. Throws SettingsError. */
+  static parse(raw: unknown, source: string): PeersFile {
+    const { policy, peers = {} } = members(raw, `peers ${source}`, ['policy', 'peers']);
+    const fallback = readPolicy({ ...DEFAULTS, action: 'CLEAR' }, policy, `peers ${source}: policy`);
+    const entries = Object.entries(members(peers, `peers ${source}: peers`)).map(
+      ([id, entry]) => [id, readEntry(entry, policy, `peers ${source}: ${id.slice(0, LIMITS.peerIdBytes)}`)] as const,
+    );
+    return new PeersFile(new Map(entries), { policy: fallback, endpoints: [] });
   }
 
   /** What holds for a peer by its IKE identity. */
@@ -80,16 +77,65 @@ export class PeersFile {
   }
 }
 
-function toPolicy(raw: typeof DEFAULTS & { action?: string }, where: string): Policy {
-  const mode = Mode[raw.mode as keyof typeof Mode];
-  const action = Action[raw.action as keyof typeof Action];
-  if (!mode) throw new SettingsError(`${where}.mode=${raw.mode}: must be PERIODIC, ON_IDLE, ON_DEMAND or DISABLED`);
-  if (!action) throw new SettingsError(`${where}.action=${raw.action}: must be CLEAR or FAILOVER`);
-  for (const name of ['intervalMs', 'retryIntervalMs', 'retries', 'jitterPercent', 'unprovenMs'] as const) {
+/** @param common the policy of all peers, as the file has it */
+function readEntry(raw: unknown, common: unknown, where: string): PeerEntry {
+  const { policy, endpoints: list = [], site } = members(raw, where, ['policy', 'endpoints', 'site']);
+  if (!Array.isArray(list) || list.length > LIMITS.endpoints)
+    throw new SettingsError(`${where}.endpoints: must be a list of at most ${LIMITS.endpoints}`);
+  const endpoints = list.map((endpoint, n) => readEndpoint(endpoint, `${where}.endpoints[${n}]`));
+  if (site !== undefined && !isShort(site, LIMITS.siteBytes))
+    throw new SettingsError(`${where}.site: must be a text of at most ${LIMITS.siteBytes} bytes`);
+  const action = endpoints.length > 1 ? 'FAILOVER' : 'CLEAR';
+  const base = { ...DEFAULTS, action, ...members(common ?? {}, `${where}.policy`) };
+  return { policy: readPolicy(base, policy, `${where}.policy`), endpoints, site };
+}
+
+function readEndpoint(raw: unknown, where: string): PeerEndpoint {
+  const { address, connection, child } = members(raw, where, ['address', 'connection', 'child']);
+  if (!isText(address, 64) || isIP(address) === 0 || !connection || !child)
+    throw new SettingsError(`${where}: needs an address, a connection and a child`);
+  const most = LIMITS.connectionBytes;
+  if (!isShort(connection, most) || !isShort(child, most))
+    throw new SettingsError(`${where}: connection and child must be texts of at most ${most} bytes`);
+  return { address, connection, child };
+}
+
+/** @param base what holds where the policy says nothing */
+function readPolicy(base: Members, raw: unknown, where: string): Policy {
+  const policy = { ...base, ...members(raw ?? {}, where, ['mode', 'action', ...NUMBERS]) } as Members;
+  const [mode, action] = [named(MODES, policy['mode']), named(ACTIONS, policy['action'])];
+  if (!mode)
+    throw new SettingsError(`${where}.mode=${shown(policy['mode'])}: must be PERIODIC, ON_IDLE, ON_DEMAND or DISABLED`);
+  if (!action) throw new SettingsError(`${where}.action=${shown(policy['action'])}: must be CLEAR or FAILOVER`);
+  const numbers = NUMBERS.map((name) => {
     const { min, max } = POLICY_LIMITS[name];
-    if (!Number.isInteger(raw[name]) || raw[name] < min || raw[name] > max)
-      throw new SettingsError(`${where}.${name}=${raw[name]}: must be a whole number from ${min} to ${max}`);
-  }
-  const { intervalMs, retryIntervalMs, retries, jitterPercent, unprovenMs } = raw;
-  return create(PolicySchema, { mode, action, intervalMs, retryIntervalMs, retries, jitterPercent, unprovenMs });
+    const value = policy[name];
+    if (!isWhole(value, min, max))
+      throw new SettingsError(`${where}.${name}=${shown(value)}: must be a whole number from ${min} to ${max}`);
+    return [name, value] as const;
+  });
+  return create(PolicySchema, { mode, action, ...Object.fromEntries(numbers) });
+}
+
+/** The members of an object, which must be among those known. Throws SettingsError. @param known any, if undefined */
+function members(value: unknown, where: string, known?: readonly string[]): Members {
+  if (!isObject(value)) throw new SettingsError(`${where}: ${shown(value)} is not an object`);
+  const unknown = known && Object.keys(value).find((name) => !known.includes(name));
+  if (unknown !== undefined)
+    throw new SettingsError(`${where}.${unknown.slice(0, 80)}: is not known, only ${known!.join(', ')}`);
+  return value;
+}
+
+function named<T>(table: Readonly<Record<string, T>>, name: unknown): T | undefined {
+  return typeof name === 'string' && Object.hasOwn(table, name) ? table[name] : undefined;
+}
+
+function isShort(value: unknown, mostBytes: number): value is string {
+  return isText(value, mostBytes) && Buffer.byteLength(value) <= mostBytes;
+}
+
+/** A value as an error shows it. */
+function shown(value: unknown): string {
+  const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? 'nothing');
+  return text.slice(0, 80);
 }

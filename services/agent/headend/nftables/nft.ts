@@ -3,6 +3,7 @@
 import { type ChildProcessWithoutNullStreams, execFile, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { SteeringError } from '../../../../workers/base/errors.ts';
+import { checkGrammar } from './grammar.ts';
 import { type RuleSet, type RulesStatus, readStatus, removal, renderRules, TABLE } from './rules.ts';
 
 /** Longest wait for what nft is asked to do, ms. */
@@ -72,8 +73,9 @@ export class Nft {
   }
 }
 
-/** Puts rules up in place of those that stand. Rejects with SteeringError. */
+/** Puts rules up in place of those that stand. Rejects with SteeringError, also of what cannot stand in rules. */
 export async function installRules(rules: RuleSet): Promise<void> {
+  checkGrammar(rules);
   await once(['-f', '-'], renderRules(rules));
 }
 

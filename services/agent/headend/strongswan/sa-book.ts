@@ -11,6 +11,8 @@ import type { ListedSa } from './vici/sas.ts';
 
 /** Child SPIs told of one SA; the API's limit. */
 const MAX_CHILD_SPIS = 64;
+/** Children that an SA has here at most: of more charon has not told that they are gone. */
+const MOST_CHILDREN = 1_024;
 
 export type SaRecord = {
   readonly id: HaSaId;
@@ -238,8 +240,9 @@ export class SaBook {
 
   /** @param outbound undefined: it is deleted */
   #child(record: SaRecord, spi: number, outbound: number | undefined): void {
-    if (outbound !== undefined) record.children.set(spi, outbound);
-    else record.children.delete(spi);
+    if (outbound !== undefined) {
+      if (record.children.size < MOST_CHILDREN) record.children.set(spi, outbound);
+    } else record.children.delete(spi);
     if (record.ready) this.#events.changed(record);
   }
 

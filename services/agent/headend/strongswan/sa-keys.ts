@@ -38,6 +38,7 @@ export function deriveSaKeys(message: HaMessage, before: Derivation | undefined)
   if (typeof algorithms === 'string') return algorithms;
   if (!ikeId || !nonceI || !nonceR || !secret) return 'incomplete key material';
   const { suite, prf } = algorithms;
+  if (oldSkD && oldPrf !== undefined && !knowsPrf(oldPrf)) return `PRF ${oldPrf} is not supported`;
   // SK_d of an SA that is named as its own successor is the new one already.
   const old = further ? before : oldSkD && { skD: oldSkD, prf: oldPrf ?? prf };
   const { skD, skEi, skEr, skAi, skAr } = deriveKeys(suite, {

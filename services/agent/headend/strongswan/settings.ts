@@ -2,6 +2,7 @@
 
 import { SettingsError } from '../../../../workers/base/errors.ts';
 import { flag, integer, ipv6, matching, optional, type SettingsOf, text } from '../../../base/settings.ts';
+import { INTERFACE } from '../nftables/grammar.ts';
 import type { Steering } from '../nftables/rules.ts';
 import type { StrongSwanSettings } from './strongswan.ts';
 
@@ -40,7 +41,7 @@ export const STRONGSWAN_SETTINGS = {
     env: 'DPD_NODE_INTERFACE',
     help: "the hub's interface towards the node, then",
     fallback: '',
-    parse: optional,
+    parse: (value: string) => (value === '' ? undefined : matching(INTERFACE, 'an interface')(value)),
   },
   manageRules: {
     env: 'DPD_MANAGE_RULES',

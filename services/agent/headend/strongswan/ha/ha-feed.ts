@@ -10,6 +10,7 @@ import { HaFormatError, SettingsError } from '../../../../../workers/base/errors
 import { ReceiveDrops, readQueue } from '../../../../../workers/net/receive-drops.ts';
 import { bindUdp } from '../../../../../workers/net/udp.ts';
 import type { Logger } from '../../../../base/log.ts';
+import { Refusals } from '../../../../base/refusals.ts';
 import {
   decodeHa,
   encodeBarrier,
@@ -29,8 +30,6 @@ const BUFFER_BYTES = 64 * 1024 * 1024;
 /** How often charon's queue is looked at, and for how long at most, ms: it handles message after message, and waits for busy SAs. */
 const LOOK_MS = 5;
 const READ_MS = 60_000;
-/** Messages that are not understood are told so often, ms. */
-const COMPLAINT_MS = 60_000;
 
 export type FeedEvents = {
   message(message: HaMessage): void;
@@ -43,9 +42,9 @@ export class HaFeed {
   readonly #charon: string;
   readonly #drops: ReceiveDrops;
   readonly #log: Logger;
+  readonly #refusals: Refusals;
   #version: number | undefined;
   #heardAt = Number.NEGATIVE_INFINITY;
-  #complainedAt = Number.NEGATIVE_INFINITY;
   #misunderstood: string | undefined;
   /** What is told to charon, one thing after the other. */
   #telling: Promise<unknown> = Promise.resolve();
@@ -55,9 +54,11 @@ export class HaFeed {
     this.#charon = charon;
     this.#drops = new ReceiveDrops(own, HA_PORT);
     this.#log = log;
+    this.#refusals = new Refusals(log);
     socket.on('error', () => {});
-    socket.on('message', (datagram, from) => {
-      if (from.address === charon) this.#receive(datagram, events);
+    socket.on('message', (datagram, { address, port }) => {
+      if (address === charon && port === HA_PORT) this.#receive(datagram, events);
+      else this.#refusals.note('ha', `from ${address}:${port}, which is not charon's ha plugin`);
     });
   }
 
@@ -130,19 +131,26 @@ export class HaFeed {
   }
 
   #receive(datagram: Buffer, events: FeedEvents): void {
-    try {
-      const message = decodeHa(datagram);
-      this.#version = message.version;
-      this.#heardAt = performance.now();
-      if (message.type === HaType.RESYNC) events.restarted();
-      else if (message.type !== HaType.STATUS) events.message(message);
-    } catch (error) {
-      if (!(error instanceof HaFormatError)) throw error;
-      this.#misunderstood = error.message;
+    const message = read(datagram);
+    if (typeof message === 'string') {
+      this.#misunderstood = message;
       // At the start it is told once, by whoever waits for the feed.
-      if (this.#version === undefined || performance.now() - this.#complainedAt < COMPLAINT_MS) return;
-      this.#complainedAt = performance.now();
-      this.#log.error({ reason: error.message }, 'ha message not understood');
+      if (this.#version !== undefined) this.#refusals.note('ha', message);
+      return;
+    }
+    this.#version = message.version;
+    this.#heardAt = performance.now();
+    if (message.type === HaType.STATUS) return;
+    if (message.type === HaType.RESYNC) events.restarted();
+    else this.#hand(message, events);
+  }
+
+  /** What cannot be made use of is as good as lost, which happens to datagrams; it does not end the agent. */
+  #hand(message: HaMessage, events: FeedEvents): void {
+    try {
+      events.message(message);
+    } catch (error) {
+      this.#refusals.note('ha', `type ${message.type}: ${(error as Error).message}`);
     }
   }
 
@@ -150,5 +158,15 @@ export class HaFeed {
   get #spoken(): number {
     if (this.#version === undefined) throw new Error('charon has not been heard yet');
     return this.#version;
+  }
+}
+
+/** The message of a datagram, or what is wrong with it. */
+function read(datagram: Buffer): HaMessage | string {
+  try {
+    return decodeHa(datagram);
+  } catch (error) {
+    if (error instanceof HaFormatError) return error.message;
+    throw error;
   }
 }

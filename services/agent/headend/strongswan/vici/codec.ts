@@ -92,7 +92,7 @@ export function decodeMessage(bytes: Buffer): ViciSection {
   return root;
 }
 
-/** Cuts what a socket gives into packets. */
+/** Cuts what a socket gives into packets. Whoever is given one may throw ViciFormatError. */
 export class PacketReader {
   #received: Buffer = Buffer.alloc(0);
   readonly #onPacket: (type: number, body: Buffer) => void;
@@ -101,7 +101,7 @@ export class PacketReader {
     this.#onPacket = onPacket;
   }
 
-  /** False if what came is no packet: then nothing more can be told. */
+  /** False if what came is no packet, or none that could be read: then nothing more can be told. */
   take(bytes: Buffer): boolean {
     this.#received = this.#received.length > 0 ? Buffer.concat([this.#received, bytes]) : bytes;
     while (this.#received.length >= 4) {
@@ -110,7 +110,12 @@ export class PacketReader {
       if (this.#received.length < 4 + length) return true;
       const packet = this.#received.subarray(4, 4 + length);
       this.#received = this.#received.subarray(4 + length);
-      this.#onPacket(packet[0]!, packet.subarray(1));
+      try {
+        this.#onPacket(packet[0]!, packet.subarray(1));
+      } catch (error) {
+        if (error instanceof ViciFormatError) return false;
+        throw error;
+      }
     }
     return true;
   }

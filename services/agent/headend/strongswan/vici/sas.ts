@@ -1,5 +1,7 @@
 /** vici's list of SAs: the check on the feed, and the counters that become evidence. */
 
+import { isIP } from 'node:net';
+import { isWhole } from '../../../../base/shape.ts';
 import type { HaHost, HaSaId } from '../ha/ha-message.ts';
 import type { ViciClient } from './client.ts';
 import type { ViciSection } from './codec.ts';
@@ -49,13 +51,25 @@ export async function listSas(
   return vici.list('list-sas', 'list-sa', read, { ...filter, ...(alone && { noblock: 'yes' }) });
 }
 
-/** IKE SAs in a message of charon's, by connection; of a rekeying the new one. */
+/** IKE SAs in a message of charon's, by connection; of a rekeying the new one. One that is told in part, or as none can be, is none. */
 export function readSas(message: ViciSection): ListedSa[] {
   return Object.entries(message).flatMap(([connection, value]) => {
     if (typeof value !== 'object' || Array.isArray(value)) return [];
     const sa = (value['new'] ?? value) as ViciSection;
-    return sa['uniqueid'] !== undefined ? [toListedSa(connection, sa)] : [];
+    if (sa['uniqueid'] === undefined) return [];
+    const listed = toListedSa(connection, sa);
+    return isSound(listed) ? [listed] : [];
   });
+}
+
+/** Whether an SA has SPIs, and, once it stands, two ends. */
+function isSound({ spi, established, local, remote }: ListedSa): boolean {
+  return SPI_PAIR.test(spi) && (!established || [local, remote].every(isHost));
+}
+const SPI_PAIR = /^[0-9a-f]{32}$/;
+
+function isHost({ address, port }: HaHost): boolean {
+  return isIP(address) > 0 && !address.includes('%') && isWhole(port, 0, 65_535);
 }
 
 function toListedSa(connection: string, sa: ViciSection): ListedSa {

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { checkGrammar } from '../../../../../services/agent/headend/nftables/grammar.ts';
 import { readStatus, renderRules, type Steering } from '../../../../../services/agent/headend/nftables/rules.ts';
+import { SteeringError } from '../../../../../workers/base/errors.ts';
 import { inNewNetwork } from './network.ts';
 
 const PROBES = [14_500, 14_501, 14_502, 14_503].map((port) => ({ address: '', address6: '', port }));
@@ -50,4 +52,25 @@ describe('rules', () => {
         const withoutAnswers = listings.trim().replace(/answers come to their shard(?!.*answers come)/s, '');
         assert.equal(readStatus(...withoutAnswers.split('\n')).inbound, false, 'answers of one family come nowhere');
       });
+});
+
+test('what is no address, port or interface cannot stand in rules', () => {
+  const local = { steering: { kind: 'local' } as const, probes: PROBES, ways: WAYS };
+  checkGrammar({ ...local, ways: [...WAYS, '', '2001:db8::1', '192.0.2.1 500'] });
+  checkGrammar({ ...local, steering: REMOTE });
+  const probe = { address: '', address6: '', port: 14_500 };
+  for (const wrong of [
+    { ways: ['192.0.2.1; flush ruleset'] },
+    { ways: ['192.0.2.1 4501'] },
+    { ways: ['192.0.2.1 500 "'] },
+    { ways: ['fe80::1%eth0'] },
+    { probes: [{ ...probe, port: 0 }] },
+    { probes: [{ ...probe, port: 65_536 }] },
+    { probes: [{ ...probe, address: '10.0.0.1 }\nflush ruleset' }] },
+    { probes: [{ ...probe, address6: '::1%lo' }] },
+    { steering: { ...REMOTE, nodeInterface: 'eth1"; flush ruleset' } },
+    { steering: { ...REMOTE, nodeInterface: 'sixteen-letters-' } },
+    { steering: { ...REMOTE, nodeAddress: '' } },
+  ])
+    assert.throws(() => checkGrammar({ ...local, ...wrong }), SteeringError, JSON.stringify(wrong));
 });

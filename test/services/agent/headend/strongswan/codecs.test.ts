@@ -13,8 +13,9 @@ import {
   encodeMessage,
   encodePacket,
   Packet,
+  PacketReader,
 } from '../../../../../services/agent/headend/strongswan/vici/codec.ts';
-import type { ListedSa } from '../../../../../services/agent/headend/strongswan/vici/sas.ts';
+import { type ListedSa, readSas } from '../../../../../services/agent/headend/strongswan/vici/sas.ts';
 import { HaFormatError, ViciFormatError } from '../../../../../workers/base/errors.ts';
 
 describe('vici', () => {
@@ -62,6 +63,43 @@ describe('vici', () => {
     );
     assert.throws(() => decodeMessage(good.subarray(0, 4)), ViciFormatError);
   });
+});
+
+test('a packet that cannot be read ends its connection; what is no fault of the packet is thrown on', () => {
+  const taken: number[] = [];
+  const reader = new PacketReader((type, body) => taken.push(type, Object.keys(decodeMessage(body)).length));
+  const packet = (...bytes: number[]) => Buffer.of(0, 0, 0, bytes.length, ...bytes);
+  assert.equal(reader.take(packet(Packet.CMD_RESPONSE)), true);
+  assert.equal(reader.take(packet(Packet.EVENT, 3, 9, 1)), false);
+  assert.equal(reader.take(Buffer.of(0xff, 0xff, 0xff, 0xff)), false);
+  assert.deepEqual(taken, [Packet.CMD_RESPONSE, 0]);
+  const fails = new PacketReader(() => {
+    throw new TypeError('ours');
+  });
+  assert.throws(() => fails.take(packet(Packet.EVENT)), /ours/);
+});
+
+test('of SAs that charon lists only those count that can be', () => {
+  const ends = { 'local-host': '192.0.2.1', 'local-port': '4500', 'remote-host': '192.0.2.2', 'remote-port': '4500' };
+  const spis = { 'initiator-spi': '1', 'responder-spi': 'abcdef0123456789' };
+  const good = { uniqueid: '1', state: 'ESTABLISHED', ...spis, ...ends };
+  const listed = readSas({
+    good,
+    connecting: { ...good, state: 'CONNECTING', 'remote-host': '%any' },
+    list: ['x'],
+    text: 'x',
+    nothing: {},
+    spi: { ...good, 'initiator-spi': 'x' },
+    long: { ...good, 'responder-spi': 'abcdef01234567890' },
+    host: { ...good, 'remote-host': '%any' },
+    zone: { ...good, 'local-host': 'fe80::1%eth0' },
+    port: { ...good, 'remote-port': 'x' },
+    high: { ...good, 'remote-port': '65536' },
+  });
+  assert.deepEqual(
+    listed.map(({ connection }) => connection),
+    ['good', 'connecting'],
+  );
 });
 
 describe('ha messages', () => {

@@ -146,3 +146,12 @@ describe('an SA of the feed', () => {
     assert.match(unsupported[0]!, /encryption 3/);
   });
 });
+
+test('an SA with a PRF that is not spoken is left out, be it its own or that of the SA before', () => {
+  const { book, ready, unsupported } = rig();
+  book.take({ ...ADD, prf: 999 });
+  book.take({ ...ADD, ikeId: { ...ID, spiR: Buffer.alloc(8, 7) }, oldSkD: Buffer.alloc(32), oldPrf: 999 });
+  book.take(update());
+  assert.equal(ready.length, 0);
+  assert.deepEqual(unsupported, ['PRF 999 is not supported', 'PRF 999 is not supported']);
+});
