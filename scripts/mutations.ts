@@ -20,6 +20,41 @@ const STRONGSWAN = 'test/services/agent/headend/strongswan';
 
 export const MUTATIONS: readonly Mutation[] = [
   {
+    fault: 'an SA with a message id of its daemon is watched, and ends the thread',
+    file: 'workers/sa/watchable.ts',
+    from: 'if (nextMessageId > MAX_FIRST_ID)',
+    to: 'if (false)',
+    tests: SHARD,
+  },
+  {
+    fault: 'an upsert is stored as it came, however it is encoded',
+    file: 'services/node/api/headend/upsert-bytes.ts',
+    from: 'return isPlainUpsert(request) ? cut(request)',
+    to: 'return request.length > 0 ? cut(request)',
+    tests: ['test/services/node/api/headend/upsert-bytes.test.ts'],
+  },
+  {
+    fault: 'everybody on the network is asked',
+    file: 'workers/base/reach.ts',
+    from: "first === 0 || first >= MULTICAST ? 'nobody'",
+    to: "first === 0 ? 'nobody'",
+    tests: ['test/workers/base/reach.test.ts'],
+  },
+  {
+    fault: 'junk on the channel ends a node',
+    file: 'services/store/cluster/bus.ts',
+    from: "if (!isObject(message)) return refuse('no object of JSON');",
+    to: '',
+    tests: ['test/services/store/cluster/bus.test.ts'],
+  },
+  {
+    fault: 'datagrams of many lengths fill the memory',
+    file: 'workers/net/send-buffers.ts',
+    from: 'if (this.#lengths === MOST_LENGTHS)',
+    to: 'if (false)',
+    tests: PATH,
+  },
+  {
     fault: 'an attempt of a failover begins though another has begun',
     file: 'services/store/scripts/failover/advance-failovers.lua',
     from: "and (redis.call('HGET', KEYS[1], id) or '0') == attempt\n",

@@ -3,14 +3,20 @@
 /** A buffer is used again after so many sends of its length. */
 export const SENDS_IN_FLIGHT = 1_024;
 
+/** Lengths that have buffers at most: those of probes and canaries are fewer. What is sent on for others has any length they like. */
+const MOST_LENGTHS = 32;
+
 export class SendBuffers {
   /** By length of the message. */
   readonly #rings: (Ring | undefined)[] = [];
+  #lengths = 0;
 
   /** The next buffer of this length. */
   next(length: number): Buffer {
     let ring = this.#rings[length];
     if (!ring) {
+      if (this.#lengths === MOST_LENGTHS) return Buffer.allocUnsafeSlow(length);
+      this.#lengths++;
       ring = new Ring(length);
       this.#rings[length] = ring;
     }

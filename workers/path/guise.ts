@@ -4,6 +4,7 @@
  */
 
 import { copy } from '../base/bytes.ts';
+import { MAX_MESSAGE_LENGTH } from '../base/limits.ts';
 import { falseMarker, falseWord, IKE_PORT, MARKER_LENGTH, Offset, type Order } from '../ikev2/header.ts';
 import { SendBuffers } from '../net/send-buffers.ts';
 
@@ -12,7 +13,9 @@ const WORD_AT = Offset.NEXT_PAYLOAD - MARKER_LENGTH;
 
 export class Guise {
   readonly #sent = new SendBuffers();
-  readonly #received = new SendBuffers();
+  /** The datagram received last, with the marker that it came without; and views of it by length. */
+  readonly #received = Buffer.alloc(MAX_MESSAGE_LENGTH);
+  readonly #views: (Buffer | undefined)[] = [];
 
   /**
    * A message as it leaves. One with a marker is changed in place.
@@ -30,13 +33,20 @@ export class Guise {
     return bare;
   }
 
-  /** A datagram with its marker, which one from port 500 has not. */
+  /** A datagram with its marker, which one from port 500 has not; good until the next is taken. */
   take(datagram: Buffer, fromPort: number): Buffer {
-    // Behind a NAT a spoke's port may be any.
-    if (fromPort !== IKE_PORT || datagram.length < MARKER_LENGTH || datagram.readUInt32BE() === 0) return datagram;
-    const message = this.#received.next(datagram.length + MARKER_LENGTH);
+    const length = datagram.length + MARKER_LENGTH;
+    // Behind a NAT a spoke's port may be any. What is too long is no message anyway.
+    if (fromPort !== IKE_PORT || datagram.length < MARKER_LENGTH || length > MAX_MESSAGE_LENGTH) return datagram;
+    if (datagram.readUInt32BE() === 0) return datagram;
+    const message = this.#view(length);
     message.writeUInt32BE(0, Offset.MARKER);
     copy(datagram, 0, message, MARKER_LENGTH, datagram.length);
     return message;
+  }
+
+  #view(length: number): Buffer {
+    this.#views[length] ??= this.#received.subarray(0, length);
+    return this.#views[length];
   }
 }

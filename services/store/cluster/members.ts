@@ -39,7 +39,7 @@ export async function leave(redis: RedisClient, id: string): Promise<void> {
 }
 
 /** @param flat id and description of each, in turns */
-function readMembers(flat: readonly string[], refused: OnRefused): Member[] {
+export function readMembers(flat: readonly string[], refused: OnRefused): Member[] {
   const members: Member[] = [];
   for (let n = 0; n < flat.length; n += 2) {
     const member = readMember(flat[n]!, flat[n + 1]!);

@@ -66,3 +66,18 @@ test('a spoke behind a NAT may have port 500, and its messages their marker', ()
   const message = Buffer.concat([Buffer.alloc(MARKER_LENGTH), Buffer.alloc(40, 1)]);
   assert.equal(new Guise().take(message, IKE_PORT), message);
 });
+
+test('datagrams of every length take no more room than one; one too long for a message stays as it is', () => {
+  const guise = new Guise();
+  const before = process.memoryUsage().arrayBuffers;
+  for (let length = 0; length < 66_000; length++) {
+    const datagram = ONES.subarray(0, length);
+    const taken = guise.take(datagram, IKE_PORT);
+    assert(taken === datagram || taken.length === length + MARKER_LENGTH);
+    if (length > 2_044) assert.equal(taken, datagram);
+  }
+  for (let length = 24; length < 2_000; length++) guise.put(Buffer.alloc(length), IKE_PORT, undefined);
+  const grown = process.memoryUsage().arrayBuffers - before;
+  assert(grown < 100 * 1024 * 1024, `${grown} bytes`);
+});
+const ONES = Buffer.alloc(66_000, 1);
