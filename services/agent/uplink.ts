@@ -223,7 +223,7 @@ export class ShardUplink {
     this.#stream = stream;
     this.#address = address;
     stream.on('data', (response: ConnectShardResponse) => {
-      if (stream === this.#stream) this.#onResponse(response);
+      if (stream === this.#stream) this.#receive(stream, response);
     });
     stream.on('error', (error) => this.#onLost(stream, error.message));
     stream.on('end', () => this.#onLost(stream, 'ended by the node'));
@@ -258,6 +258,16 @@ export class ShardUplink {
     this.#events.disconnected();
   }
 
+  /** A node that says what cannot be is left, and another asked; it does not end the agent. */
+  #receive(stream: UplinkStream, response: ConnectShardResponse): void {
+    try {
+      this.#onResponse(response);
+    } catch (error) {
+      stream.cancel();
+      this.#onLost(stream, `${response.message.case} not understood: ${(error as Error).message}`);
+    }
+  }
+
   #onResponse({ message }: ConnectShardResponse): void {
     switch (message.case) {
       case 'welcome':
@@ -272,7 +282,9 @@ export class ShardUplink {
         );
         break;
       case 'inventory': {
-        const { initiatorSpis, responderSpis, nextMessageIds, complete } = message.value;
+        const { initiatorSpis, responderSpis, nextMessageIds, handles, revisions, complete } = message.value;
+        if ([responderSpis, nextMessageIds, handles, revisions].some(({ length }) => length !== initiatorSpis.length))
+          throw new RangeError('columns of unequal length');
         const unparked = new Set(message.value.unparked);
         initiatorSpis.forEach((initiatorSpi, n) => {
           this.#held.push({
@@ -302,7 +314,8 @@ export class ShardUplink {
         break;
       }
       case 'verdicts':
-        this.#events.verdicts(message.value.verdicts);
+        // Of another shard, or of no SA, it would be nobody's to apply.
+        this.#events.verdicts(message.value.verdicts.filter(({ shard, sa }) => shard === this.#hello.shard && sa));
         break;
       case 'delegatedProbes':
         this.#delegated(message.value.handles, message.value.probeIds);

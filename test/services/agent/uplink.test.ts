@@ -43,6 +43,7 @@ function rig() {
   const work: (() => void)[] = [];
   const streams: Stream[] = [];
   const wanted: string[] = [];
+  const applied: string[] = [];
   const clock = {
     now: () => 0,
     after: (ms: number, task: () => void) => {
@@ -56,6 +57,7 @@ function rig() {
     choose: () => '127.0.0.1:1',
     failed: () => {},
     disconnected: () => {},
+    verdicts: (verdicts: readonly { id: string }[]) => applied.push(...verdicts.map(({ id }) => id)),
     connected: () => {},
     held: () => {},
     keysWanted: (spis: readonly string[]) => wanted.push(...spis),
@@ -75,7 +77,7 @@ function rig() {
     for (let task = work.shift(); task; task = work.shift()) task();
   };
   run();
-  return { uplink, wanted, run, stream: () => streams.at(-1)! };
+  return { uplink, wanted, applied, run, stream: () => streams.at(-1)! };
 }
 
 const keys = create(SaKeysSchema);
@@ -127,4 +129,21 @@ test('evidence is told with an age in whole ms, and one too old to be told is no
       [[7], 3_600_000],
     ],
   );
+});
+
+test('a node that says what cannot be is left; verdicts of another shard, or of no SA, are not taken', () => {
+  const { applied, run, stream } = rig();
+  const first = stream();
+  first.welcome();
+  const id = { initiatorSpi: 1n, responderSpi: 2n };
+  const verdicts = [
+    { id: 'own', shard: 0, sa: id },
+    { id: 'another', shard: 9, sa: id },
+    { id: 'none', shard: 0 },
+  ];
+  first.tell({ case: 'verdicts', value: { verdicts } });
+  assert.deepEqual(applied, ['own']);
+  first.tell({ case: 'inventory', value: { initiatorSpis: [1n, 2n], responderSpis: [3n], complete: true } });
+  run();
+  assert.notEqual(stream(), first);
 });
