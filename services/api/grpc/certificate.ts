@@ -54,6 +54,12 @@ function alternativeNames(text = ''): Pick<CertificateNames, 'spiffe' | 'dns'> {
   };
 }
 
+/** What cannot be read is no name of anybody's. */
 function unquoted(value: string): string {
-  return value.startsWith('"') ? (JSON.parse(value) as string) : value;
+  if (!value.startsWith('"')) return value;
+  try {
+    return JSON.parse(value) as string;
+  } catch {
+    return '';
+  }
 }

@@ -38,6 +38,7 @@ test('what is no SPIFFE ID, or two, is none', () => {
     'URI:spiffe://d.example:1/a',
     'URI:http://d.example/a',
     '',
+    String.raw`URI:"spiffe://d.example/\x61"`,
   ])
     assert.equal(of(names).spiffe, undefined, names);
 });
