@@ -1,11 +1,11 @@
 /**
- * The shard in front of the headend's daemon. The daemon counts its requests on an SA in a space of its own, from where it was
- * parked. Each is opened, sealed anew under the SA's true next id, and sent as a probe is; the answer goes back under the daemon's
- * id. One message at a time has an SA's next id (RFC 7296 section 2.3): a request waits for the answer to a probe, and while it is
- * under way it is the probe. What answers nothing of ours is handed to the daemon as it came.
+ * The shard in front of the headend's daemon. The daemon numbers its requests on an SA from the id at which it was parked. The
+ * shard opens each request, seals it again under the SA's true next id, and sends it like a probe; the answer goes back under the
+ * daemon's id. Only one message at a time may use an SA's next id (RFC 7296 section 2.3): so a request waits for the answer to a
+ * probe, and a request under way serves as the probe. A response that answers nothing of ours is handed to the daemon unchanged.
  *
- * Which id a request got is in Redis before it is sent, so that the next owner of the shard neither gives it another nor takes the
- * id for unused.
+ * The id of a request is in Redis before the request is sent. So the next owner of the shard does not give it another id, and does
+ * not take the id for unused.
  */
 
 import type { Address } from '../base/address.ts';
@@ -17,11 +17,11 @@ import { reseal } from '../ikev2/sk-payload.ts';
 import type { Sender } from '../net/probe-socket.ts';
 import { DaemonRequest } from './request.ts';
 
-/** SAs whose daemon's latest request is remembered at most; more have to be repeated by the daemon. */
+/** Maximum number of requests remembered, one an SA; the daemon has to repeat others. */
 const MOST_REQUESTS = 16_384;
-/** After a takeover the id that a request may have is asked for alone so often, before the other possible ones are. */
+/** After a takeover a request is sent so often with the id that it may have, before other possible ids are tried. */
 const ALONE = 2;
-/** Longest wait for Redis before a request is sent all the same: the daemon gives an SA up whose request is not answered, ms. */
+/** Longest wait for Redis before a request is sent anyway, ms: the daemon gives an SA up if its request is not answered. */
 const NOTE_MS = 300;
 const IV_LENGTH = 16;
 
@@ -37,10 +37,10 @@ export type FrontContext = {
   mayAsk(handle: number): boolean;
   /** The peer should be asked soon, so that its next id is known. */
   askSoon(handle: number): void;
-  /** Has it written down that the daemon's request has this id; see {@link Front.noted}. */
+  /** Has the id of the daemon's request written to Redis; see {@link Front.noted}. */
   note(handle: number, daemonId: number, id: number): void;
   toSpoke(handle: number, message: Buffer): boolean;
-  /** As if it came from there. @param handle -1: of an SA that is not known */
+  /** To the daemon, as if it came from that spoke. @param handle -1: the SA is not known */
   toDaemon(handle: number, message: Buffer, from: Address, port: number): boolean;
   /** Part of an answer came, authenticated. */
   heard(handle: number): void;
@@ -51,7 +51,7 @@ export class Front {
   readonly #requests = new Map<number, DaemonRequest>();
   /** Requests that came while another was under way. */
   readonly #next = new Map<number, DaemonRequest>();
-  /** Handles whose request's id is on its way into Redis, and until when that is waited for, ms. */
+  /** Handles whose request id is being written to Redis, and how long to wait for that, ms. */
   readonly #noting = new Map<number, number>();
   readonly #iv = Buffer.alloc(IV_LENGTH);
   /** Handle that the last {@link receive} was about, if it returned ALIVE. */
@@ -62,7 +62,7 @@ export class Front {
     this.#context = context;
   }
 
-  /** Takes what is no answer to a probe. ALIVE: a request of the daemon's was answered, in full. */
+  /** Takes a datagram that answers no probe. ALIVE: a request of the daemon's was answered completely. */
   receive(datagram: Buffer, sender: Sender): Reply {
     if (!this.#context.guarded() || !isEncrypted(datagram)) return Reply.MALFORMED;
     const { sessions } = this.#context;
@@ -80,17 +80,17 @@ export class Front {
     return this.#handOver(handle, datagram, sender) ? Reply.TAKEN : Reply.REPLAYED;
   }
 
-  /** Nothing else has the SA's next id now: a request that waited is sent. */
+  /** The SA's next id is free now: a waiting request is sent. */
   turn(handle: number): void {
     const request = this.#requests.get(handle);
-    // Of a former owner's request the daemon may have had its answer.
+    // The daemon may already have the answer to a former owner's request.
     if (!request?.isWritten || request.answered) return;
     const { sessions } = this.#context;
-    // Under this id somebody else was answered: to a former owner, as nobody told the daemon.
+    // The answer under this id went to a former owner, because the daemon has got none.
     if (request.id !== undefined && request.id < sessions.nextMid[handle]!) request.begin(undefined);
     if (sessions.is(handle, SessionFlag.TRANSLATED)) return;
     if (!this.#context.mayAsk(handle)) {
-      // The next answer says which id it is; that need not wait for an interval.
+      // The next answer shows the id; a probe for that need not wait for an interval.
       if (sessions.uncertainty[handle]! > 0) this.#context.askSoon(handle);
       return;
     }
@@ -111,7 +111,7 @@ export class Front {
     this.repeat(handle);
   }
 
-  /** What Redis does not say in time is sent all the same. */
+  /** Sends requests that Redis did not confirm in time. */
   tick(nowMs: number): void {
     for (const [handle, untilMs] of this.#noting) {
       if (untilMs > nowMs) return;
@@ -135,8 +135,8 @@ export class Front {
   }
 
   /**
-   * Whether that id is in use is doubted: somebody else may have asked meanwhile. The request is sent again when the next id is
-   * known, under the same if that is it.
+   * Another owner may have asked meanwhile, so the request's id may be used. The request is sent again when the next id is
+   * known, under the same id if it is still the next.
    */
   suspend(handle: number): void {
     this.#context.sessions.flags[handle]! &= ~SessionFlag.TRANSLATED;
@@ -151,8 +151,8 @@ export class Front {
   }
 
   /**
-   * Whether a former owner's request may have the lowest possible id, and be carried out already. Then this one is asked for before all
-   * others: the spoke still has the answer, which it loses with the next request.
+   * Whether a former owner's request may have the lowest possible id, and be carried out already. Then this id is tried before all
+   * others: the spoke still has the answer, but loses it with the next request.
    */
   askAlone(handle: number): boolean {
     const { sessions } = this.#context;
@@ -174,7 +174,7 @@ export class Front {
     if (fromInitiator !== sessions.is(handle, SessionFlag.INITIATOR)) return Reply.FORGED;
     const daemonId = datagram.readUInt32BE(Offset.MESSAGE_ID);
     const message = Buffer.from(datagram);
-    // Sealed anew under the id that it has: only to see that the daemon wrote it.
+    // Sealed again under its present id, only to check that the daemon wrote it.
     if (!this.#reseal(handle, Buffer.from(datagram), daemonId, 'send')) return Reply.FORGED;
     const request = this.#requestOf(handle, daemonId);
     if (!request) return Reply.REPLAYED;
@@ -202,7 +202,7 @@ export class Front {
     if (known?.daemonId === daemonId) return known;
     const request = new DaemonRequest(daemonId);
     if (this.#context.sessions.is(handle, SessionFlag.TRANSLATED)) {
-      // What is under way has to be answered first, though the daemon has begun anew.
+      // The request under way must be answered first, although the daemon has begun anew.
       const waiting = this.#next.get(handle);
       if (waiting?.daemonId === daemonId) return waiting;
       this.#next.set(handle, request);
@@ -236,7 +236,7 @@ export class Front {
     const message = Buffer.from(datagram);
     if (!this.#reseal(handle, message, request.daemonId, 'receive')) return Reply.FORGED;
     if (!request.isAnsweredBy(message)) {
-      // A probe of a former owner's has had this id, after all: the request gets the next one.
+      // A probe of a former owner had this id: the request gets the next one.
       request.begin(undefined);
       this.#end(handle, request, datagram.readUInt32BE(Offset.MESSAGE_ID));
       return Reply.ALIVE;

@@ -1,4 +1,4 @@
-/** A request of the headend's daemon on its way to the spoke, and its answer on the way back: in one piece or in fragments. */
+/** A request of the headend's daemon to the spoke, and the answer: in one piece or in fragments. */
 
 import { EXCHANGE_INFORMATIONAL, fragmentOf, isEmpty, Offset } from '../ikev2/header.ts';
 
@@ -8,13 +8,13 @@ const MOST_FRAGMENTS = 16;
 export class DaemonRequest {
   /** Message id that the daemon gave it. */
   readonly daemonId: number;
-  /** Message id under which its spoke gets it; undefined while it waits for its turn. */
+  /** Message id under which it is sent to its spoke; undefined while it waits for its turn. */
   id: number | undefined;
-  /** Redis knows that, or did not say so in time: it may be sent. */
+  /** Redis has that id, or did not confirm it in time: the request may be sent. */
   sendable = false;
-  /** How often its id was asked for alone, after a takeover. */
+  /** How often only this id was tried after a takeover. */
   askedAlone = 0;
-  /** A probe may have had its id as well: whoever had the shard before may have sent one, or the id was in doubt. */
+  /** A probe may have had the same id: a former owner may have sent one, or the id was uncertain. */
   doubted: boolean;
   /** All of its answer has been handed to the daemon. */
   answered = false;
@@ -29,14 +29,14 @@ export class DaemonRequest {
     this.doubted = id !== undefined;
   }
 
-  /** The daemon has sent it here; else a former owner has told of it. */
+  /** The daemon has sent it to this shard; otherwise a former owner noted it. */
   get isWritten(): boolean {
     return this.written.length > 0;
   }
 
   /**
-   * Whether an authentic response to its id is to this request, and not to a probe with the same. What is in the response tells, as
-   * one to a probe is empty; so is one to a request that deletes the SA.
+   * Whether an authentic response to its id answers this request, and not a probe with the same id. Its content tells: a response
+   * to a probe is empty. So is one to a request that deletes the SA.
    */
   isAnsweredBy(response: Buffer): boolean {
     const written = this.written.find((fragment) => fragment !== undefined);
@@ -45,7 +45,7 @@ export class DaemonRequest {
     return written !== undefined && !this.doubted;
   }
 
-  /** Its spoke gets it under this id; undefined: it waits. */
+  /** Sets the id under which it is sent to its spoke; undefined: it waits. */
   begin(id: number | undefined): void {
     if (id !== this.id) {
       this.sent.length = 0;

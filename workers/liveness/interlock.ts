@@ -1,7 +1,7 @@
 /**
- * The interlock: whether a probe may leave now. The hub's own rules are the arbiter of who asks its spokes: they name one owner a
- * shard, and canaries come home to that one alone. So a gated peer is asked only while canaries that went the way of its probes,
- * and the way of its answers, came home a moment ago.
+ * The interlock: whether a probe may leave now. The hub's own rules decide who probes its spokes: they name one owner a shard,
+ * and canaries come home only to that owner. So a gated peer is probed only while canaries have just come home on both ways: that
+ * of its probes, and that of their answers.
  */
 
 import { Flag } from './peers.ts';
@@ -10,12 +10,12 @@ import { Flag } from './peers.ts';
 export const Direction = { OUT: 0, IN: 1 } as const;
 export type Direction = (typeof Direction)[keyof typeof Direction];
 
-/** Ways out of a headend that a machine can tell apart: one for each of the headend's addresses. */
+/** Number of ways out of a headend that a machine can distinguish: one for each of the headend's addresses. */
 export const MAX_WAYS = 64;
 /** Stands for "no way known": it is never proven. */
 export const NO_WAY = 255;
 
-/** One for all peers of a machine; what differs between them is in their flags and ways. */
+/** All peers of a machine share one interlock; their flags and ways make the difference. */
 export class Interlock {
   /** When the newest canary that came home was sent, ms, by way and direction. */
   readonly #sentAt = new Float64Array(2 * MAX_WAYS).fill(Number.NEGATIVE_INFINITY);
@@ -30,7 +30,7 @@ export class Interlock {
     this.#until[at] = untilMs;
   }
 
-  /** The ways are known to be broken, or to be others now: no probe until they are proven again. */
+  /** The ways are broken, or have changed: no probe until they are proven again. */
   distrust(): void {
     this.#until.fill(Number.NEGATIVE_INFINITY);
   }
@@ -46,13 +46,13 @@ export class Interlock {
     return way < MAX_WAYS && nowMs < this.#until[2 * way]! && nowMs < this.#until[2 * way + 1]!;
   }
 
-  /** Whether any way is. */
+  /** Whether any way is proven in both directions. */
   anyVouched(nowMs: number): boolean {
     for (let way = 0; way < MAX_WAYS; way++) if (this.vouched(way, nowMs)) return true;
     return false;
   }
 
-  /** Whether a peer with these flags may be probed, which goes this way. */
+  /** Whether a peer with these flags, on this way, may be probed. */
   mayProbe(flags: number, way: number, nowMs: number): boolean {
     return (flags & Flag.GATED) === 0 || ((flags & Flag.READY) !== 0 && this.vouched(way, nowMs));
   }

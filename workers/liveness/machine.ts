@@ -1,8 +1,8 @@
 /**
- * The liveness machine: told the time, evidence and answers; asks for probes and gives verdicts. No clock, socket,
- * store or random source inside, so a simulator can run it as a thread does.
+ * The liveness machine. Its inputs are time, evidence and answers; its outputs are probes and verdicts. It has no
+ * clock, socket, store or random source inside, so a simulator can run it as a thread does.
  *
- * A timer is lazy: evidence is one store, and the timer, when it fires, looks at what was stored meanwhile.
+ * Timers are lazy: evidence is one store into a column, and a timer that fires looks at what was stored meanwhile.
  */
 
 import { roomFor } from '../base/columns.ts';
@@ -13,19 +13,19 @@ import { firstMoment, recurringMoment } from './phase.ts';
 import { Mode, type Policy, PolicyTable } from './policy.ts';
 import { type OnDue, TICK_MS, TimingWheel } from './wheel.ts';
 
-/** What the machine asks of its surroundings. Called from within {@link Machine.advance}; must not throw. */
+/** What the machine needs from its surroundings. Called from within {@link Machine.advance}; must not throw. */
 export type Effects = {
   /**
-   * Send a probe. `attempt` counts from 1; above 1 it repeats the exchange under way. `last` says that a verdict
-   * follows if this one is not answered either. Returns how many more messages of it are to follow by {@link probeOn};
-   * -1 if it could not be sent.
+   * Send a probe. `attempt` counts from 1; above 1 it repeats the exchange under way. `last`: a verdict follows if this
+   * probe is not answered either. Returns how many more messages of the probe must follow by {@link probeOn}; -1 if it
+   * could not be sent.
    */
   probe(handle: number, attempt: number, last: boolean): number;
-  /** Send the next message of a probe, which so many more are to follow. Returns false if it could not be sent. */
+  /** Send the next message of a probe; so many more will follow it. Returns false if it could not be sent. */
   probeOn?(handle: number, unsent: number, last: boolean): boolean;
-  /** Whether the way is known to have failed at some moment of this time, out or in: then silence proves nothing. */
+  /** Whether the way is known to have failed during this time, out or in: then silence proves nothing. */
   wayFailed?(way: number, fromMs: number, toMs: number): boolean;
-  /** Whether answers may have been lost here, unread, since that moment. */
+  /** Whether answers may have been dropped here unread since that moment. */
   deafSince?(fromMs: number): boolean;
   /** Whether the budget for probes allows another now; asked before each timer that is due. */
   mayGoOn?(): boolean;
@@ -44,9 +44,9 @@ export type MachineCounters = {
   /** Probes due that the interlock forbade. */
   blocked: number;
   verdicts: number;
-  /** Suspicions that were given blind time back. */
+  /** Suspicions to which blind time was given back. */
   blinded: number;
-  /** Peers whose time to be asked, or to have been heard, ended well; and those that left a probe unanswered. */
+  /** Outcomes: peers that were heard in time or answered, and peers that left a probe unanswered. */
   outcomes: Outcomes;
   /** Suspicions that ended in silence of a peer that had never answered. */
   unproven: number;
@@ -58,11 +58,11 @@ const LATE_SHARE = 0.25;
 const VOUCHER_RECHECK_MS = 10;
 /** How often a blocked peer is looked at again, ms. */
 const BLOCKED_RECHECK_MS = 250;
-/** Messages of one probe are so far apart that none overtakes another on its way, ms. */
+/** Distance between messages of one probe, ms: large enough that none overtakes another. */
 const SPACING_MS = 50;
-/** First ask at a time spread by handle. */
+/** The first probe comes at a time spread by handle. */
 export const SPREAD = -1;
-/** How often a peer is asked whose verdict is held back, or that has never answered, at least, ms. */
+/** Longest time between two probes of a peer whose verdict is held back, or that has never answered, ms. */
 const RECHECK_MS = 30_000;
 
 export class Machine {
@@ -82,9 +82,9 @@ export class Machine {
   readonly #effects: Effects;
   readonly #onDue: OnDue;
   #now: number;
-  /** Whether somebody has answered on a way since it last changed. */
+  /** Whether any peer has answered on a way since it last changed. */
   readonly #wayProven = new Uint8Array(MAX_WAYS);
-  /** Nobody looked at timers or read answers for so long before now, ms. */
+  /** For so long before now timers were not run and answers not read, ms. */
   #unseenMs = 0;
 
   constructor(nowMs: number, capacity: number, effects: Effects) {
@@ -100,8 +100,8 @@ export class Machine {
    * @param heardAtMs last evidence; for a new SA the moment it was set up
    * @param gated probes need a vouched path
    * @param ready a gated peer may be probed
-   * @param firstAskMs ask once early, after so long, unless evidence comes before: keys and message id prove themselves
-   *   early, and a suspicion proper begins only when the interval is over; {@link SPREAD}: at a time spread over the
+   * @param firstAskMs probe once early, after so long, unless evidence comes before: this tests keys and message id
+   *   early, and a real suspicion begins only when the interval is over; {@link SPREAD}: at a time spread over the
    *   first interval by handle, so that peers added together are not asked together
    * @param site its site label as a number
    * @param way that its probes take
@@ -141,7 +141,7 @@ export class Machine {
     const early = firstAskMs !== undefined;
     peers.flags[handle] =
       (gated ? Flag.GATED : 0) | (ready ? Flag.READY : 0) | (early ? Flag.FRESH : 0) | (proven ? Flag.PROVEN : 0);
-    // Who had answered before had done so on this way.
+    // A peer that had answered before had answered on this way.
     if (proven && way < MAX_WAYS) this.#wayProven[way] = 1;
     this.#watch(handle, policy);
     if (!early || peers.state[handle]! !== State.ALIVE) return;
@@ -170,18 +170,18 @@ export class Machine {
     else this.peers.flags[handle]! &= ~Flag.READY;
   }
 
-  /** The peer is reached at another place, or by another way: it has to prove itself anew. */
+  /** The peer has another address, or another way: it must answer again before it is judged. */
   moved(handle: number, way: number): void {
     this.peers.way[handle] = way;
     this.unprove(handle);
   }
 
-  /** The ways may be others from now on: somebody has to answer on each before silence on it means something. */
+  /** The ways may have changed: some peer must answer on each before silence on it means something. */
   waysChanged(): void {
     this.#wayProven.fill(0);
   }
 
-  /** Nobody knows any more what the peer would answer to: it has to prove itself anew. */
+  /** The peer's next id is not known any more: it must answer again before it is judged. */
   unprove(handle: number): void {
     const { peers } = this;
     peers.flags[handle]! &= ~Flag.PROVEN;
@@ -190,11 +190,11 @@ export class Machine {
     this.#askAgain(handle);
   }
 
-  /** Evidence of the peer may have come until now that nobody here knows of: its silence so far counts for nothing. */
+  /** Evidence of the peer may have come to another owner until now: its silence so far does not count. */
   excuse(handle: number, nowMs: number): void {
     const { peers } = this;
     peers.heardAt[handle] = Math.max(peers.heardAt[handle]!, nowMs);
-    // It is no news that it need not be asked for.
+    // This is no evidence that would spare the peer its first probe.
     if ((peers.flags[handle]! & Flag.FRESH) !== 0) peers.cycleAt[handle] = peers.heardAt[handle]!;
     if (peers.state[handle]! === State.PROBING) this.#block(handle);
   }
@@ -205,7 +205,7 @@ export class Machine {
     this.peers.enter(handle, State.DEAD);
   }
 
-  /** The verdict just given is held back: the peer is asked on, and its answer takes the verdict back. */
+  /** The verdict just given is held back: the peer is still probed, and its answer takes the verdict back. */
   hold(handle: number): void {
     if (this.peers.state[handle]! !== State.DEAD) return;
     this.peers.enter(handle, State.HELD);
@@ -213,8 +213,8 @@ export class Machine {
   }
 
   /**
-   * A verdict is held back no longer. The peer is asked anew, in full: only another verdict counts. With `asked` it stands as it
-   * is, because somebody says so.
+   * A verdict is not held back any longer. The peer is probed again, with all retries: only another verdict counts. With `asked`
+   * the verdict stands, because an operator decided so.
    */
   endHold(handle: number, asked: boolean): void {
     if (this.peers.state[handle]! !== State.HELD) return;
@@ -223,7 +223,7 @@ export class Machine {
       this.peers.enter(handle, State.DEAD);
       return;
     }
-    // Not at once: time may have gone on since the machine was told of it.
+    // Not at once: time may have passed since the machine last got the time.
     this.peers.flags[handle]! |= Flag.REASKED;
     this.#wheel.schedule(handle, this.#now);
   }
@@ -247,7 +247,8 @@ export class Machine {
     const state = peers.state[handle]!;
     if (state === State.ALIVE || state === State.QUIET || state === State.UNWATCHED) return;
     const { intervalMs, retries, retryIntervalMs } = this.#policy(handle);
-    // Old news does not end a suspicion: it only moves the earliest moment of the verdict. One that was given would not have been.
+    // Evidence from before the suspicion does not end it: it only moves the earliest moment of the verdict. A verdict already
+    // given would not have been given.
     const lastsMs = state === State.DEAD ? intervalMs + retries * retryIntervalMs : intervalMs;
     if (atMs + lastsMs > this.#now) this.#recover(handle);
   }
@@ -255,7 +256,7 @@ export class Machine {
   /** Traffic towards the peer at `atMs`. */
   sent(handle: number, atMs: number): void {
     const { peers } = this;
-    // Nobody asks, unless there are policies ON_DEMAND.
+    // Only ON_DEMAND policies need this.
     if (peers.sentAt.length === 0 || atMs <= peers.sentAt[handle]!) return;
     peers.sentAt[handle] = atMs;
     if (peers.state[handle]! !== State.QUIET || atMs <= peers.heardAt[handle]!) return;
@@ -273,18 +274,18 @@ export class Machine {
     const state = peers.state[handle]!;
     if (state !== State.ALIVE && state !== State.QUIET && state !== State.UNWATCHED) this.#recover(handle);
     else if (peers.unsent[handle]! > 0) {
-      // What was still to be asked is answered.
+      // The answer also ends the messages that were still to be sent.
       peers.unsent[handle] = 0;
       this.#wheel.schedule(handle, this.#firstProbeAt(handle));
     }
   }
 
-  /** A probe was handed over but did not leave: its silence proves nothing. */
+  /** A probe was handed over but did not leave: silence after it proves nothing. */
   sendFailed(handle: number): void {
     if (this.peers.state[handle]! === State.PROBING) this.#block(handle);
   }
 
-  /** The peer is asked once, soon, whatever is known of it: its answer is wanted for something else than its life. */
+  /** The peer is probed once, soon, whatever its state: the answer is needed for another reason than liveness. */
   askSoon(handle: number): void {
     const { peers } = this;
     const state = peers.state[handle]!;
@@ -384,7 +385,8 @@ export class Machine {
     else if (at > this.#now) {
       this.counters.suppressed++;
       this.counters.outcomes.well(peers.site[handle]!);
-      // Traffic proves the peer alive, but not that it can be asked: that has to be known before its silence means something.
+      // Traffic proves that the peer lives, but not that it answers probes: that must be known before its silence means
+      // something.
       if (this.isProven(handle)) this.#wheel.schedule(handle, at);
       else this.#askOnce(handle);
     } else this.#begin(handle, at);
@@ -407,7 +409,8 @@ export class Machine {
     const late = this.#now - dueMs;
     const blind = Math.min(late, this.#unseenMs);
     if (blind > retryIntervalMs * LATE_SHARE) {
-      // Blind time: answers may lie unread in the socket. The peer gets it back before anything is held against it.
+      // Blind time: answers may wait unread in the socket. The time is given back to the peer before its silence
+      // counts.
       this.#giveBack(handle, late);
       if (peers.attempt[handle]! >= retries) {
         const grace = Math.min(late, retryIntervalMs);
@@ -416,10 +419,10 @@ export class Machine {
         return;
       }
     } else if (late > retryIntervalMs * LATE_SHARE && peers.attempt[handle]! < retries) {
-      // Its turn came late, for want of budget: what is asked late may be answered late.
+      // The probe was late for lack of budget, so its answer may be late, too.
       this.#giveBack(handle, late);
     }
-    // Who has never answered says nothing about others either.
+    // A peer that has never answered says nothing about others either.
     if (peers.attempt[handle]! === 1 && this.isProven(handle)) this.counters.outcomes.silent(peers.site[handle]!);
     if (peers.attempt[handle]! < retries) this.#ask(handle);
     else this.#judge(handle);
@@ -447,7 +450,7 @@ export class Machine {
     );
   }
 
-  /** Sends the next message of a probe that has several. The last one has its time to be answered like any. */
+  /** Sends the next message of a probe that has several. After the last one the peer has the usual time to answer. */
   #askOn(handle: number): void {
     const { peers } = this;
     const { retries, retryIntervalMs } = this.#policy(handle);
@@ -480,7 +483,7 @@ export class Machine {
     );
     if (this.#now < earliest) {
       const again = this.#firstProbeAt(handle);
-      // A first probe long before its time was not answered: the peer is asked anew when it is due.
+      // An early first probe was not answered: the peer is probed again when it is due.
       const early = this.#now < again;
       if (early) this.#rest(handle);
       this.#wheel.schedule(handle, early ? again : earliest);
@@ -499,7 +502,8 @@ export class Machine {
         this.#wheel.schedule(handle, this.#now + VOUCHER_RECHECK_MS);
         return;
       }
-      // And so must all others, or the suspicion begins anew. Answers that nobody got to read are no silence either.
+      // The same holds for all other probes, or the suspicion begins anew. Answers that were dropped unread are no
+      // silence either.
       const failed = this.#effects.wayFailed?.(way, firstAt, probeAt[handle]!) === true;
       if (failed || this.#effects.deafSince?.(firstAt) === true) {
         this.#block(handle);
@@ -522,7 +526,7 @@ export class Machine {
     return this.mayAsk(handle, this.#now);
   }
 
-  /** Time in which nobody could see the peer's answers does not count against it. */
+  /** Time in which the peer's answers could not be seen does not count against it. */
   #giveBack(handle: number, ms: number): void {
     const { peers } = this;
     if (peers.blindMs[handle]! === 0) this.counters.blinded++;
@@ -530,7 +534,7 @@ export class Machine {
     peers.blindMs[handle]! += ms;
   }
 
-  /** Asks a peer whose silence is not held against it: only its answer means something. */
+  /** Probes a peer whose silence does not count: only its answer means something. */
   #askOnce(handle: number): void {
     const unsent = this.#open(handle) ? this.#effects.probe(handle, 1, false) : 0;
     if (unsent >= 0) this.peers.probeAt[handle] = this.#now;
@@ -546,15 +550,15 @@ export class Machine {
     this.peers.unsent[handle] = 0;
     const { mode, intervalMs } = this.#policy(handle);
     const again = this.#now + Math.min(intervalMs, RECHECK_MS);
-    // A peer that is well is suspected no later for having been asked.
+    // This probe must not delay the next suspicion of a healthy peer.
     const due = this.peers.state[handle]! === State.ALIVE && mode !== Mode.ON_DEMAND;
     const at = due ? Math.min(again, this.#firstProbeAt(handle)) : again;
     this.#wheel.schedule(handle, Math.max(at, this.#answeredBy(handle)));
   }
 
   /**
-   * When the answer to the last probe has had its time, ms. A probe of several messages begins with the highest id: sent on the heels of
-   * another, the peer would take it for the next question.
+   * When the time to answer the last probe is over, ms. A probe of several messages begins with the highest id: sent directly after
+   * another probe, the peer would take it for the next request.
    */
   #answeredBy(handle: number): number {
     return this.peers.probeAt[handle]! + this.#policy(handle).retryIntervalMs;
@@ -571,8 +575,8 @@ export class Machine {
   }
 
   /**
-   * Whether the peer's silence means something: it has answered here, and somebody has on its way since that last changed. One
-   * that never has is judged only if its policy says after how long.
+   * Whether the peer's silence means something: it has answered here, and since its way last changed some peer has answered on
+   * that way. A peer that has never answered is judged only if its policy says after how long.
    */
   #proven(handle: number): boolean {
     const { peers } = this;
@@ -609,7 +613,7 @@ export class Machine {
     const unsent = peers.unsent[handle]!;
     this.#rest(handle);
     if (unsent > 0 && !this.isProven(handle)) {
-      // What it would answer to is still to be found out.
+      // Its next id still has to be found.
       peers.unsent[handle] = unsent;
       this.#wheel.schedule(handle, this.#now + SPACING_MS);
     } else this.#wheel.schedule(handle, this.#firstProbeAt(handle));

@@ -1,6 +1,6 @@
 /**
- * How it goes with the peers whose time has come, by site: counted once each time a peer was asked or would have been.
- * What the storm guard judges by; it only ever counts up.
+ * Outcomes of peers by site: one count each time a peer was probed, or was due but heard in time. The storm guard
+ * judges by them; counts only grow.
  */
 
 import { widen } from '../base/columns.ts';

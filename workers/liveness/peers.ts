@@ -17,9 +17,9 @@ export const State = {
   DEAD: 5,
   /** Policy mode DISABLED. */
   UNWATCHED: 6,
-  /** Verdict given but held back; asked now and then, for it may be untrue. */
+  /** Verdict given but held back; probed now and then, because the verdict may be wrong. */
   HELD: 7,
-  /** Asked and silent, but it has never answered here: never judged by that. Asked on. */
+  /** Probed and silent, but it has never answered here: not judged for that, and still probed. */
   UNPROVEN: 8,
 } as const;
 export type State = (typeof State)[keyof typeof State];
@@ -36,9 +36,9 @@ export const Flag = {
   FRESH: 4,
   /** It has answered a probe, since it was added or its address changed: its silence means something. */
   PROVEN: 8,
-  /** Asked anew after its verdict was held back: that it answers is told. */
+  /** Probed again after its verdict was held back: its answer is reported. */
   REASKED: 16,
-  /** Shall be asked at once, whatever is known of it. */
+  /** Must be probed at once, whatever its state. */
   WANTED: 32,
 } as const;
 
@@ -56,7 +56,7 @@ export class PeerTable {
   site: Uint16Array;
   /** Last evidence, ms. */
   heardAt: Float64Array;
-  /** Last traffic towards the peer, ms; without room for any until {@link rememberSent}. */
+  /** Last traffic towards the peer, ms; empty until {@link rememberSent}. */
   sentAt: Float64Array = new Float64Array(0);
   /** Last probe sent, ms. */
   probeAt: Float64Array;
@@ -103,7 +103,7 @@ export class PeerTable {
     this.blindMs = widen(new Float32Array(capacity), this.blindMs);
   }
 
-  /** From now on traffic towards peers matters. */
+  /** From now on traffic towards peers is recorded. */
   rememberSent(): void {
     if (this.sentAt.length === 0) this.sentAt = neverSent(this.capacity);
   }

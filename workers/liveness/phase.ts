@@ -1,6 +1,6 @@
 /**
- * When peers are asked: neighbours in the table together, for their columns share lines of the cache, and all of them evenly
- * spread over time.
+ * When peers are probed. Neighbours in the table are probed together, because their columns share cache lines; all peers
+ * together are spread evenly over time.
  */
 
 import { TICK_MS } from './wheel.ts';
@@ -8,8 +8,8 @@ import { TICK_MS } from './wheel.ts';
 /** So many neighbours, as a power of two, have one phase: a line of the cache has 16 words. */
 const NEIGHBOURS_BITS = 4;
 /**
- * Fractions of 2^32 by which phases follow one another (the additive recurrence of the plastic number). Points with the one and
- * the other spread evenly over a square: who begins by the one and goes on by the other makes no crowd.
+ * Fractions of 2^32 by which phases follow one another (the additive recurrence of the plastic number). Points with one as x
+ * and the other as y spread evenly over a square: so peers that begin by the one and go on by the other never come in crowds.
  */
 const FIRST_STEP = 0xc13fa9a9;
 const STEP = 0x91e10da5;
@@ -20,8 +20,8 @@ export function firstMoment(handle: number, intervalMs: number): number {
 }
 
 /**
- * The last moment up to `latest` that recurs every `windowMs`: neighbours that were heard at times of their own meet again.
- * In a window shorter than a tick there is none.
+ * The last moment up to `latest` that recurs every `windowMs`: it brings neighbours together that were heard at different
+ * times. In a window shorter than a tick there is none.
  */
 export function recurringMoment(handle: number, latest: number, windowMs: number): number {
   if (windowMs < TICK_MS) return latest;

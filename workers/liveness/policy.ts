@@ -14,7 +14,7 @@ export type Policy = {
   readonly retries: number;
   /** How much of the interval the first probe may come early, percent. */
   readonly jitterPercent: number;
-  /** A peer that has never answered is judged all the same after so long without a sign of life, ms; 0: never. */
+  /** After so long without a sign of life a peer that has never answered is judged nevertheless, ms; 0: never. */
   readonly unprovenMs: number;
 };
 
@@ -32,7 +32,7 @@ export const POLICY_LIMITS = {
   unprovenMs: { min: 0, max: 2_592_000_000 },
 } as const;
 
-/** Of a peer that is left alone. */
+/** The policy of a peer that is not watched. */
 export const UNWATCHED: Policy = {
   mode: Mode.DISABLED,
   intervalMs: POLICY_LIMITS.intervalMs.max,

@@ -77,21 +77,22 @@ export class TimingWheel {
     const above = this.#anyAbove();
     if (this.#used[0] === 0 && !above) return Number.POSITIVE_INFINITY;
     const turn = (this.#tick | SLOT_MASK) + 1;
-    // The present slot holds what an advance that was stopped has left.
+    // The present slot holds the timers that a stopped advance has left.
     let tick = this.#tick;
     while (tick < turn && this.#heads[this.#slot(0, tick)]! === NONE) tick++;
-    // Behind the turn lie timers of this level already, and those that come down from above.
+    // Beyond this turn there are timers of this level, and timers that come down from the level above.
     return tick * TICK_MS;
   }
 
-  /** The moment that the wheel has come to, ms. */
+  /** The wheel's present time, ms. */
   get atMs(): number {
     return this.#tick * TICK_MS;
   }
 
   /**
    * Moves time to `nowMs` and calls `onDue` for every timer due by then, tick by tick in order.
-   * @param mayGoOn asked before each timer; once it says no, the rest waits for the next call, and time with it
+   * @param mayGoOn asked before each timer; when it returns false, time stops there, and the rest waits for the next
+   * call
    */
   advance(nowMs: number, onDue: OnDue, mayGoOn: () => boolean = always): void {
     const target = Math.floor(nowMs / TICK_MS);

@@ -1,9 +1,9 @@
 /**
- * Everything that is counted of a shard, in one table: the fields of ShardCounters (operator.proto), their metrics and their
- * documentation (docs/metrics.md) are made from it by `npm run generate`.
+ * All counters of a shard, in one table. `npm run generate` makes from it the fields of ShardCounters (operator.proto),
+ * their metrics and their documentation (docs/metrics.md).
  */
 
-/** Instruments that shards feed. A counter only grows; a gauge is what is now. */
+/** Instruments that shards feed. A counter only grows; a gauge is the present value. */
 export const SHARD_METRICS = {
   'dpd.peers': { kind: 'gauge', unit: '{sa}', description: 'SAs held, by state' },
   'dpd.path.vouched': { kind: 'gauge', unit: '1', description: '1 if the path of the shard is vouched for' },
@@ -27,7 +27,7 @@ type Row = {
   readonly field: number;
   /** A counter is 64 bits wide on the API, a gauge 32; a flag is true or false. */
   readonly kind: 'counter' | 'gauge' | 'flag';
-  /** Who counts: the shard's thread, or the main thread. */
+  /** Which thread counts: the shard's, or the main thread. */
   readonly by: 'thread' | 'main';
   readonly help: string;
   /** Its metric, and the attribute that tells it from others of the same name. */

@@ -1,6 +1,6 @@
 /**
- * The seam to a wire protocol: what a shard asks of one to send a probe and to read its answer. Each SA has its own, by its IKE
- * version, and a datagram's is the one that its header names.
+ * The seam to a wire protocol: what a shard needs from it to send a probe and to read the answer. An SA's IKE version selects
+ * its exchange; the header of a datagram selects that of the datagram.
  */
 
 import type { Reply } from '../base/reply.ts';
@@ -37,7 +37,7 @@ export class Exchanges {
     return this.#ikev2;
   }
 
-  /** Of whoever wrote a datagram; undefined if nobody here speaks that version. */
+  /** The exchange for a datagram; undefined if its version is not supported. */
   speaking(datagram: Buffer): Exchange | undefined {
     return datagram[Offset.VERSION] === VERSION_2 ? this.#ikev2 : undefined;
   }

@@ -1,4 +1,4 @@
-/** SAs on their way into a shard: their messages read, and after a takeover what their former owner knew of them. */
+/** Takes SAs into a shard: reads their messages and, after a takeover, what their former owner knew of them. */
 
 import { wordsHex } from '../base/spi.ts';
 import type { SessionInput, SessionKeys } from '../ikev2/sessions.ts';
@@ -25,7 +25,7 @@ export type ShardSa = SessionInput & {
   readonly heardAgeMs: number;
   /** A verdict on this SA is already in the log: keep it, give no other. */
   readonly dead: boolean;
-  /** Message ids from nextMid on that may be the next one, as far as its former owner knew; 1 if it is known. */
+  /** How many message ids from nextMid on may be the next one, as far as its former owner knew; 1: the id is known. */
   readonly possibleIds: number;
   /** It has answered a former owner. */
   readonly proven: boolean;
@@ -35,17 +35,17 @@ export type ShardSa = SessionInput & {
   readonly firstAskMs: number | undefined;
 };
 
-/** SAs that cannot be watched any more, as what Redis has of them cannot be read. */
+/** SAs that cannot be watched any more, because their data in Redis cannot be read. */
 export type Abandoned = { readonly unreadable: readonly number[] };
 
-/** What could not be taken up of a page. */
+/** What could not be taken from a page. */
 export type LeftOut = Abandoned & {
-  /** Keys that could be opened, and that could not. */
+  /** Number of keys that could be opened, and of those that could not. */
   readonly opened: number;
   readonly sealed: number;
 };
 
-/** An SA registered after the checkpoint was taken: nothing is known of what it was asked since. */
+/** An SA registered after the checkpoint was taken: probes sent to it since then are not known. */
 const UNTOLD = { heardUnix: 0, outstanding: true, fresh: true, proven: false, uncertainty: 0 } as const;
 export class Intake {
   readonly #keys: KeyKeeper;
@@ -65,7 +65,7 @@ export class Intake {
     this.#keys.takeOver(former?.headend);
   }
 
-  /** Takes SAs that their headend registers. One that cannot be taken, which the API should have refused, is left out, and named. */
+  /** Takes SAs that their headend registers. An SA that cannot be taken is left out, and named; the API should have refused it. */
   register(page: SaPage, enter: (sa: ShardSa) => void): Abandoned {
     const unreadable: number[] = [];
     for (const cursor = new RecordCursor(page); cursor.next(); ) {
@@ -82,7 +82,10 @@ export class Intake {
     return { unreadable };
   }
 
-  /** Takes SAs of former owners, their keys sealed. One that cannot be read, or worked with, is left out, and named. */
+  /**
+   * Takes SAs of former owners, with sealed keys. An SA that cannot be read, or is out of range, is left out, and
+   * named.
+   */
   resume(page: SaPage, enter: (sa: ShardSa) => void): LeftOut {
     const former = this.#former!;
     const unreadable: number[] = [];
@@ -126,14 +129,14 @@ export class Intake {
   }
 }
 
-/** The SA at which a cursor stands. Throws RangeError or Error if it is none, or none that can be watched. */
+/** The SA at the cursor. Throws RangeError or Error if it is no valid SA, or cannot be watched. */
 function readWatchable({ reader, saEnd }: RecordCursor): WatchedSa {
   const sa = readSa(reader, saEnd);
   checkWatchable(sa);
   return sa;
 }
 
-/** What an SA does not say of itself. */
+/** Facts about an SA that its message does not contain. */
 type Known = Pick<
   ShardSa,
   'nextMid' | 'heardAgeMs' | 'possibleIds' | 'proven' | 'firstAskMs' | 'resumed' | 'translated'
@@ -157,10 +160,10 @@ function resumed(
   const evidenceAgeMs = known ? Math.max(0, atUnix + ageMs - known.heardUnix) : 0;
   return {
     nextMid: later ? translated.id : nextMid,
-    // Evidence may have come that no checkpoint tells of. Where canaries tell who asked it counts as come now with the first of
-    // them: see Shard. Until then it says whether a question was due.
+    // Evidence may have come that is in no checkpoint. On a path with canaries the peer counts as heard when the first of them
+    // comes home: see Shard. Until then the old evidence shows whether a probe was due.
     heardAgeMs: keyed ? evidenceAgeMs : 0,
-    // What was under way may have been answered; who had not been asked yet may have been since.
+    // A request that was under way may have been answered; a peer that had not been probed may have been probed since.
     possibleIds: 1 + row.uncertainty + (row.outstanding || row.fresh || later ? 1 : 0),
     translated,
     proven: row.proven,

@@ -1,10 +1,10 @@
-/** What a shard has to tell its main thread: gathered while it works, posted at the end of a tick. */
+/** Messages of a shard to its main thread: gathered while it works, posted at the end of a tick. */
 
 import type { Outcomes } from '../liveness/outcomes.ts';
 import type { FromShard, Recovery, ShardVerdict } from './protocol.ts';
 import { VerdictRows } from './verdict-rows.ts';
 
-/** How often the main thread is told how peers fare, and always before a verdict, ms. */
+/** How often outcomes of peers are posted to the main thread, ms; they are also posted before each verdict. */
 const OUTCOMES_MS = 250;
 
 export class Outbox {
@@ -35,7 +35,7 @@ export class Outbox {
     this.#delegatedIds.push(probeId);
   }
 
-  /** Posts what was gathered; how peers fare before their verdicts, which are judged by it. */
+  /** Posts what was gathered. Outcomes come before verdicts, because verdicts are judged by them. */
   flush(nowMs: number, outcomes: Outcomes): void {
     if (outcomes.changed && (!this.#verdicts.empty || nowMs - this.#outcomesAt >= OUTCOMES_MS)) {
       this.#outcomesAt = nowMs;

@@ -1,7 +1,7 @@
 /**
- * The budget that probes are paced under: so many a second, for all shards of a thread together. What it does not cover
- * now is sent as soon as it does, the longest overdue first. A token bucket that holds a few ticks' worth, so that
- * answers are read between bursts.
+ * The budget of probes a second, shared by all shards of a thread. Probes beyond it are sent as soon as the budget
+ * allows, the longest overdue first. It is a token bucket that holds the probes of a few ticks, so that answers are
+ * read between bursts.
  */
 
 /** The bucket holds what flows in in this time, ms. */

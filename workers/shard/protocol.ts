@@ -15,7 +15,7 @@ import type { Abandoned, LeftOut } from './intake.ts';
 export type ToShard =
   /** SAs as their headend registers them, keys open. */
   | { readonly type: 'upsert'; readonly page: SaPage }
-  /** SAs of former owners follow; without any, that was all. */
+  /** SAs of former owners follow. If it is absent, all have been sent. */
   | { readonly type: 'takeOver'; readonly former: FormerOwners | undefined }
   /** SAs of former owners, keys sealed. */
   | { readonly type: 'resume'; readonly request: number; readonly page: SaPage }
@@ -30,7 +30,7 @@ export type ToShard =
   | { readonly type: 'noted'; readonly handle: number; readonly daemonId: number }
   /** Verdicts just given are held back: the peers are asked on. */
   | { readonly type: 'hold'; readonly handles: readonly number[] }
-  /** Verdicts are held back no longer: the peers are suspected anew, or, with `asked`, they stand as they are. */
+  /** Verdicts are not held back any longer: the peers are suspected anew, or, with `asked`, the verdicts stand. */
   | { readonly type: 'endHold'; readonly handles: readonly number[]; readonly asked: boolean }
   | { readonly type: 'query'; readonly request: number; readonly handles: readonly number[] }
   | { readonly type: 'inventory'; readonly request: number; readonly handles: readonly number[] }
@@ -74,11 +74,11 @@ export type PeerStatus = {
   readonly probesAnswered: number;
   readonly nextMid: number;
   readonly keyed: boolean;
-  /** It has answered a probe, here or, before, a former owner. */
+  /** It has answered a probe of this owner or of a former one. */
   readonly proven: boolean;
 };
 
-/** Of SAs in a row: next message ids, {@link NO_MID} without keys, and positions of those that are not parked. */
+/** For a row of SAs: next message ids ({@link NO_MID} without keys), and positions of the SAs that are not parked. */
 export type Inventoried = { readonly nextMids: Uint32Array; readonly unparked: readonly number[] };
 
 /** Answers by the type of the request. */
@@ -120,6 +120,6 @@ export type ShardTask = {
   readonly probesPerSecond: number;
   /** Unix ms at which the monotonic clock was 0: the same for all threads of a process, and for good. */
   readonly zeroUnix: number;
-  /** Of the vault, for what Redis has. */
+  /** The vault's key, for data in Redis. */
   readonly vaultKey: Uint8Array;
 };

@@ -1,10 +1,13 @@
-/** The rests of a thread's shards. What costs is that the thread wakes: so who rests wakes with the first who has to. */
+/**
+ * The pauses of a thread's shards. Each wake-up of the thread costs CPU, so all resting shards wake together with the
+ * first one that is due.
+ */
 
 import { monotonicMs } from '../base/monotonic.ts';
 
 const resting = new Set<() => void>();
 let timer: NodeJS.Timeout | undefined;
-/** When those that rest are woken, ms. */
+/** When resting shards are woken, ms. */
 let wakesAt = Number.POSITIVE_INFINITY;
 
 /** Calls `wake` once, after so many ms at most. The function returned cancels it. */

@@ -50,8 +50,8 @@ export type ShardIo = {
 };
 
 /**
- * A shard that does not get to read more than this share of what arrives during a suspicion is deaf: with two retries one
- * living peer in ten thousand would still seem dead at it.
+ * A shard is deaf if more than this share of the datagrams that arrive during a suspicion is dropped unread. At this
+ * share and two retries, one living peer in ten thousand would still seem dead.
  */
 const DEAF_SHARE = 0.01;
 
@@ -127,7 +127,7 @@ export class Shard {
     );
   }
 
-  /** What the shard in front of the headend's daemon asks. */
+  /** Sends requests of the headend's daemon. */
   #newFront(): Front {
     return new Front({
       sessions: this.#sessions,
@@ -148,7 +148,7 @@ export class Shard {
     });
   }
 
-  /** Runs what is due, then tells the main thread what came of it. Call every few ms. */
+  /** Runs what is due, then posts the results to the main thread. Call every few ms. */
   tick(): void {
     const now = this.#io.now();
     this.#io.pacer?.fill(now);
@@ -186,7 +186,7 @@ export class Shard {
     else this.#receiveOther(datagram, sender, reply);
   }
 
-  /** What is no answer to a probe may be the headend's daemon's. */
+  /** A datagram that answers no probe may belong to the headend's daemon. */
   #receiveOther(datagram: Buffer, sender: Sender, asProbe: Reply): void {
     const reply = this.#front.receive(datagram, sender);
     if (reply === Reply.ALIVE) this.#answered(this.#front.handle);
@@ -204,7 +204,7 @@ export class Shard {
     this.#front.turn(handle);
   }
 
-  /** So many datagrams were dropped unread since this was called last: call now and then, with 0 too. */
+  /** Takes the number of datagrams that were dropped unread since the last call. Call now and then, also with 0. */
   dropped(count: number): void {
     this.#unread.note(this.#io.now(), this.#received, count);
     this.#count.repliesUnread += count;
@@ -219,7 +219,7 @@ export class Shard {
     if (this.#machine.has(handle)) this.#machine.sendFailed(handle);
   }
 
-  /** Does what the main thread asks. `stop` is the caller's business. */
+  /** Executes a command of the main thread. The caller handles `stop` itself. */
   handle(message: ToShard): void {
     switch (message.type) {
       case 'upsert':
@@ -296,7 +296,7 @@ export class Shard {
     }
   }
 
-  /** Some of what changed since it was last asked for, or everything. It tells nothing of a time in which another may have asked. */
+  /** Part of the changes since the last call, or everything. It covers no time in which another owner may have asked. */
   checkpoint(whole: boolean): CheckpointPart {
     const { peers } = this.#machine;
     const { chunks, asOfMs } = this.#checkpoint.collect(this.#sessions, peers, this.#unix(0), this.#io.now(), whole);
@@ -329,7 +329,7 @@ export class Shard {
     };
   }
 
-  /** The former owner's checkpoint tells of a moment: from then on another may have asked. */
+  /** The former owner's checkpoint names a moment: since then another owner may have asked. */
   #takeOver(former: FormerOwners | undefined): void {
     this.#intake.takeOver(former);
     if (former) this.#path.takeOver(this.#io.now() - former.ageMs);
@@ -337,7 +337,7 @@ export class Shard {
 
   readonly #enter = (sa: ShardSa): void => {
     const { handle, parked } = sa;
-    // Before anything of it is entered.
+    // This must come before any SA of it is entered.
     if (!this.#machine.policies.takes(sa.policy)) throw new RangeError('too many policies in one shard');
     const gated = sa.keys !== undefined;
     const ready = parked || !this.#path.guarded;
@@ -385,8 +385,8 @@ export class Shard {
   }
 
   /**
-   * The id that the headend may go on with; after a takeover it is known only when the peer has answered. Of the two that may be next
-   * after an answer it is the lower one: the higher was asked before, and not answered.
+   * The id that the headend may go on with; after a takeover it is known only when the peer has answered. If two ids may be next
+   * after an answer, it is the lower one: the higher one was tried before, and not answered.
    */
   #likelyMid(handle: number): number {
     const sessions = this.#sessions;
@@ -398,7 +398,7 @@ export class Shard {
       : NO_MID;
   }
 
-  /** First id that no request of ours has carried. */
+  /** First id that no request of ours has used. */
   #freshMid(handle: number): number {
     const { nextMid, uncertainty } = this.#sessions;
     return this.#sessions.busy(handle) ? nextMid[handle]! + uncertainty[handle]! + 1 : nextMid[handle]!;
@@ -423,8 +423,8 @@ export class Shard {
   }
 
   /**
-   * No canary has come home since that moment, and now one has: another owner may have asked meanwhile, and taken evidence. SAs that their
-   * headend registered here, and that were not asked yet, cannot have been another's.
+   * A canary has come home, the first since that moment: another owner may have asked meanwhile, and received evidence. SAs that their
+   * headend registered here and that were not probed yet cannot have had another owner.
    */
   #missed(sinceMs: number): void {
     const { peers, policies } = this.#machine;
@@ -443,7 +443,7 @@ export class Shard {
   #idsMissed(handle: number, policy: Policy, gapMs: number): void {
     const { peers } = this.#machine;
     const outstanding = this.#sessions.busy(handle);
-    // When a peer taken over may have been asked first, its row has told.
+    // The row of a peer taken over says when it may have been probed first.
     const fresh = (peers.flags[handle]! & Flag.FRESH) !== 0 && !this.#sessions.is(handle, SessionFlag.RESUMED);
     const heardAgeMs = this.#io.now() - peers.heardAt[handle]!;
     const possible = this.#ids.possibleIds(handle);
@@ -452,11 +452,14 @@ export class Shard {
       this.#ids.set(handle, after);
       this.#front.suspend(handle);
     }
-    // One probe cannot ask with all of them: its silence would prove nothing.
+    // One probe cannot try all of the ids, so silence would prove nothing.
     if (!this.#ids.askable(handle)) this.#machine.unprove(handle);
   }
 
-  /** Peers that cannot be asked any more: better not watched than killed. The main thread removes them. */
+  /**
+   * Peers that cannot be probed any more. It is better not to watch them than to kill them: the main thread removes
+   * them.
+   */
   #abandon(abandoned: Abandoned): void {
     if (abandoned.unreadable.length === 0) return;
     const { peers } = this.#machine;
@@ -477,7 +480,9 @@ export class Shard {
         this.#machine.setReady(handle, !path.guarded || this.#sessions.is(handle, SessionFlag.PARKED));
   }
 
-  /** A delegated probe under way when the stream breaks was perhaps never run: it is not held against the peer. */
+  /**
+   * A delegated probe under way when the stream breaks may never have been run, so it does not count against the peer.
+   */
   #setHeadend(present: boolean): void {
     this.#headend = present;
     if (present) {
@@ -499,7 +504,7 @@ export class Shard {
     if (!this.#keys.opened(handle)) return -1;
     if (this.#sessions.is(handle, SessionFlag.TRANSLATED)) {
       if (!last) return this.#front.repeat(handle) ? 0 : -1;
-      // Before its peer is judged it is asked as any: should the id be another after all.
+      // Before a peer is judged, neighbouring ids are tried, too, in case its id is not the one that we know.
       this.#front.suspend(handle);
     }
     const again = this.#exchanges.of(handle).begin(handle) || attempt > 1;
@@ -515,9 +520,9 @@ export class Shard {
     return this.#probeOn(handle, unsent, last) ? unsent : -1;
   }
 
-  /** Sends the possible id below those sent before it: `unsent` are still lower. */
+  /** Sends the possible id below those already sent; `unsent` more ids are lower still. */
   #probeOn(handle: number, unsent: number, last: boolean): boolean {
-    // Answered meanwhile, or nobody knows any more what it would answer to.
+    // The peer answered meanwhile, or its next id is not known any more.
     if (!this.#sessions.is(handle, SessionFlag.OUTSTANDING)) return false;
     if (!this.#send(handle, this.#ids.offset(handle, this.#machine.isProven(handle)) + unsent)) return false;
     if (last && unsent === 0) this.#path.wantCanary();
@@ -544,12 +549,15 @@ export class Shard {
     return true;
   }
 
-  /** Whether the next id of an SA is known, and in nobody's use. */
+  /** Whether the next id of an SA is known, and not in use. */
   #idIsFree(handle: number): boolean {
     return this.#sessions.uncertainty[handle] === 0 && !this.#sessions.busy(handle);
   }
 
-  /** A request of the headend's daemon, to its spoke as a probe goes: no canary home, and another may have asked meanwhile. */
+  /**
+   * Sends a request of the headend's daemon to its spoke, like a probe. If no canary came home, another owner may have asked
+   * meanwhile.
+   */
   #sendOn(handle: number, message: Buffer): boolean {
     if (!this.#machine.mayAsk(handle, this.#io.now())) return false;
     return this.#leave(handle, Buffer.from(message));
@@ -562,7 +570,7 @@ export class Shard {
     return leaving !== undefined && this.#io.send(leaving, from, port, -1);
   }
 
-  /** A delegated probe's id is the SA's next id here too, so that a late answer to an older probe counts for nothing. */
+  /** A delegated probe's id is also the SA's next id here, so that a late answer to an older probe does not count. */
   #delegatedAnswer(handle: number, probeId: number): void {
     if (!this.#machine.has(handle) || this.#sessions.nextMid[handle] !== probeId) return;
     this.#sessions.nextMid[handle]!++;

@@ -18,7 +18,9 @@ import { Shard } from './shard.ts';
 /** Longest time between two turns, ms: an idle node sleeps. */
 const REST_MS = 40;
 always(4 * REST_MS < POLICY_LIMITS.retryIntervalMs.min, 'a rest is no time that nobody watched');
-/** How often the kernel is asked what it dropped, ms: within a retry interval, so that it is known before a verdict. */
+/**
+ * How often the kernel's drop counter is read, ms: within a retry interval, so that drops are known before a verdict.
+ */
 const DROPS_INTERVAL_MS = 150;
 always(DROPS_INTERVAL_MS + REST_MS <= POLICY_LIMITS.retryIntervalMs.min, 'drops are known before a verdict');
 
@@ -51,7 +53,7 @@ export default async function runShard({
   });
   const drops = [probe, probe.v6].flatMap((place) => (place ? new ReceiveDrops(place.address, socket.port) : []));
   const look = async () => {
-    // Only a suspicion is in doubt for them; what was received before it must not hide them.
+    // Drops put only a suspicion in doubt; datagrams received before it must not hide them.
     const asked = shard.suspects ? drops : [];
     const counts = await Promise.all(asked.map((each) => each.readNew(monotonicMs())));
     shard.dropped(counts.reduce((sum, count) => sum + count, 0));
@@ -88,7 +90,7 @@ export default async function runShard({
   }
 }
 
-/** The next turn of a shard with which something goes on. The function returned cancels it. */
+/** Schedules the next turn of a busy shard. The function returned cancels it. */
 function soon(turn: () => void): () => void {
   const timer = setTimeout(turn, TICK_MS);
   return () => clearTimeout(timer);

@@ -1,4 +1,4 @@
-/** Verdicts on their way from a thread: rows of numbers, which travel without an object for each. */
+/** Verdicts that a thread sends: rows of numbers, without an object for each. */
 
 import type { ShardVerdict } from './protocol.ts';
 
@@ -23,7 +23,7 @@ export class VerdictRows {
     );
   }
 
-  /** All that were added; then it begins anew. */
+  /** All verdicts added since the last call; then the rows are empty. */
   drain(): Float64Array<ArrayBuffer> {
     const rows = new Float64Array(this.#cells);
     this.#cells = [];
