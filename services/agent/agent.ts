@@ -20,7 +20,7 @@ export type AgentSettings = {
   readonly headend: string;
   /** Shards of this headend, a power of two. */
   readonly shards: number;
-  /** Nodes to begin with; they tell of the others. */
+  /** The nodes to begin with; they name the others. */
   readonly addresses: readonly string[];
   /** See Hello.instance and Hello.take_over. */
   readonly instance?: string;
@@ -41,7 +41,7 @@ export class Agent implements AgentSide {
   readonly #uplinks: readonly ShardUplink[];
   readonly #placement: Placement;
   readonly #shards: number;
-  /** Its nodes are on this host, and take peers on loopback. */
+  /** The nodes are on this host, and accept peers on loopback. */
   readonly #loopback: boolean;
   readonly #clock: Clock;
   readonly #channels: AgentContext['channels'];
@@ -103,7 +103,7 @@ export class Agent implements AgentSide {
     this.#cancelRebalance = clock.every(REBALANCE_MS, () => this.#rebalance());
   }
 
-  /** Everything the headend has told is held by the cluster. */
+  /** The cluster holds everything that the headend has registered. */
   get settled(): boolean {
     return this.#uplinks.every((uplink) => uplink.settled);
   }
@@ -114,7 +114,7 @@ export class Agent implements AgentSide {
   }
 
   upsert(sa: Sa, keysAtNode = false): string | undefined {
-    // One SA that the node refuses would end the stream for all of its shard.
+    // An SA that the node refuses would end the stream for the whole shard.
     const shard = shardOf(sa.id?.responderSpi ?? 0n, this.#shards);
     const [violation] = checkSa(sa, { shard, shards: this.#shards, loopback: this.#loopback });
     if (violation) return `${violation.field}: ${violation.description}`;
@@ -163,7 +163,7 @@ export class Agent implements AgentSide {
     this.#channels.close();
   }
 
-  /** One shard at a time: the next moves when this one is well again. */
+  /** One shard at a time: the next one moves when this one is connected again. */
   #rebalance(): void {
     if (!this.#uplinks.every((uplink) => uplink.connected)) return;
     const even = this.#clock.now() - this.#nodesChangedAt >= SETTLED_MS;

@@ -67,7 +67,7 @@ let low = 0;
 function mix(word: number): void {
   for (let shift = 24; shift >= 0; shift -= 8) {
     low ^= (word >>> shift) & 0xff;
-    // What the low half times the prime's low part carries: its upper 16 bits hold all of it.
+    // The carry of the low half times the prime's low part: its upper 16 bits hold all of it.
     const upper = (low >>> 16) * PRIME_LOW + (((low & 0xffff) * PRIME_LOW) >>> 16);
     high = (Math.imul(high, PRIME_LOW) + (upper >>> 16) + (low << 8)) | 0;
     low = Math.imul(low, PRIME_LOW);

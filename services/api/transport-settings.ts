@@ -1,4 +1,4 @@
-/** Settings of the transport, for whoever serves or calls the API. */
+/** Settings of the transport, for servers and clients of the API. */
 
 import { flag, matching, oneOf, optional } from '../base/settings.ts';
 

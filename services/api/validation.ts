@@ -1,4 +1,6 @@
-/** What the API accepts. Each check names the field, the value and the limit; nothing is changed before all pass. */
+/**
+ * What the API accepts. Each check names the field, the value and the limit; nothing changes before all checks pass.
+ */
 
 import { isIP } from 'node:net';
 import type {
@@ -31,7 +33,7 @@ import { POLICY_LIMITS } from '../../workers/liveness/policy.ts';
 import type { Violation } from './grpc/errors.ts';
 import { shardOf } from './spi.ts';
 
-/** Items on a page, where a request does not say. */
+/** Items on a page, if a request does not say. */
 export const DEFAULT_PAGE = 100;
 
 export const LIMITS = {
@@ -132,7 +134,7 @@ export function checkHello(hello: Hello): Violation[] {
   return check.violations;
 }
 
-/** Where messages are for, and what may be in them there. */
+/** The shard that messages are for, and what they may contain there. */
 export type Door = {
   readonly shard: number;
   readonly shards: number;
@@ -206,7 +208,7 @@ function checkPolicy(policy: Policy | undefined): Violation[] {
     if (policy.mode === Mode.UNSPECIFIED || Mode[policy.mode] === undefined)
       check.fail('mode', `${policy.mode} is not a known mode`);
     if (Action[policy.action] === undefined) check.fail('action', `${policy.action} is not a known action`);
-    // One that asks nobody may leave the rest out.
+    // A policy that sends no probes may omit the rest.
     const limits = ({ min, max }: { min: number; max: number }) => ({
       min: policy.mode === Mode.DISABLED ? 0 : min,
       max,
@@ -220,7 +222,7 @@ function checkPolicy(policy: Policy | undefined): Violation[] {
   return check.violations;
 }
 
-/** Says lengths, never bytes. */
+/** The error names lengths, never bytes. */
 function checkKeys(keys: SaKeys): Violation[] {
   const check = new Checker('');
   const suite = findSuite(keys.encryption, keys.integrity, keys.skEi.length);

@@ -1,4 +1,4 @@
-/** Time as the cluster's logic is told it, so that a simulator can own it. */
+/** The time for the cluster's logic, as an interface, so that a simulator can control it. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { monotonicMs } from '../../workers/base/monotonic.ts';

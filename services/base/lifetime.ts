@@ -1,15 +1,15 @@
-/** How a program ends: cleanly, on the first signal that asks for it, whoever else in its group gets that too. */
+/** How a program ends: cleanly, on the first signal, even if other processes of its group get the signal, too. */
 
 import type { Logger } from './log.ts';
 
 /** A terminal, npm and a supervisor may each pass the same signal on within so long, ms. */
 const SAME_MS = 2_000;
-/** Exit code of a program that was told twice. */
+/** Exit code of a program that got a second signal. */
 const FORCED = 130;
 
 /**
- * Runs `stop` on SIGTERM or SIGINT, then exits with 0. Told again later, the program ends at once. SIGHUP, as of a terminal that
- * closes or a reload, ends nothing: files that may change are read again by themselves.
+ * Runs `stop` on SIGTERM or SIGINT, then exits with 0. A second signal later ends the program at once. SIGHUP, from a terminal
+ * that closes or a reload, ends nothing: changed files are read again without it.
  * @returns what begins the same for another reason
  */
 export function stopOnSignal(log: Logger, stop: () => Promise<void>): (reason: string) => void {
@@ -36,7 +36,7 @@ export function stopOnSignal(log: Logger, stop: () => Promise<void>): (reason: s
   return begin;
 }
 
-/** Waits for what may hang, at most so long, ms. Never rejects. */
+/** Waits for a promise that may hang, at most so long, ms. Never rejects. */
 export async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
   const timer = Promise.withResolvers<void>();
   const timeout = setTimeout(timer.resolve, ms);

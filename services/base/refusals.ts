@@ -1,8 +1,11 @@
-/** Inputs that were refused, by where they came from: all counted, and some told, for whoever sends junk sends much of it. */
+/**
+ * Inputs that were refused, by source. All are counted, but only some are logged, because a source of bad input sends much of
+ * it.
+ */
 
 import type { Logger } from './log.ts';
 
-/** How often what comes from one place is told, ms. */
+/** Shortest time between two log lines for one source, ms. */
 const TOLD_MS = 10_000;
 
 export type Source = 'bus' | 'redis' | 'ha';
@@ -10,7 +13,7 @@ export type Source = 'bus' | 'redis' | 'ha';
 export class Refusals {
   readonly #log: Logger;
   readonly #counts = new Map<Source, number>();
-  /** When each was told last, ms of performance.now(). */
+  /** When each source was logged last, ms of performance.now(). */
   readonly #toldAt = new Map<Source, number>();
 
   constructor(log: Logger) {

@@ -1,6 +1,9 @@
-/** Rendezvous hashing (Thaler and Ravishankar 1998): everybody ranks the nodes for a key alike, without a word. */
+/**
+ * Rendezvous hashing (Thaler and Ravishankar 1998): all processes rank the nodes for a key in the same way, without
+ * communication.
+ */
 
-/** The candidates, the one most fit for the key first. A candidate that joins or leaves moves only its own keys. */
+/** The candidates, the best one for the key first. A candidate that joins or leaves moves only its own keys. */
 export function rank<T>(key: string, candidates: readonly T[], nameOf: (candidate: T) => string): T[] {
   return candidates
     .map((candidate) => ({ candidate, weight: hash(`${key}|${nameOf(candidate)}`) }))

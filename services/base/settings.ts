@@ -15,7 +15,7 @@ export type Setting<T> = {
   readonly varies?: string;
   /** A flag without a value. */
   readonly boolean?: boolean;
-  /** Never a flag: every user of the machine sees those. */
+  /** Never a flag, because every user of the machine can see flags. */
   readonly secret?: boolean;
   /** Throws an error that says what is wrong with the value. */
   readonly parse: (text: string) => T;
@@ -30,7 +30,7 @@ export type SettingsOf<Table extends SettingsTable> = {
 export type SettingsSource = {
   readonly argv?: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
-  /** What to do about flags that the table does not have, and about `--help`. */
+  /** What to do with unknown flags, and with `--help`. */
   readonly others?: 'refuse' | 'ignore';
 };
 

@@ -1,4 +1,4 @@
-/** What a value is that somebody else wrote, as JSON most often. */
+/** Checks the form of foreign values, mostly JSON. */
 
 export type Members = Readonly<Record<string, unknown>>;
 

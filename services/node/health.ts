@@ -1,4 +1,4 @@
-/** What grpc.health.v1 says of the node, by service: whoever asks sees what would be refused, or have to wait. */
+/** The node's state for grpc.health.v1, by service: it shows which calls would be refused, or would have to wait. */
 
 import type { HealthImplementation } from 'grpc-health-check';
 import { HeadendService } from '../../proto/gen/dpd/v1/headend_pb.js';
@@ -13,7 +13,7 @@ const REDIS_PATIENCE_MS = 10_000;
 
 /**
  * Keeps the services' health. The node as a whole ('') is healthy for as long as it runs: without Redis liveness goes on, and a
- * restart would end it. Returns what ends that.
+ * restart would end it. Returns the function that stops this.
  */
 export function keepHealth(health: HealthImplementation, cluster: ClusterNode, clock: Clock): () => void {
   const set = ({ typeName }: { readonly typeName: string }, serves: boolean) =>

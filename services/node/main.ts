@@ -8,7 +8,7 @@ import { startTracing } from '../telemetry/traces.ts';
 import { DpdNode } from './node.ts';
 import { readNodeSettings } from './settings.ts';
 
-/** Longest wait at a stop for a collector that takes what is left, ms. */
+/** Longest wait at a stop for the collector to take the last metrics and traces, ms. */
 const FLUSH_MS = 2_000;
 
 await runMain(async () => {
@@ -18,7 +18,7 @@ await runMain(async () => {
   const node = await DpdNode.start(settings, log);
   const stopMetrics = startMetrics('dpd-node', () => node.metrics());
   stopOnSignal(log, async () => {
-    // The last of what is counted, beside the shards that move.
+    // Exports the last metrics while the shards move.
     const flushed = atMost(FLUSH_MS, stopMetrics());
     await node.stop();
     await Promise.all([flushed, atMost(FLUSH_MS, stopTracing())]);

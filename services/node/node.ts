@@ -31,7 +31,9 @@ import type { NodeSettings } from './settings.ts';
 import { ShardThread } from './shard/shard-thread.ts';
 import { StormGuard } from './verdicts/storm-guard.ts';
 
-/** Young generation of a thread's heap, MiB: its peers are in typed arrays, and what it makes is soon forgotten. */
+/**
+ * Young generation of a thread's heap, MiB: peers are in typed arrays, and other objects live for a short time only.
+ */
 const THREAD_YOUNG_MB = 12;
 const SHARD_TASK = new URL('../../workers/shard/task.ts', import.meta.url).href;
 
@@ -68,7 +70,7 @@ export class DpdNode {
 
   /** Starts a node: Redis first, then the shards it had, then the API. Throws SettingsError on a bad setting. */
   static async start(settings: NodeSettings, log: Logger): Promise<DpdNode> {
-    // What cannot be served is refused before anything runs.
+    // Bad settings are refused before anything runs.
     const tls = tlsFilesOf(settings);
     const access = openAccess(settings, tls, log);
     const embedded = settings.redisUrl === undefined ? await EmbeddedRedis.start(settings.dataDir) : undefined;
@@ -78,7 +80,7 @@ export class DpdNode {
           { reason },
           forGood ? 'the private Redis ended, again and again' : 'the private Redis ended: started again',
         );
-        // A supervisor starts all of it anew; its headends go elsewhere meanwhile, if there is another node.
+        // A supervisor starts the whole node again; meanwhile its headends go to another node, if there is one.
         if (forGood) process.exit(1);
       };
     const url = settings.redisUrl ?? embedded!.url;
@@ -87,7 +89,7 @@ export class DpdNode {
     });
     if (!embedded)
       for (const warning of await checkRedis(redis)) log.warn({ warning }, 'Redis is not set up as it should be');
-    // A private Redis is nobody else's.
+    // No other node uses a private Redis.
     const twin = embedded ? undefined : await livingTwin(redis, settings.nodeId);
     if (twin !== undefined)
       throw new SettingsError(`node-id ${settings.nodeId}: a node of this name lives, at ${twin}; each needs its own`);
@@ -145,7 +147,7 @@ export class DpdNode {
       probePortBase: settings.probePortBase,
       maxPeers: settings.maxPeers,
       headendPeers: settings.headendPeers || settings.maxPeers,
-      // Where nobody calls from elsewhere, as in tests.
+      // For calls in the same process, as in tests.
       loopback: staysOnHost(settings.address),
       advertised: () => settings.advertise ?? reachable(settings.address, node?.port ?? 0),
     });
@@ -215,7 +217,7 @@ function reachable(address: string, port: number): string {
   return `${host === ANY || host === '[::]' ? hostname() : host}:${port}`;
 }
 
-/** Throws SettingsError where nobody, or everybody, could do anything in spite of what is set. */
+/** Throws SettingsError if the settings of access would let no caller, or every caller, do anything. */
 function openAccess({ access, trustDomain }: NodeSettings, tls: TlsFiles | undefined, log: Logger): Access {
   const domain = tls && (trustDomain ?? tls.ownDomain);
   if (access !== undefined && domain === undefined)

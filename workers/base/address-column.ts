@@ -21,7 +21,7 @@ export class AddressColumn {
     this.#family = widen(new Uint8Array(capacity), this.#family);
   }
 
-  /** The address at a handle; good until one is next asked for. */
+  /** The address at a handle; valid until the next call. */
   get(handle: number): Address {
     const address = this.#address;
     const word = this.#word[handle]!;

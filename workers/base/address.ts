@@ -75,7 +75,7 @@ export class Address {
   }
 }
 
-/** 0.0.0.0, for whoever sends nothing. */
+/** 0.0.0.0, for sockets that send nothing. */
 export const NOWHERE = new Address();
 
 /** 16-bit groups of a part of an IPv6 address, which may end as an IPv4 address does. */

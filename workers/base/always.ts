@@ -1,4 +1,7 @@
-/** Relations between constants, asserted where they are defined: a change of one that breaks another does not start. */
+/**
+ * Relations between constants, asserted where they are defined: if a change breaks a relation, the program does not
+ * start.
+ */
 
 /** Throws RangeError if a relation does not hold. @param relation said in one sentence */
 export function always(holds: boolean, relation: string): void {

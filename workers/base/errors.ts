@@ -1,4 +1,4 @@
-/** Errors that callers decide by. Each has a code, which does not change with its text. */
+/** Errors that callers distinguish. Each has a code, which does not change with its text. */
 
 export type ErrorCode =
   | 'SETTINGS'
@@ -27,13 +27,13 @@ export class SettingsError extends DpdError {
   readonly code = 'SETTINGS';
 }
 
-/** A record that does not open: another key, another SA, or damage. */
+/** A record that cannot be opened: another key, another SA, or damage. */
 export class VaultError extends DpdError {
   override name = 'VaultError';
   readonly code = 'VAULT';
 }
 
-/** The shard has a newer owner: whoever sees this must let go of it. */
+/** The shard has a newer owner: the node that gets this error must give the shard up. */
 export class FencedError extends DpdError {
   override name = 'FencedError';
   readonly code = 'FENCED';
@@ -64,7 +64,7 @@ export class LostWritesError extends DpdError {
   readonly code = 'LOST_WRITES';
 }
 
-/** Fewer replicas than asked for have a write: it counts as not written yet. */
+/** Fewer replicas than required have a write: it counts as not written yet. */
 export class NotReplicatedError extends DpdError {
   override name = 'NotReplicatedError';
   readonly code = 'NOT_REPLICATED';
@@ -106,7 +106,7 @@ export class SteeringError extends DpdError {
   readonly code = 'STEERING';
 }
 
-/** What lies in Redis is none of ours, or damaged. The message begins with its key. */
+/** A value in Redis is not ours, or is damaged. The message begins with its key. */
 export class RecordError extends DpdError {
   override name = 'RecordError';
   readonly code = 'RECORD';

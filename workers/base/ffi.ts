@@ -1,7 +1,7 @@
 /**
  * Functions of the C library and of the OpenSSL inside Node, called without a compiled addon: node:ffi is experimental, but Node's
- * version is pinned. Where it is missing (`--no-experimental-ffi`) or the memory layouts are others than written here, there is
- * nothing, and whoever asks goes Node's own, slower way.
+ * version is pinned. If it is missing (`--no-experimental-ffi`) or the memory layouts differ from those here, these functions
+ * return undefined, and callers use Node's own, slower way.
  */
 
 import type { FunctionDefinitions, WrappedFunctionsFromDefinitions } from 'node:ffi';
@@ -10,7 +10,7 @@ import type { FunctionDefinitions, WrappedFunctionsFromDefinitions } from 'node:
 const KNOWN = process.platform === 'linux' && ['x64', 'arm64'].includes(process.arch);
 const ffi = KNOWN ? quietly(() => process.getBuiltinModule('node:ffi')) : undefined;
 
-/** The named functions of this process, or undefined if it has not all of them. */
+/** The named functions of this process, or undefined if one of them is missing. */
 export function nativeFunctions<T extends FunctionDefinitions>(
   definitions: T,
 ): WrappedFunctionsFromDefinitions<T> | undefined {
@@ -21,7 +21,7 @@ export function nativeFunctions<T extends FunctionDefinitions>(
   }
 }
 
-/** Memory that native functions are told the address of. It does not move, and is there for as long as it is held here. */
+/** Memory whose address is given to native functions. It does not move, and lives as long as it is referenced here. */
 export type NativeMemory = { readonly bytes: Buffer; readonly address: bigint };
 
 export function nativeMemory(length: number): NativeMemory {
@@ -34,12 +34,12 @@ export function partOf({ bytes, address }: NativeMemory, start: number, end = by
   return { bytes: bytes.subarray(start, end), address: address + BigInt(start) };
 }
 
-/** The 32-bit number at an address, as it is whenever it is read. */
+/** The 32-bit number at an address, read again at each call. */
 export function numberAt(address: bigint): Int32Array {
   return new Int32Array(ffi!.toArrayBuffer(address, Int32Array.BYTES_PER_ELEMENT, false));
 }
 
-/** Without the warning that a module is experimental: the reader of this file knows, the user of a node cannot do anything about it. */
+/** Suppresses the warning that the module is experimental: readers of this file know it, and users of a node cannot change it. */
 function quietly<T>(load: () => T): T | undefined {
   const { emitWarning } = process;
   process.emitWarning = () => {};

@@ -1,4 +1,7 @@
-/** Whom an address reaches. Only one host is ever asked: what stands for many, or for none, is sent nothing. */
+/**
+ * Whom an address reaches. Only single hosts are probed: nothing is sent to an address that stands for many hosts, or
+ * for none.
+ */
 
 import type { Address } from './address.ts';
 

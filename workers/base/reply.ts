@@ -6,9 +6,9 @@ export const Reply = {
   UNKNOWN_SA: 2,
   /** Not authentic under the SA's keys. */
   FORGED: 3,
-  /** Not an id that is asked for now. */
+  /** Not an outstanding message id. */
   REPLAYED: 4,
-  /** No answer to a question of ours, but somebody's: it went on to them. */
+  /** No answer to our probe, but a message for the headend's daemon or from it: it was handed on. */
   TAKEN: 5,
 } as const;
 export type Reply = (typeof Reply)[keyof typeof Reply];

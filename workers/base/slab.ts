@@ -1,4 +1,4 @@
-/** Records of one size, in blocks: a million of them are a few arrays, and growing copies nothing. */
+/** Records of one size, in blocks: a million records are a few arrays, and growing copies nothing. */
 
 const BLOCK_BITS = 8;
 const BLOCK = 1 << BLOCK_BITS;

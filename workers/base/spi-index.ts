@@ -5,13 +5,13 @@ import type { SpiWords } from './spi.ts';
 
 const EMPTY = -1;
 
-/** SPI pairs by handle, as {@link SpiWords} one behind the other: one line of the cache has all of a pair. */
+/** SPI pairs by handle, as {@link SpiWords} in a row: a pair lies in one cache line. */
 export type SpiPairs = Uint32Array;
 
 /** Words of a pair. */
 const WORDS = 4;
 
-/** Room for so many pairs, the first of them those there are. */
+/** Room for so many pairs, with the present pairs copied to the front. */
 export function spiPairs(capacity: number, from?: SpiPairs): SpiPairs {
   const pairs = new Uint32Array(WORDS * capacity);
   return from ? widen(pairs, from) : pairs;

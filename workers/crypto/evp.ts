@@ -50,7 +50,7 @@ export function evpAead(shape: AeadShape): Aead | undefined {
 /** EVP_CIPHER_CTX of both directions. They live as long as the thread. */
 type Contexts = { readonly evp: Evp; readonly sealing: bigint; readonly opening: bigint };
 
-/** Parts where OpenSSL finds them, and what it seals and opens with. */
+/** Memory that OpenSSL reads and writes, and the contexts to seal and open with. */
 class EvpParts {
   readonly parts: AeadParts;
   protected readonly contexts: Contexts;
@@ -59,7 +59,7 @@ class EvpParts {
 
   constructor(shape: AeadShape, contexts: Contexts) {
     this.contexts = contexts;
-    // In a row, for what reads both.
+    // One after the other, because some calls read both.
     const body = nativeMemory(shape.header + shape.text);
     const key = nativeMemory(shape.key);
     const integrityKey = nativeMemory(shape.integrityKey);

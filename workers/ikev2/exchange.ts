@@ -1,11 +1,11 @@
 /**
  * The IKEv2 liveness check (RFC 7296 section 2.4): an empty INFORMATIONAL request, and what its reply proves.
  *
- * Window of one: a request keeps its message id, and its bytes, until it is answered (section 2.1). After a takeover
- * the id may have moved on since the checkpoint. Then a probe is one message for each possible id, one after the other, the highest
- * first: the peer ignores those above the id it expects and answers that one, so that it moves on by one as it does with
- * any probe, and the next owner, should he know nothing of this one's, can reckon with time alone. An answer could be a
- * recording of one to a former owner, once for each id that he may have used.
+ * Window of one: a request keeps its message id, and its bytes, until it is answered (section 2.1). After a takeover the id may
+ * have moved on since the checkpoint. Then a probe is one message for each possible id, one after the other, the highest first: the
+ * peer ignores ids above the one it expects and answers that one. So its id moves on by one, as with any probe, and the next owner
+ * can calculate the ids from the time alone, even if it knows nothing of this owner's probes. An answer may be a recording of one
+ * to a former owner, but only once for each id that the former owner may have used.
  */
 
 import { Reply } from '../base/reply.ts';
@@ -89,7 +89,7 @@ export class Ikev2Exchange {
     if (fromInitiator === ((flags & SessionFlag.INITIATOR) !== 0)) return Reply.FORGED;
     if (!open(sessions.suite(handle), sessions.receiveKeys(handle), datagram)) return Reply.FORGED;
     sessions.nextMid[handle] = mid + 1;
-    // Those above it were asked before, and not answered: the next one is this or, if an answer was lost, that above.
+    // Ids above it were tried before, and not answered: the next id is one higher or, if an answer was lost, two.
     sessions.uncertainty[handle] = mid + 1 < top ? 1 : 0;
     sessions.end(handle);
     sessions.answered[handle]!++;

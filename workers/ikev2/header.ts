@@ -17,12 +17,12 @@ export const FLAG_INITIATOR = 0x08;
 export const FLAG_RESPONSE = 0x20;
 
 /**
- * What the headend's rules are to do with a message: 2n, send it to the spoke from the headend's end number n; 2n + 1, hand it to the
- * headend's own daemon as if the spoke had sent it there. It is written over what makes an IKE message of it, so that what misses the
- * rules is none for anyone; and so that a rule which puts that right leaves the UDP checksum right (RFC 1071).
+ * The order to the headend's rules for a message: 2n, send it to the spoke from the headend's end number n; 2n + 1, hand it to the
+ * headend's own daemon as if the spoke had sent it there. The order overwrites a field that an IKE message needs, so that a message
+ * which misses the rules is no IKE message for any receiver. A rule that restores the field leaves the UDP checksum right (RFC 1071).
  */
 export type Order = number;
-/** Most of the headend's ends that a marker can name, and a message without one. */
+/** How many of the headend's ends a marker can name, and how many a message without a marker. */
 export const MAX_MARKER_INDEX = 0x7ffe;
 export const MAX_BARE_INDEX = 63;
 
@@ -40,8 +40,8 @@ export function falseMarker(order: Order): number {
 }
 
 /**
- * In place of next payload, version, exchange and flags, where there is no marker: the two 16-bit words change places, and what is
- * added to the one is taken from the other.
+ * In place of next payload, version, exchange and flags, where there is no marker: the two 16-bit words change places, and the
+ * order is added to the first and subtracted from the second.
  */
 export function falseWord(order: Order, word: number): number {
   return ((word & 0xffff) + order) * 0x10000 + ((word >>> 16) - order);
@@ -65,12 +65,14 @@ export const Offset = {
   BODY: 36,
 } as const;
 
-/** Message ids from here on are the headend's daemon's own: it is parked there, and no peer ever gets so far. */
+/**
+ * Message ids from here on belong to the headend's daemon: its counter is parked there, and no peer ever gets so far.
+ */
 export const PARKED_ID = 2 ** 30;
-/** Highest next id that an SA may come with: asked every second, it would take 17 years from there to the daemon's own. */
+/** Highest next id of a new SA: probed every second, it would take 17 years to reach the daemon's own ids. */
 export const MAX_FIRST_ID = PARKED_ID / 2;
 
-/** Where the IV of a datagram's encrypted payload begins: a fragment says before it which of how many it is. */
+/** Where the IV of a datagram's encrypted payload begins: in a fragment, its number and their total come before. */
 export function bodyOf(datagram: Buffer): number {
   return datagram[Offset.NEXT_PAYLOAD] === PAYLOAD_SKF ? Offset.BODY + FRAGMENT_LENGTH : Offset.BODY;
 }
@@ -83,14 +85,14 @@ export function fragmentOf(datagram: Buffer): { readonly number: number; readonl
 }
 const WHOLE = { number: 1, total: 1 } as const;
 
-/** Whether nothing is in an encrypted message, by its header. */
+/** Whether an encrypted message is empty, by its header. */
 export function isEmpty(datagram: Buffer): boolean {
   return datagram[Offset.NEXT_PAYLOAD] === PAYLOAD_SK && datagram[Offset.SK] === 0;
 }
 
 /**
- * Whether a datagram has the shape of an IKEv2 message, or a fragment of one, in an encrypted payload and nothing before it, of
- * whatever exchange. Says nothing about who wrote it.
+ * Whether a datagram has the shape of an IKEv2 message, or a fragment of one, of any exchange: one encrypted payload, with
+ * nothing before it. Says nothing about who wrote it.
  */
 export function isEncrypted(datagram: Buffer): boolean {
   const payload = datagram[Offset.NEXT_PAYLOAD];

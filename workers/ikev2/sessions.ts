@@ -1,4 +1,4 @@
-/** What a shard knows of each IKE SA to speak on it: SPIs, keys, message ids, address. A structure of arrays. */
+/** What a shard needs of each IKE SA to send on it: SPIs, keys, message ids, address. A structure of arrays. */
 
 import type { Address } from '../base/address.ts';
 import { AddressColumn } from '../base/address-column.ts';
@@ -26,7 +26,7 @@ export const SessionFlag = {
   OUTSTANDING: 8,
   /** The keys are known but sealed: they must be opened before a request is sent. */
   SEALED: 16,
-  /** It was taken over: another has asked its peer. */
+  /** It was taken over: another owner has asked its peer. */
   RESUMED: 32,
   /** A request of the headend's daemon has the id `nextMid` (front/front.ts). */
   TRANSLATED: 64,
@@ -46,7 +46,7 @@ export type SessionInput = {
   /** SPIs as two 32-bit words each, big-endian. */
   readonly spi: SpiWords;
   readonly headendIsInitiator: boolean;
-  /** Remote address, good while the SA is entered, and UDP port. */
+  /** Remote address, valid only while the SA is being entered, and UDP port. */
   readonly address: Address;
   readonly port: number;
   readonly keys?: SessionKeys | typeof SEALED | undefined;
@@ -63,7 +63,7 @@ export class SessionTable {
   nextMid = new Uint32Array(0);
   /** After a takeover: how far above `nextMid` the next message id may be (takeover/id-uncertainty.ts). */
   uncertainty = new Uint16Array(0);
-  /** Which part of the possible ids a probe asks with, where one cannot ask with all of them (takeover/id-uncertainty.ts). */
+  /** Which part of the possible ids a probe tries, if one probe cannot try all of them (takeover/id-uncertainty.ts). */
   window = new Uint16Array(0);
   /** Probes sent and answered since the SA was loaded. */
   sent = new Uint32Array(0);
@@ -75,7 +75,7 @@ export class SessionTable {
   readonly #ivs = new Slab(IV_LENGTH);
   readonly #slabs: readonly Slab[] = SUITES.map((suite) => new Slab(keyMaterialLength(suite)));
   readonly #index = new SpiIndex();
-  /** Where keys are put for a cipher, by suite. */
+  /** Buffers in which keys are put for a cipher, by suite. */
   readonly #keys: readonly DirectionKeys[] = SUITES.map((suite) => ({
     encryption: Buffer.alloc(suite.keyLength),
     salt: Buffer.alloc(suite.saltLength),
@@ -118,7 +118,7 @@ export class SessionTable {
     this.flags[handle] = (this.flags[handle]! & ~SessionFlag.SEALED) | SessionFlag.KEYED;
   }
 
-  /** Changes where probes go. True if it was another place before. */
+  /** Changes the address of probes. True if it was another address before. */
   relocate(handle: number, address: Address, port: number): boolean {
     const moved = this.port[handle] !== port || !this.address.is(handle, address);
     this.address.set(handle, address);
@@ -165,7 +165,7 @@ export class SessionTable {
     else this.flags[handle]! &= ~SessionFlag.PARKED;
   }
 
-  /** Copies the outstanding request's IV, cut to `length`. */
+  /** Copies the first `length` bytes of the outstanding request's IV. */
   copyIv(handle: number, to: Uint8Array, at: number, length: number): void {
     const slot = this.#ivSlot[handle]!;
     copy(this.#ivs.block(slot), this.#ivs.offset(slot), to, at, length);
@@ -209,12 +209,12 @@ export class SessionTable {
     return { suite, material: slab.block(this.#keySlot[handle]!).slice(at, at + slab.stride) };
   }
 
-  /** Keys of what the headend sends; good until keys are next asked for. */
+  /** Keys for what the headend sends; valid until the next call for keys. */
   sendKeys(handle: number): DirectionKeys {
     return this.#direction(handle, 0);
   }
 
-  /** Keys of what the spoke sends; good until keys are next asked for. */
+  /** Keys for what the spoke sends; valid until the next call for keys. */
   receiveKeys(handle: number): DirectionKeys {
     return this.#direction(handle, 1);
   }

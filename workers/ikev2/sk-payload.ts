@@ -1,6 +1,6 @@
 /**
- * Sealing and opening the SK payload of a liveness check in place (RFC 7296 section 3.14, RFC 5282, RFC 7634).
- * On the path of every probe: whatever a cipher is given lies in buffers that are made once.
+ * Sealing and opening the SK payload of a liveness check in place (RFC 7296 section 3.14, RFC 5282, RFC 7634). It is on
+ * the path of every probe, so all inputs of a cipher are in buffers that are allocated once.
  */
 
 import { copy } from '../base/bytes.ts';
@@ -18,7 +18,9 @@ export type DirectionKeys = {
   readonly integrity: Uint8Array;
 };
 
-/** The suites' ciphers, by index; for fragments, whose header is longer, they are made when one comes. */
+/**
+ * The suites' ciphers, by index. Those for fragments, whose header is longer, are made when the first fragment comes.
+ */
 const CIPHERS = SUITES.map((suite) => cipherOf(suite, Offset.BODY));
 const FRAGMENT_CIPHERS: (Aead | undefined)[] = [];
 
@@ -64,7 +66,7 @@ export function seal(suite: Suite, keys: DirectionKeys, datagram: Buffer): void 
 }
 
 /**
- * Authenticates a datagram that has the shape of an INFORMATIONAL message, whatever it holds.
+ * Authenticates a datagram that has the shape of an INFORMATIONAL message, with any content.
  * @returns false if it is not authentic, or not padded as it must be
  */
 export function open(suite: Suite, keys: DirectionKeys, datagram: Buffer): boolean {
@@ -72,10 +74,9 @@ export function open(suite: Suite, keys: DirectionKeys, datagram: Buffer): boole
 }
 
 /**
- * Seals a message, or a fragment of one, anew under another message id, in place, with the keys that it was sealed with: the text
- * stays as it is.
+ * Seals a message, or a fragment of one, again under another message id, in place, with the same keys: the text does not change.
  * @param datagram of the shape that {@link isEncrypted} tells
- * @param iv of which as much is used as the suite takes
+ * @param iv the suite uses as much of it as it needs
  * @returns false if it is not authentic; then the datagram is as it was
  */
 export function reseal(suite: Suite, keys: DirectionKeys, datagram: Buffer, mid: number, iv: Uint8Array): boolean {
@@ -92,7 +93,7 @@ export function reseal(suite: Suite, keys: DirectionKeys, datagram: Buffer, mid:
   return true;
 }
 
-/** Leaves the text of an authentic message in its suite's cipher. Returns its length with padding, or -1. */
+/** Opens an authentic message and leaves the text in its suite's cipher. Returns its length with padding, or -1. */
 function openText(suite: Suite, keys: DirectionKeys, datagram: Buffer, body: number): number {
   const start = body + suite.ivLength;
   const end = datagram.length - suite.icvLength;

@@ -34,7 +34,7 @@ export type SaKeys = {
   readonly skAr: Uint8Array;
 };
 
-/** Whether the PRF is one that {@link deriveKeys} knows. */
+/** Whether {@link deriveKeys} supports the PRF. */
 export function knowsPrf(prf: number): boolean {
   return prf in PRF_HASH;
 }
@@ -52,7 +52,7 @@ export function deriveKeys(suite: Suite, inputs: KeyInputs): SaKeys {
     skE: suite.keyLength + suite.saltLength,
   };
   const stream = prfPlus(
-    // strongSwan goes on with the PRF before, where a rekeying changes it.
+    // If a rekeying changes the PRF, strongSwan still uses the former one here.
     rekeyed?.prf ?? prf,
     seed,
     Buffer.concat([nonces, spiI, spiR]),

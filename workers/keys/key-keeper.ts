@@ -1,6 +1,6 @@
 /**
  * Keys of a shard's SAs between Redis, where they are sealed, and the session table. After a takeover they stay sealed until a
- * peer is first asked or there is time.
+ * peer is first probed or the thread has time.
  */
 
 import { type SpiWords, wordsHex } from '../base/spi.ts';
@@ -37,7 +37,7 @@ export class KeyKeeper {
     this.#headend = headend ?? this.#headend;
   }
 
-  /** Keys are left to open, and this is the time for it. */
+  /** There are sealed keys left, and there is time to open some. */
   get hasSealed(): boolean {
     return !this.#filling && !this.#sealed.empty;
   }
@@ -58,7 +58,10 @@ export class KeyKeeper {
     this.#sealed.remove(handle);
   }
 
-  /** Opens an SA's keys if they are still sealed. False if they cannot be read, which {@link drainUnreadable} tells. */
+  /**
+   * Opens an SA's keys if they are still sealed. False if they cannot be read; {@link drainUnreadable} then returns the
+   * SA.
+   */
   opened(handle: number): boolean {
     const sessions = this.#sessions;
     if (!sessions.is(handle, SessionFlag.SEALED)) return true;
@@ -100,7 +103,7 @@ export class KeyKeeper {
     const keys = this.opened(handle) ? sessions.exportKeys(handle) : undefined;
     if (!keys) return undefined;
     const message = encodeKeys(keys, sessions.is(handle, SessionFlag.INITIATOR));
-    // A copy: what travels to another thread takes along the buffer that it lies in.
+    // A copy, because posting it to another thread transfers its whole buffer.
     return Uint8Array.from(this.#seal(sessions.spi(handle), message));
   }
 

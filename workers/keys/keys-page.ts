@@ -1,6 +1,6 @@
 /**
- * Keys on their way into Redis: the main thread has them from the headend, the shard's thread seals them, for that takes as
- * long as all else of a registration.
+ * Keys on their way into Redis. The main thread gets them from the headend, but the shard's thread seals them, because
+ * sealing takes as long as the rest of a registration.
  */
 
 import { create, toBinary } from '@bufbuild/protobuf';

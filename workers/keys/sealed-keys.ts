@@ -1,5 +1,5 @@
 /**
- * Keys of SAs taken over, sealed as they came, until their peers are first asked or there is time: opening them would take
+ * Keys of SAs taken over stay sealed until their peers are first probed or there is time: opening them at once would take
  * a third of a takeover. They stay in their pages, without an object for each.
  */
 
@@ -48,7 +48,7 @@ export class SealedKeys {
     return keys;
   }
 
-  /** The SA whose keys have been here for the longest; -1 if there is none. */
+  /** The SA whose keys have waited longest; -1 if there is none. */
   oldest(): number {
     for (const kept of this.#pages.values())
       for (; kept.next < kept.page.handles.length; kept.next++) {

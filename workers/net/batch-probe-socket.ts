@@ -1,4 +1,7 @@
-/** A probe socket that sends and receives many datagrams with one system call. It is asked for what has arrived, and never woken. */
+/**
+ * A probe socket that sends and receives many datagrams with one system call. It is polled for arrived datagrams, and never wakes
+ * the thread.
+ */
 
 import type { Address, Family } from '../base/address.ts';
 import { MAX_MESSAGE_LENGTH } from '../base/limits.ts';
@@ -8,21 +11,24 @@ import type { OpenSocket } from './sockets.ts';
 
 /** Datagrams for one system call. */
 const BATCH = 64;
-/** Batches received before whoever asks gets on with other things. */
+/** Batches received in one call, before the caller goes on with other work. */
 const BATCHES_AT_A_TIME = 32;
 
-/** A socket that never blocks, with its end if it is this one's to close. */
+/** A socket that never blocks, and the function that closes it if it is ours to close. */
 type OwnedSocket = Pick<OpenSocket, 'fd' | 'port'> & {
   readonly family?: Family;
   readonly close?: (() => void) | undefined;
 };
 
-/** For what sockets of this thread receive, by family: one byte more than a message may have tells that it is too long. */
+/**
+ * Receive buffers of this thread's sockets, by family: one byte longer than a message may be, to see that a datagram is
+ * too long.
+ */
 const arrivals: Record<Family, Datagrams | undefined> = { 4: undefined, 6: undefined };
-/** What was received last, by any of them, and which of it is being handed on. */
+/** The datagrams received last by any of these sockets, and which of them is being handed on. */
 let received: Datagrams | undefined;
 let current = 0;
-/** Who sent it, read only where somebody wants to know. */
+/** Its sender, read only on request. */
 const sender: Sender = {
   get address() {
     return received!.sender(current);
@@ -112,7 +118,10 @@ export class BatchProbeSocket implements AnsweringSocket {
     return true;
   }
 
-  /** Sends what is queued, as far as the kernel takes it. Tells nobody of failures yet: the one concerned may be sending. */
+  /**
+   * Sends what is queued, as far as the kernel takes it. Failures are reported later, because the caller concerned may be
+   * sending just now.
+   */
   #flush(): void {
     while (this.#first < this.#end) {
       const sent = this.#queue.send(this.#fd, this.#first, this.#end);

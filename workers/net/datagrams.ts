@@ -78,7 +78,7 @@ export class Datagrams {
     return view;
   }
 
-  /** Address that the n-th came from; good until one is next asked for. */
+  /** Address that the n-th came from; valid until the next call. */
   sender(n: number): Address {
     readSockAddr(this.#names, n * this.#nameLength, this.#family, this.#sender);
     return this.#sender;
@@ -88,19 +88,22 @@ export class Datagrams {
     return readSockPort(this.#names, n * this.#nameLength);
   }
 
-  /** Says how long the n-th is and where it goes. */
+  /** Sets the length of the n-th and its target. */
   address(n: number, length: number, address: Address, port: number): void {
     this.#vectors.writeUInt32LE(length, n * Vector.LENGTH + Vector.SIZE);
     writeSockAddr(this.#names, n * this.#nameLength, address, port);
   }
 
-  /** Says how long the n-th is, and that it goes where another came from. */
+  /** Sets the length of the n-th; its target is the sender of another datagram. */
   addressAs(n: number, length: number, other: Datagrams, from: number): void {
     this.#vectors.writeUInt32LE(length, n * Vector.LENGTH + Vector.SIZE);
     other.#names.copy(this.#names, n * this.#nameLength, from * this.#nameLength, (from + 1) * this.#nameLength);
   }
 
-  /** Sends those from `first` on, before `end`. Returns how many left, BUSY if the kernel takes none now, or REFUSED: not the first. */
+  /**
+   * Sends those from `first` on, before `end`. Returns how many left; BUSY if the kernel takes none now; REFUSED if it refuses the
+   * first.
+   */
   send(fd: number, first: number, end: number): number {
     for (;;) {
       const sent = libc!.sendmmsg(fd, this.#at[first]!, end - first, MSG_DONTWAIT);

@@ -1,6 +1,6 @@
 /**
- * A probe socket of Node's own. Says of each message that could not leave whose it was, with one callback for all: nothing is
- * made for a message but what Node makes itself.
+ * A probe socket with Node's own dgram. It reports the handle of each message that could not leave, through one callback for
+ * all: nothing is allocated for a message except by Node itself.
  */
 
 import type { RemoteInfo, Socket } from 'node:dgram';
@@ -19,11 +19,11 @@ always((AWAITED & (AWAITED - 1)) === 0 && SENDS_IN_FLIGHT <= AWAITED, 'outcomes 
 export class NodeProbeSocket implements AnsweringSocket {
   readonly #socket: Socket;
   readonly #onFailed: OnFailed;
-  /** Whose messages were sent, oldest first: outcomes come in the order of sends. */
+  /** Handles of the messages sent, oldest first: outcomes come in the order of sends. */
   readonly #handles = new Int32Array(AWAITED);
   #sent = 0;
   #done = 0;
-  /** Messages wait in this process, for the kernel takes no more. */
+  /** Messages wait in this process, because the kernel takes no more. */
   #clogged = false;
   readonly #onSent = (error: Error | null): void => {
     const handle = this.#handles[this.#done++ & (AWAITED - 1)]!;

@@ -9,7 +9,7 @@ import { openSocket } from './sockets.ts';
 import { UDP_BUFFER_BYTES } from './udp.ts';
 import { bypassPolicy } from './xfrm-bypass.ts';
 
-/** What the system says where it has no IPv6: none at all, or none that may be used. */
+/** Error codes of a system without IPv6: none at all, or not usable. */
 const NO_IPV6 = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL']);
 
 function hasNoIpv6(error: unknown): boolean {
@@ -27,7 +27,7 @@ export function placeProbeSocket(address: string, port: number): Placed {
   const at = Address.of(address);
   const opened = openSocket(at, port, UDP_BUFFER_BYTES);
   if (!opened) return { place: { address, port }, close() {} };
-  // On a hub; elsewhere there is nothing to be exempt from.
+  // Needed on a hub only; elsewhere there are no IPsec policies.
   bypassPolicy(opened.fd, { ipv6: at.family === 6 });
   return { place: { address, port: opened.port, fd: opened.fd }, close: opened.close };
 }
@@ -54,7 +54,7 @@ export function placeProbeSockets(address: string, address6: string | undefined,
 }
 
 /**
- * Uses what was placed. Rejects with the system's error if it is not open yet and the port cannot be had.
+ * Uses a socket that was placed. Rejects with the system's error if it is not open yet and the port is not available.
  */
 export async function useProbeSocket(
   { v6, ...v4 }: ProbePlace,

@@ -5,22 +5,24 @@ import type { SENDS_IN_FLIGHT } from './send-buffers.ts';
 
 export type ProbeSocket = {
   readonly port: number;
-  /** Sends a message, which must stay as it is for {@link SENDS_IN_FLIGHT} more. False if it cannot be taken now. */
+  /**
+   * Sends a message; its buffer must not change for {@link SENDS_IN_FLIGHT} more sends. False if it cannot be sent now.
+   */
   send(message: Buffer, address: Address, port: number, handle: number): boolean;
   /** Hands on what has arrived, if the socket does not do so by itself. Call every few ms. */
   receive(): void;
   close(): void;
 };
 
-/** One that a simulated spoke answers through. */
+/** A socket that a simulated spoke answers through. */
 export type AnsweringSocket = ProbeSocket & {
-  /** Sends a message to whoever sent the datagram that is just being handed on. */
+  /** Sends a message to the sender of the datagram that is just being handed on. */
   answer(message: Buffer): boolean;
 };
 
 /** Who sent the datagram that is being handed on; good until the next one is. */
 export type Sender = { readonly address: Address; readonly port: number };
-/** What a socket does with a datagram, which is its own again afterwards. */
+/** Called with each datagram; its buffer belongs to the socket again afterwards. */
 export type OnDatagram = (datagram: Buffer, sender: Sender) => void;
 /** Told of a message that did not leave: the handle given with it, or -1 for an answer. */
 export type OnFailed = (handle: number) => void;
@@ -31,6 +33,6 @@ export type ProbePlace = {
   readonly port: number;
   /** Of the open socket; undefined if the thread opens it. */
   readonly fd?: number;
-  /** The same port for IPv6, if there is that. */
+  /** The same port for IPv6, if the system has IPv6. */
   readonly v6?: ProbePlace | undefined;
 };

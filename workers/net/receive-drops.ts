@@ -1,13 +1,13 @@
 /**
  * Datagrams that the kernel dropped unread because a socket's queue was full. Linux counts them by socket in /proc/net/udp
- * and /proc/net/udp6 (proc(5)); elsewhere nobody tells, and none are known.
+ * and /proc/net/udp6 (proc(5)); other systems do not report them, so none are known.
  */
 
 import { readFile } from 'node:fs/promises';
 import { Address } from '../base/address.ts';
 
 const TABLES = ['/proc/self/net/udp', '/proc/self/net/udp6'];
-/** The tables are read once for all who ask within this, ms. */
+/** All questions within this time share one reading of the tables, ms. */
 const FRESH_MS = 200;
 
 let newest: { readonly at: number; readonly counts: Promise<ReadonlyMap<string, number>> } | undefined;
@@ -41,7 +41,7 @@ async function readTable(): Promise<Map<string, number>> {
 export type SocketQueue = { readonly waiting: number; readonly drops: number };
 
 /**
- * Of the socket bound to an address and a UDP port, whoever's it is; undefined if there is none in this network namespace.
+ * For the socket bound to an address and a UDP port, of any process; undefined if there is none in this network namespace.
  * Never rejects.
  */
 export async function readQueue(address: string, port: number): Promise<SocketQueue | undefined> {

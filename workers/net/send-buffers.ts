@@ -3,7 +3,7 @@
 /** A buffer is used again after so many sends of its length. */
 export const SENDS_IN_FLIGHT = 1_024;
 
-/** Lengths that have buffers at most: those of probes and canaries are fewer. What is sent on for others has any length they like. */
+/** Maximum number of lengths that have buffers. Probes and canaries have fewer lengths, but a request of the daemon may have any. */
 const MOST_LENGTHS = 32;
 
 export class SendBuffers {

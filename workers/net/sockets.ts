@@ -1,4 +1,4 @@
-/** UDP sockets of the C library, by number. They belong to whoever opened them, not to a thread: a thread's end closes none. */
+/** UDP sockets of the C library, by number. The end of a thread does not close them: the code that opened them must. */
 
 import { getSystemErrorMap } from 'node:util';
 import { type Address, FAMILY_NUMBER, type Family } from '../base/address.ts';
@@ -21,7 +21,7 @@ const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
-/** The same for whoever may have more than the system's limit: root. */
+/** The same for root, which may exceed the system's limit. */
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 const IPPROTO_IPV6 = 41;
@@ -96,7 +96,7 @@ export function openSocket(address: Address, port: number, bufferBytes: number):
       fd,
       port: readSockPort(name.bytes, 0),
       close() {
-        // Its number may be another's by now.
+        // The number may belong to another socket by now.
         if (open) close(fd);
         open = false;
       },

@@ -11,7 +11,7 @@ export const UDP_BUFFER_BYTES = 4 * 1024 * 1024;
 
 type Lookup = NonNullable<import('node:dgram').SocketOptions['lookup']>;
 
-/** Addresses are no names. */
+/** Addresses need no name look-up. */
 const literal: Lookup = (address, _options, callback) => callback(null, address, isIPv6(address) ? 6 : 4);
 
 /**

@@ -1,6 +1,6 @@
-/** How much of what arrived at a socket was dropped unread, from any recent moment until now. */
+/** Share of the datagrams at a socket that were dropped unread, from any recent moment until now. */
 
-/** Looks that are remembered; before the oldest nothing is known. */
+/** Number of looks remembered; before the oldest nothing is known. */
 const REMEMBERED = 512;
 
 export class UnreadShare {

@@ -1,6 +1,6 @@
 /**
- * Sockets that IPsec leaves alone. With selectors from host to host, all between hub and spoke belongs in the tunnel, and what comes
- * outside it is dropped; IKE is exempt because charon's sockets have policies of their own, and so must ours (IP_XFRM_POLICY).
+ * Exempts sockets from IPsec. With selectors from host to host, all packets between hub and spoke belong in the tunnel, and packets
+ * outside it are dropped. IKE is exempt because charon's sockets have policies of their own (IP_XFRM_POLICY), so ours need the same.
  */
 
 import { FAMILY_NUMBER } from '../base/address.ts';
@@ -18,7 +18,7 @@ const V6 = { family: FAMILY_NUMBER[6], level: 41, option: 35 } as const;
 /** struct xfrm_userpolicy_info; its action is 0: allow, and what is not named here is 0 as well: any. */
 export const UserPolicy = { LENGTH: 168, FAMILY: 40, PRIORITY: 152, DIRECTION: 160 } as const;
 const DIRECTIONS = [0, 1];
-/** A socket whose opening loads the kernel's xfrm_user, without which it refuses policies. */
+/** Opening this socket loads the kernel's xfrm_user; without that the kernel refuses policies. */
 const XFRM_SOCKET = { family: 16, type: 3, protocol: 6 } as const;
 
 /**

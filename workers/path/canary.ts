@@ -1,7 +1,7 @@
 /**
- * Canaries: datagrams that go the way of probes, or of their answers, through the headend's rules, and come home. Shaped like IKEv2
- * messages, so that the same rules take them, with an initiator SPI that no SA has. The low bits of the responder SPI name the
- * shard, as they do in an SA: the rules bring a canary home to its own shard.
+ * Canaries: datagrams that take the way of probes, or of their answers, through the headend's rules, and come home. They have the
+ * shape of IKEv2 messages, so that the same rules match them, and an initiator SPI that no SA has. The low bits of the responder
+ * SPI name the shard, as they do in an SA: the rules bring a canary home to its own shard.
  */
 
 import { always } from '../base/always.ts';
@@ -18,7 +18,7 @@ export const CANARY_INTERVAL_MS = 500;
 export const VOUCHER_MS = 1_500;
 always(2 * CANARY_INTERVAL_MS < VOUCHER_MS, 'a canary may get lost');
 
-/** Canaries remembered; older ones prove nothing any more. */
+/** Number of canaries remembered; older ones prove nothing any more. */
 const REMEMBERED = 256;
 
 /** What a canary says of itself. */
@@ -43,7 +43,7 @@ export class CanaryLog {
     return this.#last;
   }
 
-  /** The canary with this number came through. Returns when it was sent, ms, or undefined if it is not remembered. */
+  /** The canary with this number came home. Returns when it was sent, ms, or undefined if it is not remembered. */
   seen(canary: number): number | undefined {
     const age = (this.#last - canary) >>> 0;
     if (age >= REMEMBERED) return undefined;
@@ -53,7 +53,7 @@ export class CanaryLog {
     return at;
   }
 
-  /** Whether a canary sent from `fromMs` to `toMs` did not come through: then probes of that time may not have either. */
+  /** Whether a canary sent from `fromMs` to `toMs` did not come home: then probes of that time may also be lost. */
   missed(fromMs: number, toMs: number): boolean {
     for (let age = 0; age < REMEMBERED; age++) {
       const canary = ((this.#last - age) >>> 0) % REMEMBERED;

@@ -1,6 +1,6 @@
 /**
- * Messages as they are on the wire: on port 4500 behind a marker, on port 500 without; and false where only the headend's rules are to
- * make IKE messages of them (ikev2/header.ts). Everywhere else a message has its marker, and that is zero.
+ * Messages as they are on the wire: on port 4500 behind a marker, on port 500 without. On a guarded path they are false, and only the
+ * headend's rules make IKE messages of them (ikev2/header.ts). Everywhere else in the shard a message has a marker of zero.
  */
 
 import { copy } from '../base/bytes.ts';
@@ -33,10 +33,10 @@ export class Guise {
     return bare;
   }
 
-  /** A datagram with its marker, which one from port 500 has not; good until the next is taken. */
+  /** A datagram with a marker; one from port 500 gets it here. Valid until the next call. */
   take(datagram: Buffer, fromPort: number): Buffer {
     const length = datagram.length + MARKER_LENGTH;
-    // Behind a NAT a spoke's port may be any. What is too long is no message anyway.
+    // Behind a NAT a spoke may have any port. A datagram that is too long is no message anyway.
     if (fromPort !== IKE_PORT || datagram.length < MARKER_LENGTH || length > MAX_MESSAGE_LENGTH) return datagram;
     if (datagram.readUInt32BE() === 0) return datagram;
     const message = this.#view(length);

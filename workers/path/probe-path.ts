@@ -1,6 +1,6 @@
 /**
- * Proof of the ways that a shard's probes and their answers take: canaries go along, out and in, on each way, and those that come
- * home open the interlock. For as long as none come home, another may have asked the shard's peers.
+ * Proves the ways that a shard's probes and their answers take: canaries go out and in on each way, and those that come home open
+ * the interlock. As long as none come home, another owner may have asked the shard's peers.
  */
 
 import { Address } from '../base/address.ts';
@@ -24,7 +24,7 @@ import { type ShardPath, sameEnd, type Way, WayNumbers } from './ways.ts';
 /** A canary follows the last probe of a suspicion, but not more often than this, ms. */
 const CANARY_SPACING_MS = 20;
 always(CANARY_SPACING_MS < CANARY_INTERVAL_MS, 'a canary that is wanted comes sooner than the next');
-/** Without a canary home for longer than this, another may have had the shard, ms. */
+/** If no canary came home for longer than this, another owner may have had the shard, ms. */
 const GAP_MS = VOUCHER_MS;
 
 /** What a path works with. */
@@ -36,9 +36,9 @@ export type PathContext = {
   readonly first: number;
   /** As of ShardIo. */
   send(message: Buffer, address: Address, port: number): boolean;
-  /** No canary has come home since that moment, or since a takeover, and now one has: another may have asked meanwhile. */
+  /** A canary came home, the first since that moment or since a takeover: another owner may have asked meanwhile. */
   missed(sinceMs: number): void;
-  /** The ways are others than before. */
+  /** The ways have changed. */
   changed(): void;
 };
 
@@ -61,13 +61,13 @@ export class ProbePath {
   readonly #byNumber: (ProvenWay | null | undefined)[] = [];
   #canaryAt = Number.NEGATIVE_INFINITY;
   #canaryWanted = false;
-  /** When the newest canary that came home was sent, or until when another is known to have had the shard, ms. */
+  /** When the newest canary that came home was sent, or until when another owner is known to have had the shard, ms. */
   #ownedAt: number;
   /** No canary has come home since the shard was taken over, or its headend was elsewhere. */
   #takenOver = false;
   /** A canary sent before this moment proves nothing, ms: its headend has been elsewhere since. */
   #backAt = Number.NEGATIVE_INFINITY;
-  /** Where the headend vouches: whoever had the shard before may go on until then on what was vouched for him, ms. */
+  /** Where the headend vouches: until then a former owner may go on with its last voucher, ms. */
   #soleFrom = Number.NEGATIVE_INFINITY;
   /** When the newest canary that the headend vouched for was sent, ms. */
   #vouchedAt = Number.NEGATIVE_INFINITY;
@@ -85,7 +85,7 @@ export class ProbePath {
     return this.#path?.guarded ?? false;
   }
 
-  /** A message as it leaves for a spoke by this way. Where rules guard it, they alone make an IKE message of it. */
+  /** A message as it leaves for a spoke by this way. On a guarded way only the rules make an IKE message of it. */
   toSpoke(way: number, message: Buffer): Buffer {
     const known = this.#wayOf(way)?.way;
     return this.#guise.put(
@@ -115,7 +115,7 @@ export class ProbePath {
     return this.#ways.length === 1 ? this.#ways[0] : undefined;
   }
 
-  /** Since this moment another may have asked, ms. */
+  /** Since this moment another owner may have asked, ms. */
   get ownedAtMs(): number {
     return this.#ownedAt;
   }
@@ -127,8 +127,8 @@ export class ProbePath {
   }
 
   /**
-   * The headend is here anew: it may have been elsewhere, and its rules may have named another, for a shorter time than a canary speaks
-   * for. Without rules it vouched for nobody who could have asked by then.
+   * The headend has connected again. It may have been elsewhere, and its rules may have named another owner, for a shorter time than a
+   * canary is valid. Without rules it vouched for no other owner in so short a time.
    */
   headendIsBack(nowMs: number): void {
     if (!this.#path?.returning) return;
@@ -142,7 +142,7 @@ export class ProbePath {
     const before = this.#path;
     const former = new Map(this.#ways.map((proven) => [nameOf(proven.way), proven]));
     this.#path = path;
-    // A way that stays keeps its canaries: only where they go is new.
+    // A way that stays keeps its canaries: only their target is new.
     this.#ways = path.ways.slice(0, MAX_WAYS).map((way, n) => {
       const known = former.get(nameOf(way));
       const target = way.canaryAddress === '' ? undefined : Address.of(way.canaryAddress);
@@ -165,13 +165,14 @@ export class ProbePath {
     if (sentAt !== undefined) this.#vouch(proven, canary.direction, sentAt);
   }
 
-  /** The headend saw this canary leave as it should, and says that answers have a way. */
+  /** The headend saw this canary leave as it should, and confirms that answers have a way. */
   vouch(canary: number): void {
     if (!this.#path || this.#path.returning) return;
     for (const proven of this.#ways) {
       const sentAt = proven.out.seen(canary);
       if (sentAt === undefined) continue;
-      // The rules of a guarded hub name one owner at once; a headend that vouches has told the former one nothing.
+      // The rules of a guarded hub change to the new owner at once; a headend that vouches has not told the former
+      // owner.
       if (sentAt - this.#vouchedAt > GAP_MS) this.#soleFrom = sentAt + VOUCHER_MS;
       this.#vouchedAt = Math.max(this.#vouchedAt, sentAt);
       if (sentAt < this.#soleFrom) return;
@@ -180,7 +181,7 @@ export class ProbePath {
     }
   }
 
-  /** Whether a way is known to have failed at some moment of this time. */
+  /** Whether a way is known to have failed during this time. */
   failed(way: number, fromMs: number, toMs: number): boolean {
     const proven = this.#wayOf(way);
     if (!proven) return true;
@@ -216,7 +217,7 @@ export class ProbePath {
     const { guarded, returning } = this.#path!;
     const order = guarded ? orderToSpoke(named.index) : undefined;
     this.#send({ number: out.next(nowMs), way, direction: Direction.OUT }, named, order, target);
-    // As if the spoke had answered: the rules turn it around, and then it goes the way of answers.
+    // This one looks like an answer of the spoke: the rules turn it around, and then it takes the way of answers.
     if (!returning) return;
     const back = orderToDaemon(named.index);
     this.#send({ number: inward.next(nowMs), way, direction: Direction.IN }, named, back, target);
@@ -258,7 +259,7 @@ function nameOf({ local, ikePort, index }: Way): string {
   return `${local} ${ikePort} ${index}`;
 }
 
-/** Whether nothing that a probe meets on its way is different; where canaries go may be. */
+/** Whether probes meet the same conditions on both ways; the targets of canaries may differ. */
 function sameWays(a: ShardPath, b: ShardPath): boolean {
   return (
     a.guarded === b.guarded && a.returning === b.returning && a.ways.map(nameOf).join() === b.ways.map(nameOf).join()

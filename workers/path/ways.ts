@@ -7,7 +7,7 @@ import { MAX_WAYS, NO_WAY } from '../liveness/interlock.ts';
 
 /** The headend's end of an SA or a way. */
 export type End = {
-  /** Its address; empty: whichever there is. */
+  /** Its address; empty: the only one. */
   readonly local: string;
   /** Its port, 500 or 4500. */
   readonly ikePort: number;
@@ -17,23 +17,23 @@ export type End = {
 export type Way = End & {
   /** Number by which the headend's rules know it: see ikev2/header.ts, markers. */
   readonly index: number;
-  /** Where canaries go, like a probe; empty: nowhere, as nobody is asked this way. */
+  /** Target of canaries, which go like probes; empty: no peer is probed this way. */
   readonly canaryAddress: string;
   readonly canaryPort: number;
 };
 
 /** How probes leave (see the Path message of the API). */
 export type ShardPath = {
-  /** Probes carry a false marker that only the headend's rules make good, and SAs have to be parked. */
+  /** Probes carry a false marker that only the headend's rules correct, and SAs have to be parked. */
   readonly guarded: boolean;
   /** False suspends direct probing. */
   readonly ready: boolean;
-  /** Canaries come home by the rules, out and in. Else the headend vouches for them. */
+  /** The rules bring canaries home, out and in. Otherwise the headend vouches for them. */
   readonly returning: boolean;
   readonly ways: readonly Way[];
 };
 
-/** Whether an SA with one end is asked by a way with another. */
+/** Whether an SA with one end is probed by a way with the other end. */
 export function sameEnd(a: End, b: End): boolean {
   return a.local === b.local && a.ikePort === b.ikePort;
 }

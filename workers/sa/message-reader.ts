@@ -1,8 +1,8 @@
-/** Messages read field by field, where they lie: for what is read by the hundred thousand. */
+/** Reads messages field by field, without copies: for messages that come in hundreds of thousands. */
 
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 
-/** A reader that is set to one message after the other of its bytes, and makes nothing of what it passes over. */
+/** A reader that goes from message to message in its bytes, and allocates nothing for what it skips. */
 export class MessageReader extends BinaryReader {
   readonly source: Uint8Array;
 
@@ -14,13 +14,13 @@ export class MessageReader extends BinaryReader {
   /** Passes over the field whose tag was just read. Throws RangeError past the end. */
   skipField(tag: number): void {
     const type = tag & 7;
-    // The base's own way makes a view of what it skips: a dozen for each SA that is read.
+    // The base class makes a view of each field that it skips: a dozen for each SA.
     if (type === WireType.LengthDelimited) this.pos = this.partEnd();
     else if (type === WireType.Varint) this.uint32();
     else this.skip(type, tag >>> 3);
   }
 
-  /** Where the part ends whose length comes next. Throws RangeError past the end. */
+  /** The end of the part whose length comes next. Throws RangeError past the end. */
   partEnd(): number {
     const length = this.uint32();
     const end = this.pos + length;

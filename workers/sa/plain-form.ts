@@ -1,7 +1,7 @@
 /**
- * Whether a message is encoded plainly: each field that is known in its own wire type, once unless it is repeated, and every part as
- * long as what is in it, texts in UTF-8. On such bytes all readers agree. protobuf allows more, and decoders read more: a length that is none of a
- * packed field's, a varint where bytes are due.
+ * Whether a message is encoded plainly: each field that is known in its own wire type, once unless it is repeated, and every part as long
+ * as what is in it, texts in UTF-8. All readers understand such bytes in the same way. protobuf allows more, and decoders accept more: for
+ * example a wrong length of a packed field, or a varint in place of bytes.
  */
 
 import { isUtf8 } from 'node:buffer';
@@ -9,14 +9,14 @@ import { type DescField, type DescMessage, ScalarType } from '@bufbuild/protobuf
 import { WireType } from '@bufbuild/protobuf/wire';
 import type { MessageReader } from './message-reader.ts';
 
-/** How a field is to stand in its message. */
+/** How a field must be encoded in its message. */
 type Place = {
   readonly tag: number;
   /** A bit of its own if it may come once only, else 0. */
   readonly once: number;
   /** Of a field that is a message. */
   readonly parts: Plan | undefined;
-  /** What else its value must be. */
+  /** A further check of its value. */
   readonly value: 'any' | 'text' | 'packed';
 };
 /** Places by field number. */
@@ -32,7 +32,9 @@ const WIRE_TYPES: Partial<Record<ScalarType, WireType>> = {
   [ScalarType.BOOL]: WireType.Varint,
 };
 
-/** The plan of a message whose numbers are below 32, as bits are. Throws RangeError of a kind of field that has no place in it. */
+/**
+ * The plan of a message with field numbers below 32, because they are bits. Throws RangeError if a kind of field is not supported.
+ */
 export function planOf(message: DescMessage): Plan {
   const places: Place[] = [];
   for (const field of message.fields) places[field.number] = placeOf(field);
@@ -61,7 +63,7 @@ export function isPlain(reader: MessageReader, plan: Plan, end: number): boolean
     const tag = reader.uint32();
     const place = plan[tag >>> 3];
     if (!place) {
-      // Of a later release. Groups are of former times.
+      // A field of a later release. Groups are obsolete.
       if ((tag & 7) > WireType.LengthDelimited && (tag & 7) !== WireType.Bit32) return false;
       reader.skipField(tag);
       continue;

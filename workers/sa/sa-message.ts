@@ -1,7 +1,7 @@
 /**
- * An encoded Sa (types.proto), read for what watching it needs: a shard is taken over as fast as these are read. One pass, one
- * reader a page, and no message, view or string that is not kept. Bytes were checked when they were registered; what is no Sa
- * throws RangeError or Error.
+ * Reads from an encoded Sa (types.proto) what is needed to watch it: a takeover is as fast as this code. It takes one pass and
+ * one reader a page, and makes no message, view or string that is not kept. Bytes were checked when they were registered;
+ * invalid bytes throw RangeError or Error.
  */
 
 import { EndpointSchema, PolicySchema, SaIdSchema, SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
@@ -70,7 +70,7 @@ export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
   return { spi, headendIsInitiator, address, port, policy: policy as Policy, nextMessageId, parked, local, ikePort };
 }
 
-/** Reads of an Sa, from where the reader is up to `end`, which it is, what its headend is told of it, and its site. */
+/** Reads from an Sa, from the reader's position up to `end`: its id, what its headend is told of it, and its site. */
 export function readSaHead(reader: MessageReader, end = reader.len): { spi: SpiWords; revision: number; site: string } {
   const spi: [number, number, number, number] = [0, 0, 0, 0];
   const head = { spi, revision: 0, site: '' };
@@ -138,7 +138,7 @@ function readEndpoint(reader: MessageReader): { address: Address; port: number }
   return { address: ADDRESS, port: port || NAT_T_PORT };
 }
 
-/** Most often it is the address of the SA before: no string is made for it. */
+/** Usually it is the same address as that of the SA before: then no string is made. */
 function readLocal(reader: MessageReader): string {
   const end = reader.partEnd();
   const length = end - reader.pos;
@@ -167,7 +167,7 @@ function readPolicy(reader: MessageReader, policy: { -readonly [Name in keyof Po
   }
 }
 
-/** A part that ends elsewhere than the message is damaged, and what was read is another's. */
+/** A part that does not end with its message is damaged: bytes of another field were read. */
 function checkEnd(reader: MessageReader, end: number): void {
   if (reader.pos !== end) throw new RangeError(`a message that ends at ${end}, and its last part at ${reader.pos}`);
 }

@@ -1,7 +1,7 @@
 /**
- * SAs on their way from their headend or Redis to a shard's thread: their records in a row, without an object for each. A
- * record, as Redis has it too: length of the Sa message (2 bytes, big-endian), the message, without keys, and the SaKeys
- * message, perhaps sealed, if there is one.
+ * SAs that go from their headend or Redis to a shard's thread: records in a row, without an object for each. A record, as
+ * Redis has it too: length of the Sa message (2 bytes, big-endian), the message, without keys, and the SaKeys message,
+ * perhaps sealed, if there is one.
  */
 
 import { MessageReader } from './message-reader.ts';
@@ -33,7 +33,7 @@ export type SaRecords = {
 };
 
 export type SaPage = SaRecords & {
-  /** {@link NO_HANDLE} for one that is passed over. */
+  /** {@link NO_HANDLE} for a record that is skipped. */
   readonly handles: Uint32Array<ArrayBuffer>;
   readonly sites: Uint16Array<ArrayBuffer>;
   readonly dead: Uint8Array<ArrayBuffer>;
@@ -47,7 +47,7 @@ export function packRecord(sa: Uint8Array, keys: Uint8Array | undefined): Buffer
 }
 
 /**
- * Takes over records as Redis has them; copies them unless they have a buffer to themselves, which may then be transferred.
+ * Takes over records as Redis has them. Copies them unless they have a buffer of their own, which may then be transferred.
  * @param ends little-endian, 4 bytes each
  */
 export function saRecords(ends: Buffer, bytes: Buffer<ArrayBuffer>): SaRecords {
@@ -84,7 +84,7 @@ export function keysOf({ ends, bytes }: SaRecords, n: number): Uint8Array | unde
   return from < ends[n]! ? bytes.subarray(from, ends[n]!) : undefined;
 }
 
-/** Goes through records one by one, whose Sa messages are read where they lie. */
+/** Goes through records one by one, and reads their Sa messages without copies. */
 export class RecordCursor {
   /** Stands at the beginning of the Sa message. */
   readonly reader: MessageReader;

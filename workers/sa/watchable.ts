@@ -1,5 +1,5 @@
 /**
- * What of an SA a shard can work with. The API checks it at its door; what Redis has may be an older release's, or damaged, and is
+ * Which SAs a shard can work with. The API checks them on arrival. Data in Redis may be of an older release, or damaged, so it is
  * checked here again: an SA that is out of bounds is left out, and harms no other.
  */
 
@@ -11,7 +11,7 @@ import type { WatchedSa } from './sa-message.ts';
 const LIMITED = ['intervalMs', 'retryIntervalMs', 'retries', 'jitterPercent', 'unprovenMs'] as const;
 const MAX_PORT = 65_535;
 
-/** Throws RangeError that names what a shard cannot work with. */
+/** Throws RangeError that names the value that a shard cannot work with. */
 export function checkWatchable({ policy, nextMessageId, address, port, ikePort }: WatchedSa): void {
   if (nextMessageId > MAX_FIRST_ID) throw new RangeError(`next message id ${nextMessageId}, at most ${MAX_FIRST_ID}`);
   if (port > MAX_PORT) throw new RangeError(`port ${port}`);

@@ -1,8 +1,8 @@
 /**
- * Checkpoints of liveness: what a new owner needs to go on. Written in chunks of neighbouring handles, only those in
- * which something changed, and only so many at a time, the longest unwritten first: a large shard's checkpoint lags
- * behind, and says by how much. A row, 31 bytes, big-endian: SPIs (16), next message id (4), last evidence as Unix ms
- * (float64, 8), flags (1), and how far above that id the true one may be (2).
+ * Checkpoints of liveness: what a new owner needs to go on. They are written in chunks of neighbouring handles: only
+ * chunks that changed, a limited number at a time, those that have waited longest first. So a large shard's checkpoint
+ * lags behind, and says by how much. A row, 31 bytes, big-endian: SPIs (16), next message id (4), last evidence as Unix
+ * ms (float64, 8), flags (1), and how far above that id the true one may be (2).
  */
 
 import { widen } from '../base/columns.ts';
@@ -32,7 +32,7 @@ export type CheckpointRow = {
   readonly fresh: boolean;
   /** It has answered a probe. */
   readonly proven: boolean;
-  /** After a takeover, until the peer has answered: the next id is `nextMid` or up to so many above. */
+  /** After a takeover, until the peer has answered: the next id is `nextMid` or up to so much higher. */
   readonly uncertainty: number;
 };
 
@@ -61,7 +61,7 @@ export class CheckpointWriter {
 
   /**
    * Changed chunks, which then count as clean.
-   * @param peers whose times are on the clock that `epochUnix` is the zero of
+   * @param peers, with times on the clock whose zero is `epochUnix`
    * @param epochUnix Unix ms at which that clock was 0
    * @param whole every chunk, changed or not
    */
@@ -112,7 +112,7 @@ export function* decodeChunk(chunk: Uint8Array): Generator<CheckpointRow> {
 /** Last moment of ECMAScript's clock, Unix ms. */
 const LAST_UNIX = 8.64e15;
 
-/** Whether the row at this byte of a chunk can be one: what is damaged says nothing of its SA, and harms no other. */
+/** Whether the row at this byte of a chunk is valid: a damaged row is ignored, and harms no other SA. */
 export function isRow(bytes: DataView, at: number): boolean {
   const { nextMid, uncertainty, heardUnix } = decodeRow(bytes, at);
   return nextMid + uncertainty < PARKED_ID && Math.abs(heardUnix) <= LAST_UNIX;
@@ -139,21 +139,24 @@ export function decodeRow(bytes: DataView, at: number): Omit<CheckpointRow, 'spi
 /** A piece of the checkpoint: see checkpoint.ts. */
 export type CheckpointChunk = { readonly index: number; readonly bytes: Uint8Array };
 
-/** Chunks of the checkpoint. With all that were given before they tell everything up to this moment, and some later. */
+/**
+ * Chunks of the checkpoint. Together with all earlier chunks they contain everything up to this moment, and some later
+ * changes.
+ */
 export type CheckpointPart = { readonly chunks: readonly CheckpointChunk[]; readonly asOfMs: number };
 
-/** A request of the headend's daemon: its own message id, and that under which its spoke was sent it. */
+/** A request of the headend's daemon: its own message id, and the id under which it was sent to its spoke. */
 export type Translated = { readonly daemonId: number; readonly id: number };
 
-/** What former owners left of a shard, for the thread that takes up their SAs. */
+/** What former owners left of a shard, for the thread that takes over their SAs. */
 export type FormerOwners = {
   readonly headend: string;
   /** Chunks of their checkpoint, in any order. */
   readonly chunks: readonly { readonly epoch: number; readonly bytes: Uint8Array }[];
   /** The latest request of the headend's daemon on each SA, by SPI pair in hex. */
   readonly translated: ReadonlyMap<string, Translated>;
-  /** Up to when it tells everything, by the owner's clock, Unix ms. */
+  /** Up to when it is complete, by the owner's clock, Unix ms. */
   readonly atUnix: number;
-  /** How long ago that was, by Redis's clock, ms: for so long another may have asked. */
+  /** How long ago that was, by Redis's clock, ms: for so long another owner may have asked. */
   readonly ageMs: number;
 };

@@ -1,6 +1,6 @@
 /**
- * What former owners' checkpoints tell of a shard's SAs, the newest row of each. Rows stay in their chunks: an object for each
- * would cost more to collect than to make.
+ * Rows of former owners' checkpoints: the newest one of each SA of a shard. Rows stay in their chunks, because collecting an
+ * object for each would cost more than making it.
  */
 
 import type { SpiWords } from '../base/spi.ts';
@@ -42,7 +42,10 @@ export class FormerRows {
     return n < 0 ? undefined : this.#row(n);
   }
 
-  /** A later owner knows better, by a clock of his own; of one owner's rows the one with the higher id is newer. */
+  /**
+   * The row of a later owner wins, whatever its clock says. Of two rows of one owner the one with the higher id is
+   * newer.
+   */
   #enter(spi: SpiWords, chunk: number, at: number): void {
     let n = this.#index.find(this.#spi, ...spi);
     if (n < 0) {

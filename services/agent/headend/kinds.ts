@@ -1,4 +1,4 @@
-/** The kinds of headends that an agent can stand beside, each with settings of its own. */
+/** The kinds of headends that an agent supports, each with its own settings. */
 
 import type { Logger } from '../../base/log.ts';
 import type { SettingsOf, SettingsTable } from '../../base/settings.ts';

@@ -15,7 +15,7 @@ export type PeerEndpoint = { readonly address: string; readonly connection: stri
 export type PeerEntry = {
   readonly policy: Policy;
   readonly endpoints: readonly PeerEndpoint[];
-  /** What the peer shares its fate with, as an access line; undefined: the hub's address that it comes to. */
+  /** What the peer has in common with others, e.g. an access line; undefined: the hub's address that it connects to. */
   readonly site?: string | undefined;
 };
 
@@ -28,7 +28,7 @@ const DEFAULTS = {
   unprovenMs: 0,
 };
 
-/** What a policy may ask for, by name. Others of the API's are not for a file. */
+/** Values that a policy may have, by name. Other values of the API are not allowed in a file. */
 const MODES: Readonly<Record<string, Mode>> = {
   PERIODIC: Mode.PERIODIC,
   ON_IDLE: Mode.ON_IDLE,
@@ -71,7 +71,7 @@ export class PeersFile {
     return new PeersFile(new Map(entries), { policy: fallback, endpoints: [] });
   }
 
-  /** What holds for a peer by its IKE identity. */
+  /** The settings of a peer by its IKE identity. */
   get(peerId: string): PeerEntry {
     return this.#peers.get(peerId) ?? this.#fallback;
   }
@@ -100,7 +100,7 @@ function readEndpoint(raw: unknown, where: string): PeerEndpoint {
   return { address, connection, child };
 }
 
-/** @param base what holds where the policy says nothing */
+/** @param base values for members that the policy omits */
 function readPolicy(base: Members, raw: unknown, where: string): Policy {
   const policy = { ...base, ...members(raw ?? {}, where, ['mode', 'action', ...NUMBERS]) } as Members;
   const [mode, action] = [named(MODES, policy['mode']), named(ACTIONS, policy['action'])];

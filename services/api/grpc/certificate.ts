@@ -1,4 +1,4 @@
-/** Who a certificate says that its holder is. */
+/** The names of a certificate's holder. */
 
 import { X509Certificate } from 'node:crypto';
 import type { PeerCertificate } from 'node:tls';
@@ -29,7 +29,7 @@ export function spiffeIdIn(pem: Buffer): SpiffeId | undefined {
   return alternativeNames(new X509Certificate(pem).subjectAltName).spiffe;
 }
 
-/** How a certificate's holder is named to people: the most telling of its names. */
+/** The name of a certificate's holder for people to read: the most specific of its names. */
 export function displayName({ spiffe, dns, subject }: CertificateNames): string {
   return spiffe ? spiffeUri(spiffe) : dns.length > 0 ? `DNS:${dns[0]}` : subject || 'a certificate without a name';
 }
@@ -38,7 +38,7 @@ export function spiffeUri({ domain, path }: SpiffeId): string {
   return `spiffe://${[domain, ...path].join('/')}`;
 }
 
-/** One entry, as Node prints it: a value with characters of its own is a JSON string. */
+/** One entry, as Node prints it: a value with special characters is a JSON string. */
 const ENTRY = /(?:^|, )([A-Za-z ]+):("(?:[^"\\]|\\.)*"|[^,"]*)/g;
 const SPIFFE = /^spiffe:\/\/([a-z0-9._-]{1,255})((?:\/[A-Za-z0-9._-]{1,255}){1,8})$/;
 
@@ -46,7 +46,7 @@ function alternativeNames(text = ''): Pick<CertificateNames, 'spiffe' | 'dns'> {
   const entries = [...text.matchAll(ENTRY)].map(([, kind, value]) => ({ kind, value: unquoted(value!) }));
   const of = (kind: string) => entries.filter((entry) => entry.kind === kind).map(({ value }) => value);
   const uris = of('URI');
-  // An SVID has exactly one URI; which of two would count is nobody's to choose.
+  // An SVID has exactly one URI; with two it would not be clear which one counts.
   const [, domain, path] = (uris.length === 1 && SPIFFE.exec(uris[0]!)) || [];
   return {
     spiffe: domain === undefined ? undefined : { domain, path: path!.slice(1).split('/') },
@@ -54,7 +54,7 @@ function alternativeNames(text = ''): Pick<CertificateNames, 'spiffe' | 'dns'> {
   };
 }
 
-/** What cannot be read is no name of anybody's. */
+/** An entry that cannot be read is not a name. */
 function unquoted(value: string): string {
   if (!value.startsWith('"')) return value;
   try {

@@ -20,11 +20,11 @@ export type TransportSettings = {
   readonly tlsMin: '1.2' | '1.3';
   /** SPIFFE trust domain; undefined: that of the own certificate, if it has one. */
   readonly trustDomain: string | undefined;
-  /** Plaintext beyond loopback, asked for by name. */
+  /** Plaintext beyond loopback, allowed by its setting. */
   readonly allowPlaintext: boolean;
 };
 
-/** Plaintext on this host, or wherever the caller knows that nobody listens. */
+/** Plaintext on this host, or where the caller knows that no one can listen. */
 export function plaintext(address: string, allowPlaintext = false): TransportSettings {
   return {
     address,
@@ -38,7 +38,9 @@ export function plaintext(address: string, allowPlaintext = false): TransportSet
   };
 }
 
-/** The files of TLS, or undefined for plaintext. Throws SettingsError if they cannot be used, or plaintext may not be. */
+/**
+ * The files of TLS, or undefined for plaintext. Throws SettingsError if they cannot be used, or plaintext is not allowed.
+ */
 export function tlsFilesOf(settings: TransportSettings): TlsFiles | undefined {
   const { tlsCert, tlsKey, tlsCa, tlsCrl, tlsMin, address, allowPlaintext } = settings;
   if (tlsCert && tlsKey && tlsCa) return new TlsFiles({ tlsCert, tlsKey, tlsCa, tlsCrl, tlsMin } satisfies TlsPaths);
@@ -89,7 +91,7 @@ export function clientCredentials(settings: TransportSettings): {
   };
 }
 
-/** Whoever has a trust domain gives its keys to nodes of that alone, whatever their addresses. */
+/** A client with a trust domain gives its keys only to nodes of that domain, whatever their addresses. */
 function whyNoNode(certificate: PeerCertificate, domain: string): Error | undefined {
   const names = namesOf(certificate);
   if (names.spiffe?.domain === domain && names.spiffe.path[0] === 'node') return undefined;
@@ -131,7 +133,7 @@ class TlsChannelCredentials extends ChannelCredentials {
   }
 
   #current(): ChannelCredentials {
-    // Of files that cannot be used now, what was read before stays.
+    // If files cannot be used now, those read before stay in use.
     this.#files.read();
     return ChannelCredentials.createFromSecureContext(createSecureContext(this.#files.context), {
       checkServerIdentity: (_name, certificate) => this.#check(certificate),

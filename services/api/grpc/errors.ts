@@ -1,4 +1,4 @@
-/** Errors as the API gives them: a gRPC status, with google.rpc.BadRequest where fields are to blame. */
+/** Errors of the API: a gRPC status, with google.rpc.BadRequest if fields are invalid. */
 
 import { create, toBinary } from '@bufbuild/protobuf';
 import { anyPack } from '@bufbuild/protobuf/wkt';

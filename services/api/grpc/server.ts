@@ -13,7 +13,7 @@ import type { TlsFiles } from './tls-files.ts';
 const DESCRIPTORS = new URL('../../../proto/gen/descriptors.binpb', import.meta.url);
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 const SHUTDOWN_MS = 2_000;
-// What it would print comes to callers as errors.
+// Errors that it would print reach the callers anyway.
 setLogVerbosity(logVerbosity.NONE);
 
 export type RunningServer = {
@@ -51,7 +51,7 @@ export async function startServer(
   const socket = address.startsWith('unix:') ? address.slice('unix:'.length) : undefined;
   if (socket) await removeStaleSocket(socket);
   const credentials = tlsCredentials ?? ServerCredentials.createInsecure();
-  // Whoever may connect to a socket may read keys: it is its owner's from its first moment on.
+  // Every process that may connect to the socket may read keys, so only its owner may, from its first moment on.
   const umask = process.umask(0o177);
   const port = await new Promise<number>((resolve, reject) =>
     server.bindAsync(address, credentials, (error, bound) => (error ? reject(error) : resolve(bound))),
@@ -82,7 +82,7 @@ export async function startServer(
   };
 }
 
-/** A socket file that a killed process left behind would be in the way; one that answers is somebody's. */
+/** Removes a socket file that a killed process left behind. If the socket answers, it belongs to a running process. */
 async function removeStaleSocket(path: string): Promise<void> {
   if (!existsSync(path)) return;
   const answered = await new Promise<boolean>((resolve) => {

@@ -37,7 +37,10 @@ export class TlsFiles {
     return this.#context;
   }
 
-  /** Reads them again. Returns why they cannot be used: then what was read before stays. Half of a new pair may be there. */
+  /**
+   * Reads them again. Returns why they cannot be used: then those read before stay in use. Only half of a new pair may be
+   * written yet.
+   */
   read(): SettingsError | undefined {
     try {
       this.#context = readContext(this.#paths);
@@ -47,7 +50,10 @@ export class TlsFiles {
     }
   }
 
-  /** Calls back after each change, when they were read again. Returns what ends that. Does not keep the process. */
+  /**
+   * Calls back after each change, when they were read again. Returns the function that stops this. Does not keep the
+   * process alive.
+   */
   watch(changed: (failure?: SettingsError) => void): () => void {
     const look = () => changed(this.read());
     const paths = Object.keys(FLAGS).flatMap((name) => this.#paths[name as keyof typeof FLAGS] ?? []);
@@ -68,7 +74,7 @@ function readContext(paths: TlsPaths): SecureContextOptions {
     minVersion: `TLSv${paths.tlsMin}`,
   };
   const { cert, key, ca, crl } = context;
-  // TLS takes a CA file without any certificate in silence.
+  // TLS accepts a CA file without any certificate silently.
   usable('tls-ca', paths.tlsCa, () => new X509Certificate(ca as Buffer));
   usable('tls-cert', paths.tlsCert, () => createSecureContext({ cert }));
   usable('tls-key', paths.tlsKey, () => createSecureContext({ cert, key }));

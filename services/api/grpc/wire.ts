@@ -1,6 +1,6 @@
 /**
- * Protobuf's wire format (protobuf.dev/programming-guides/encoding) written straight into a buffer: for messages that are
- * made by the hundred thousand, of parts that are encoded already.
+ * Protobuf's wire format (protobuf.dev/programming-guides/encoding) written straight into a buffer: for messages made in
+ * hundreds of thousands, of parts that are encoded already.
  */
 
 import { WireType } from '@bufbuild/protobuf/wire';
@@ -54,14 +54,17 @@ export class WireWriter {
     return this.#length;
   }
 
-  /** Everything written, as a copy; then it begins anew. */
+  /** Everything written, as a copy; the writer is empty afterwards. */
   finish(): Buffer {
     const message = Buffer.from(this.#bytes.subarray(0, this.#length));
     this.#length = 0;
     return message;
   }
 
-  /** Everything written as a field of another message; then it begins anew. Returns where it begins in the other. */
+  /**
+   * Puts everything written into another message, as a field; the writer is empty afterwards. Returns where the field
+   * begins there.
+   */
   finishInto(field: number, outer: WireWriter): number {
     outer.part(field, this.#bytes, 0, this.#length);
     const at = outer.length - this.#length;

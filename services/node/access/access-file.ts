@@ -18,7 +18,7 @@ export class AccessFile {
     this.#grants = grants;
   }
 
-  /** Without a file nothing is said. Throws SettingsError that names the entry which is wrong. */
+  /** Without a file there are no entries. Throws SettingsError that names the wrong entry. */
   static read(path: string | undefined): AccessFile {
     if (path === undefined) return new AccessFile(new Map());
     const fail = (what: string): never => {
@@ -42,7 +42,7 @@ export class AccessFile {
     return new AccessFile(new Map(entries.map(([identity, entry]) => [identity, grantsOf(identity, entry, fail)])));
   }
 
-  /** What is said of a certificate's holder, by the first of its names that is listed: SPIFFE ID, DNS names, subject. */
+  /** The entry for a certificate's holder, by the first of its names that is listed: SPIFFE ID, DNS names, subject. */
   of({ spiffe, dns, subject }: CertificateNames): Grants | undefined {
     const names = [...(spiffe ? [spiffeUri(spiffe)] : []), ...dns.map((name) => `DNS:${name}`), subject];
     const listed = names.find((name) => this.#grants.has(name));

@@ -1,4 +1,4 @@
-/** Tells who calls, and what he may do. */
+/** Finds out who calls, and what the caller may do. */
 
 import { unwatchFile, watchFile } from 'node:fs';
 import type { PeerCertificate } from 'node:tls';
@@ -22,7 +22,7 @@ export class Access {
 
   /**
    * Reads the file. Throws SettingsError.
-   * @param domain SPIFFE trust domain, '' without any; undefined: plaintext, where whoever gets through may do everything
+   * @param domain SPIFFE trust domain, '' without any; undefined: plaintext, where every caller may do everything
    */
   constructor(path: string | undefined, domain: string | undefined, log: Logger) {
     this.#path = path;
@@ -32,7 +32,7 @@ export class Access {
     if (path !== undefined) watchFile(path, { interval: LOOK_MS, persistent: false }, this.#reread);
   }
 
-  /** Whoever a call is from. */
+  /** The caller of a call. */
   of(call: { getAuthContext(): { sslPeerCertificate?: PeerCertificate } }): Who {
     if (this.#domain === undefined) return LOCAL;
     const { sslPeerCertificate } = call.getAuthContext();

@@ -24,7 +24,7 @@ export class Audit {
     this.#log = log;
   }
 
-  /** Notes a request to change something when its work has ended, with what became of it. What a request holds is no secret. */
+  /** Notes a request that changes something, with its outcome, when it has ended. Such requests contain no secrets. */
   note<M extends DescMethod>(
     method: M,
     { name: who, address: from }: Who & { readonly address: string },

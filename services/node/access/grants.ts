@@ -1,13 +1,13 @@
-/** What somebody may do, by who he is. */
+/** What a caller may do. */
 
 import type { SpiffeId } from '../../api/grpc/certificate.ts';
 
 export type OperatorRole = 'none' | 'read' | 'act';
 
 export type Grants = {
-  /** Headends that he speaks for, and whose peers he sees. */
+  /** Headends that the caller speaks for, and whose peers it sees. */
   readonly headends: Names;
-  /** Headends whose verdicts he carries out. */
+  /** Headends whose verdicts the caller carries out. */
   readonly watches: Names;
   readonly operator: OperatorRole;
 };
@@ -31,12 +31,12 @@ const NONE = new Names([]);
 const ALL = new Names(['*']);
 
 export const NOTHING: Grants = { headends: NONE, watches: NONE, operator: 'none' };
-/** Whoever reaches a socket that does not leave the host, and is the system's to guard. */
+/** Rights of every caller on a socket that does not leave the host: the system protects that socket. */
 export const EVERYTHING: Grants = { headends: ALL, watches: ALL, operator: 'act' };
 
 /**
- * What a SPIFFE ID of the own trust domain says by itself: /headend/NAME, /operator/read/NAME, /operator/act/NAME. A watcher's headends
- * are the access file's to name, and a node calls nobody.
+ * What a SPIFFE ID of the own trust domain says by itself: /headend/NAME, /operator/read/NAME, /operator/act/NAME. The access file
+ * names a watcher's headends. A node makes no calls.
  */
 export function grantsOfSpiffe({ path: [role, name, ...rest] }: SpiffeId): Grants {
   if (role === 'headend' && name !== undefined && rest.length === 0) return { ...NOTHING, headends: new Names([name]) };

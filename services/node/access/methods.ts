@@ -1,4 +1,4 @@
-/** Who may call which method. Whoever is not named here may not. */
+/** Who may call which method. A caller that is not named here may not. */
 
 import { status } from '@grpc/grpc-js';
 import type { HeadendService } from '../../../proto/gen/dpd/v1/headend_pb.js';
@@ -13,7 +13,7 @@ export type Method =
   | keyof typeof VerdictService.method
   | keyof typeof OperatorService.method;
 
-/** Whether somebody may. @param headend undefined: all of them */
+/** Whether a caller may. @param headend undefined: all of them */
 type Rule = (who: Grants, headend: string | undefined) => boolean;
 
 const speaksFor: Rule = ({ headends }, headend) => headend !== undefined && headends.has(headend);
@@ -24,7 +24,7 @@ const reads: Rule = ({ operator }) => operator !== 'none';
 const acts: Rule = ({ operator }) => operator === 'act';
 
 const RULES: Readonly<Record<Method, Rule>> = {
-  // Nobody but the headend itself, operators included: who has this stream has the SAs and their keys.
+  // Only the headend itself may, not even operators: this stream gives access to the SAs and their keys.
   connectShard: speaksFor,
   watchVerdicts: sees,
   acknowledgeVerdict: carriesOut,
@@ -40,7 +40,7 @@ const RULES: Readonly<Record<Method, Rule>> = {
   settleDeadLetters: acts,
 };
 
-/** Somebody, and what he may do. */
+/** A caller, and what it may do. */
 export type Who = { readonly name: string; readonly grants: Grants };
 
 /** Throws PERMISSION_DENIED, which names what was asked and by whom. @param headend '' or undefined: all of them */

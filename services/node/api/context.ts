@@ -1,4 +1,4 @@
-/** What every handler of the API gets: what it may use of its node, and who calls. */
+/** The context of every handler of the API: the parts of its node that it may use, and the caller. */
 
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';

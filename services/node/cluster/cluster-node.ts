@@ -1,5 +1,5 @@
 /**
- * A node in its cluster: its shards, its place among the others, and what headends ask of it. Given clock, store, bus and a way to
+ * A node in its cluster: its shards, its membership, and the requests of headends. It is given clock, store, bus and a way to
  * start tasks, so that a simulator runs the same code as a node.
  */
 
@@ -30,7 +30,7 @@ export type ClusterNodeContext = Omit<ShardsContext, 'members' | 'bus'> & {
   readonly loopback: boolean;
   /** Where agents reach this node. */
   readonly advertised: () => string;
-  /** Addresses that headends steer replies to; '' if they know them. */
+  /** Addresses that headends steer replies to; '' if the headends are configured with them. */
   readonly probeAdvertised: { readonly v4: string; readonly v6: string };
 };
 
@@ -72,7 +72,7 @@ export class ClusterNode {
     return node;
   }
 
-  /** The node can be reached: others may know. */
+  /** The node can be reached: it becomes known to others. */
   async join(): Promise<void> {
     await this.membership.beatNow();
     this.membership.start();
@@ -92,7 +92,7 @@ export class ClusterNode {
     return this.membership.members.map(({ id, address, draining }) => ({ id, address, draining }));
   }
 
-  /** Whether shards are given away, and none taken while there is another node. */
+  /** Whether the node gives its shards away, and takes none while there is another node. */
   get draining(): boolean {
     return this.#draining;
   }
@@ -141,8 +141,8 @@ export class ClusterNode {
   }
 
   /**
-   * Large requests, of all streams, are taken a few at a time: what they decode to is many times as large, and would
-   * outlive the collector's young generation while all of them wait for Redis.
+   * Large requests of all streams are handled a few at a time. Decoded they are many times as large, and if all waited
+   * for Redis, they would outlive the collector's young generation.
    */
   readonly limitLarge = pLimit(LARGE_AT_ONCE);
 
@@ -160,7 +160,10 @@ export class ClusterNode {
     if (its + more > headendPeers) refuse(`${headendPeers} SAs of one headend`);
   }
 
-  /** Notes acknowledgements, which end what is seen through. Of each whether that attempt of the verdict was waiting for one. */
+  /**
+   * Notes acknowledgements; a successful one ends its failover. Returns for each whether that attempt of the verdict was waiting
+   * for one.
+   */
   async acknowledge(id: ShardId, acks: readonly VerdictAck[]): Promise<boolean[]> {
     const answers = acks.map(({ verdictId, attempt, outcome, detail }) => ({
       verdictId,

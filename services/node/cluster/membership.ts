@@ -1,4 +1,4 @@
-/** Who is in the cluster: this node says every second that it lives, and learns who else does. */
+/** Membership of the cluster: this node reports every second that it lives, and learns which other nodes live. */
 
 import { always } from '../../../workers/base/always.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -50,7 +50,7 @@ export class Membership {
     this.#cancel = this.#clock.every(BEAT_MS, () => void this.beatNow());
   }
 
-  /** Says it now. Never rejects: without Redis the last known members stand. */
+  /** Reports it now. Never rejects: without Redis the last known members stay. */
   async beatNow(): Promise<void> {
     this.#beating ??= this.#beat().finally(() => {
       this.#beating = undefined;
@@ -66,7 +66,7 @@ export class Membership {
       this.#beatAt = this.#clock.now();
       if (changed) this.#onChange(members);
     } catch {
-      // Redis is away, which the shards' housekeeping says loudly enough.
+      // Redis is away; the shards' housekeeping logs that.
     }
   }
 

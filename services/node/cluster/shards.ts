@@ -15,7 +15,7 @@ import { HostedShard, type HostedShardContext } from '../shard/hosted-shard.ts';
 const YIELD_MS = 400;
 const YIELD_POLL_MS = 10;
 const DRAIN_POLL_MS = 50;
-/** Nobody's claim: what a node had before it was restarted. */
+/** A claim without a headend: shards that the node had before it was restarted. */
 const NO_CLAIM: Claim = { instance: '', takeOver: false };
 /** Long enough for a message to arrive, ms. */
 const MESSAGE_MS = 100;
@@ -36,10 +36,13 @@ export class Shards {
   readonly #context: ShardsContext;
   readonly #log: Logger;
   readonly #hosts = new Map<string, HostedShard>();
-  /** Shards being opened or given up: whoever wants one waits for that. */
+  /** Shards being opened or given up: other requests for them wait. */
   readonly #changing = new Map<string, Promise<unknown>>();
   readonly #portsInUse = new Set<number>();
-  /** Shards that others are asked for, with the address of whom their owner keeps them for, once it says so. */
+  /**
+   * Shards requested from other nodes. The value is the address of the process that the owner keeps the shard for, once
+   * it says so.
+   */
   readonly #asked = new Map<string, string | undefined>();
   #closing = false;
 
@@ -64,7 +67,7 @@ export class Shards {
     return this.hosted().reduce((sum, host) => sum + host.records.set.count, 0);
   }
 
-  /** Takes up what this node had before it was restarted: the headend's rules may still bring answers here. */
+  /** Takes the shards that this node had before it was restarted: the headend's rules may still bring answers here. */
   async start(): Promise<void> {
     const { redis, node, refused } = this.#context.store;
     for (const { id, shards, lease } of await readShards(redis, refused))
@@ -72,7 +75,7 @@ export class Shards {
   }
 
   /**
-   * Makes the shard this node's, whoever had it.
+   * Makes the shard this node's, whichever node had it.
    * @throws RivalError if its owner has it for another process of the headend's
    */
   async open(id: ShardId, shards: number, claim: Claim): Promise<HostedShard> {
@@ -127,7 +130,7 @@ export class Shards {
     const deadline = clock.now() + graceMs;
     while (elsewhere() && this.hosted().some((host) => host.headendConnected) && clock.now() < deadline)
       await clock.sleep(DRAIN_POLL_MS);
-    // Nobody asks for these: they are for whoever adopts them.
+    // No headend asks for these: any node may adopt them.
     await Promise.all(
       this.hosted()
         .filter((host) => !host.headendConnected)
@@ -171,7 +174,7 @@ export class Shards {
 
   /**
    * A former owner that lives writes its checkpoint first: then the new one knows the message ids exactly, and need not wait.
-   * One that does not answer may live all the same.
+   * A former owner that does not answer may still live.
    */
   async #askForYield(id: ShardId, claim: Claim): Promise<void> {
     const { store, bus, clock } = this.#context;
@@ -215,7 +218,9 @@ export class Shards {
     this.#portsInUse.delete(host.probePort);
   }
 
-  /** The port a shard always had if it is free, for the headend's rules name it; any with a base of 0. */
+  /**
+   * The port that the shard always had, if it is free, because the headend's rules name it; any port if the base is 0.
+   */
   #allocatePort(shard: number): number {
     const base = this.#context.probePortBase;
     if (base === 0) return 0;

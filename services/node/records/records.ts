@@ -1,4 +1,4 @@
-/** What the main thread keeps of a shard's SAs: their messages, encoded, and sites by handle; handles by SPI; the set's hash. */
+/** The main thread's data of a shard's SAs: encoded messages and sites by handle; handles by SPI; the hash of the set. */
 
 import { fromBinary } from '@bufbuild/protobuf';
 import { type Sa, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
@@ -28,7 +28,7 @@ export class ShardRecords {
     return this.#index.find(this.#spi, ...spiWords(id));
   }
 
-  /** Handle of an SA by its SPI pair in hex, or -1; what is no pair names none. */
+  /** Handle of an SA by its SPI pair in hex, or -1, also if the text is no pair. */
   findHex(spi: string): number {
     return isSpiHex(spi) ? this.find(spiFromHex(spi)) : -1;
   }

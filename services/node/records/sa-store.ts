@@ -1,6 +1,7 @@
 /**
- * SAs' messages without keys, small: SPI pairs, which every handle has in columns anyway, are left out, and a policy, which
- * thousands share, is kept once. What is given back means the same, its fields in another order.
+ * SAs' messages without keys, in little memory: SPI pairs are left out, because every handle has them in columns anyway,
+ * and a policy, which thousands of SAs share, is kept once. A message read back means the same, but its fields may be in
+ * another order.
  */
 
 import { toBinary } from '@bufbuild/protobuf';
@@ -26,7 +27,7 @@ ID_FIELD[11] = tag(ID.responderSpi, WireType.Bit64);
 /** Where it says what it is. */
 const ID_MARKS = [0, 1, 2, 11] as const;
 
-/** Before each message: whether its id was cut out, and which policy was, counted from 1; 0: none. */
+/** Before each message: whether its id was cut out, and the number of the policy that was cut out, from 1; 0: none. */
 const HEAD = { BYTES: 2, ID: 0x8000, POLICY: 0x7fff } as const;
 const NONE = Buffer.alloc(0);
 /** Longest message that is kept, bytes. */
@@ -59,7 +60,7 @@ export class SaStore {
       const at = reader.pos;
       const read = reader.uint32();
       reader.skipField(read);
-      // A field that comes twice is rare, and left where it is.
+      // A field that comes twice is rare, and is not cut out.
       let cut = 0;
       if (read === ID_TAG && (head & HEAD.ID) === 0) cut = isPlainId(message, at, reader.pos) ? HEAD.ID : 0;
       else if (read === POLICY_TAG && (head & HEAD.POLICY) === 0) cut = this.#policy(message, at, reader.pos);
@@ -100,7 +101,7 @@ export class SaStore {
     return length + stored.length - HEAD.BYTES;
   }
 
-  /** Whether there are numbers for all of these policies, as a rule those of SAs before. */
+  /** Whether there are numbers for all of these policies; usually other SAs have them already. */
   takesPolicies(policies: readonly Policy[]): boolean {
     const room = MOST_POLICIES + 1 - this.#policies.length;
     if (policies.length <= room) return true;
@@ -121,7 +122,7 @@ export class SaStore {
 
   /** Number of a policy, as a field; 0 if there are too many. */
   #policy(message: Uint8Array, from: number, to: number): number {
-    // Most often it is that of the SA before.
+    // Usually it is the policy of the SA before.
     if (equals(this.#policies[this.#lastPolicy]!, message, from, to)) return this.#lastPolicy;
     const field = Buffer.from(message.subarray(from, to));
     const key = field.toString('latin1');

@@ -1,4 +1,4 @@
-/** A shard's checkpoint on its way from the thread to Redis: nothing that the thread told once is lost on the way. */
+/** Takes a shard's checkpoint from the thread to Redis: what the thread has handed over once is not lost on the way. */
 
 import type { CheckpointChunk, CheckpointPart } from '../../../workers/takeover/checkpoint.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -12,17 +12,17 @@ export class CheckpointKeeper {
   readonly #store: CheckpointStore;
   readonly #clock: Clock;
   readonly #lease: Pick<LeaseKeeper, 'redisTime'>;
-  /** Whom to ask. A thread that knows only some of the SAs yet is not asked. */
+  /** The thread to ask. A thread that does not know all SAs yet is not asked. */
   #task: ShardTaskHandle | undefined;
   /** Chunks that Redis does not have yet, the newest of each. */
   #pending = new Map<number, CheckpointChunk>();
-  /** Up to when all is told, ms on the clock. */
+  /** Up to when it is complete, ms on the clock. */
   #asOfMs: number | undefined;
-  /** Chunks of former owners, or of a thread that died, may stand beside ours: their handles were others. */
+  /** Redis may have chunks of former owners, or of a thread that died, beside ours: their handles were different. */
   #former = true;
-  /** What is pending is all there is, and may replace them. */
+  /** The pending chunks are complete, and may replace them. */
   #whole = false;
-  /** What the thread counts as told may not have arrived here. */
+  /** Chunks that the thread counts as handed over may not have arrived here. */
   #incomplete = false;
   #writing: Promise<void> = Promise.resolve();
 
@@ -38,12 +38,14 @@ export class CheckpointKeeper {
     this.startAnew();
   }
 
-  /** The thread died: what it told last is all there is. */
+  /** The thread died: its last chunks are all there is. */
   died(): void {
     this.#task = undefined;
   }
 
-  /** Takes what changed; everything, if an earlier answer did not arrive in time. Rejects as the thread does. */
+  /**
+   * Takes the changed chunks, or all chunks if an earlier answer did not arrive in time. Rejects as the thread does.
+   */
   async collect(): Promise<void> {
     if (!this.#task) return;
     const type = this.#incomplete ? 'wholeCheckpoint' : 'checkpoint';
@@ -52,7 +54,7 @@ export class CheckpointKeeper {
     this.#incomplete = false;
   }
 
-  /** Stops a thread and takes its last word, after which nothing changes any more. */
+  /** Stops a thread and takes its last checkpoint, after which nothing changes any more. */
   async collectLast(task: ShardTaskHandle): Promise<void> {
     const last = await task.stop();
     if (!last || this.#task !== task) return;
@@ -60,14 +62,17 @@ export class CheckpointKeeper {
     this.#keep(last, true);
   }
 
-  /** What Redis has counts for nothing: the next collection is whole. */
+  /** Redis's copy is not used any more: the next collection is complete. */
   startAnew(): void {
     this.#incomplete = true;
     this.#former = true;
     this.#whole = false;
   }
 
-  /** Writes what is kept, one after the other; what does not arrive stays kept. Rejects as the store does. */
+  /**
+   * Writes pending chunks, one write after the other. Chunks that do not arrive stay pending. Rejects as the store
+   * does.
+   */
   write(): Promise<void> {
     const before = this.#writing;
     this.#writing = (async () => {
@@ -78,7 +83,7 @@ export class CheckpointKeeper {
   }
 
   async #write(): Promise<void> {
-    // A part of it beside what counts for nothing would pass for newer than it is.
+    // A part of it beside invalid chunks in Redis would make those look newer than they are.
     if (this.#asOfMs === undefined || (this.#former && !this.#whole)) return;
     const chunks = this.#pending;
     this.#pending = new Map();

@@ -1,6 +1,6 @@
 /**
  * A shard as its node hosts it: the lease and state in Redis, the thread that watches, and, while the headend is
- * connected, the stream it speaks through. Outlives the stream: a shard whose headend is away stays watched.
+ * connected, the stream it speaks through. It outlives the stream: a shard whose headend is away is still watched.
  */
 
 import type { LeftOut, UpsertSas } from '../../../proto/gen/dpd/v1/headend_pb.js';
@@ -35,17 +35,17 @@ import { ThreadKeeper } from './thread-keeper.ts';
 /** How often the lease is renewed and a checkpoint written, ms. */
 const HOUSEKEEPING_MS = 800;
 always(3 * HOUSEKEEPING_MS <= LEASE_MS, 'two renewals in a row may fail');
-/** Rounds of housekeeping from one listing of the headend, and one look for what nobody told of, to the next. */
+/** Rounds of housekeeping between two listings of the headend, and between two checks for missed messages. */
 const LOOK_ROUNDS = 5;
 /** Longest wait for verdicts on their way into the log when the shard is given up, ms. */
 const VERDICTS_MS = 1_000;
 
-/** A node as headends are told of it. */
+/** A node as it is described to headends. */
 export type Neighbour = { readonly id: string; readonly address: string; readonly draining: boolean };
 
-/** What a headend's stream does for its shard. */
+/** What a shard needs from its headend's stream. */
 export type ShardStream = {
-  /** Which process of the headend's it is, as Hello says, and where that is. */
+  /** Which process of the headend it is, as Hello says, and its address. */
   readonly claim: Claim;
   readonly address: string;
   /** @param verdicts a Verdicts message */
@@ -58,15 +58,18 @@ export type ShardStream = {
   end(reason: string): void;
 };
 
-/** Where a shard is in its life here. */
+/** The phase of a shard on this node. */
 type Phase =
   /** Its SAs are on their way from Redis to the thread. */
   | { readonly name: 'opening' }
-  /** All are watched, and Redis has all that is known here. */
+  /** All SAs are watched, and Redis has all state of this node. */
   | { readonly name: 'watching' }
-  /** Redis has lost some of it, and is given it again; `lostAgain`: it has lost more since that began. */
+  /**
+   * Redis has lost some of that state, and it is written again; `lostAgain`: Redis has lost more since the repair
+   * began.
+   */
   | { readonly name: 'repairing'; readonly lostAgain: boolean }
-  /** It is given up, or lost. */
+  /** The shard is given up, or lost. */
   | { readonly name: 'ended' };
 
 export type HostedShardContext = {
@@ -78,10 +81,10 @@ export type HostedShardContext = {
   readonly sites: Sites;
   readonly storm: StormGuard;
   readonly hold: HoldSettings;
-  /** The shard has failovers to be seen through; one of them is due `now`. */
+  /** The shard has open failovers; one of them is due `now`. */
   readonly wakeFailover: (id: ShardId, now?: boolean) => void;
   readonly probe: ProbeFrom;
-  /** The host is gone by itself: it lost the shard to another node. */
+  /** The host has ended by itself: it lost the shard to another node. */
   readonly onLost: (host: HostedShard) => void;
 };
 
@@ -96,7 +99,7 @@ export class HostedShard {
   readonly #lease: LeaseKeeper;
   readonly #checkpoint: CheckpointKeeper;
   readonly #thread: ThreadKeeper;
-  /** SAs that the headend has and does not tell of, as it says. */
+  /** SAs that the headend reports as not handed to the cluster. */
   leftOut: Pick<LeftOut, 'sas' | 'total'> = { sas: [], total: 0 };
   #probePort = 0;
   #stream: ShardStream | undefined;
@@ -124,7 +127,7 @@ export class HostedShard {
       { ...context, log: this.#log, startTask: (onEvent) => context.startTask(context.probe, onEvent) },
       {
         wanted: () => !this.#ended,
-        // What a thread that died told last, if Redis could not be told yet.
+        // The last checkpoint of a thread that died, if it could not be written to Redis yet.
         prepare: () => this.#checkpoint.write(),
         fill: (task, records) => this.#fill(task, records),
         filled: (task) => {
@@ -208,15 +211,15 @@ export class HostedShard {
     return this.#stream !== undefined;
   }
 
-  /** Address of another process that speaks for the headend, and is not to be put out by this one; undefined if there is none. */
+  /** Address of another process that speaks for the headend, and that this one may not replace; undefined if there is none. */
   rivalOf({ instance, takeOver }: Claim): string | undefined {
     const present = this.#stream?.claim.instance;
     return takeOver || !instance || !present || present === instance ? undefined : this.#stream!.address;
   }
 
   /**
-   * Joins the headend's stream, ending an older one. Rejects if the shard turns out to be another node's. Without Redis nobody can
-   * tell; then the headend's rules do.
+   * Joins the headend's stream, ending an older one. Rejects if the shard turns out to be another node's. Without Redis this is
+   * not known; then the headend's rules decide.
    * @throws RivalError if another process speaks for the headend
    */
   async attach(stream: ShardStream): Promise<void> {
@@ -225,7 +228,7 @@ export class HostedShard {
       await this.#thread.replaced;
       if (!this.#ended) await this.#lookWhoOwns();
       if (this.#ended) throw new Error('the shard has just moved');
-      // The thread may have died meanwhile: what it held is not known again yet.
+      // The thread may have died meanwhile, and its SAs may not be loaded again yet.
     } while (this.#thread.replaced);
     this.#refuseRival(stream.claim);
     if (this.#stream && stream.claim.takeOver && this.#stream.claim.instance !== stream.claim.instance)
@@ -241,7 +244,7 @@ export class HostedShard {
     if (rival !== undefined) throw new RivalError(rival);
   }
 
-  /** The stream ended. What the headend vouched for soon runs out. */
+  /** The stream ended. The headend's vouchers soon run out. */
   detach(stream: ShardStream): void {
     if (this.#stream !== stream) return;
     this.#stream = undefined;
@@ -256,7 +259,7 @@ export class HostedShard {
     }
   }
 
-  /** Tells the headend who lives. */
+  /** Tells the headend which nodes live. */
   tellMembers(members: readonly Neighbour[]): void {
     this.#stream?.members(members);
   }
@@ -274,7 +277,7 @@ export class HostedShard {
   evidence(heard: readonly number[], sent: readonly number[], ageMs: number): void {
     const heardHandles = new Uint32Array(heard);
     const sentHandles = new Uint32Array(sent);
-    // A thread that is stalled just now must not take it for news when it goes on.
+    // A thread that is stalled at this moment must not take it for fresh evidence when it goes on.
     const atMs = this.#context.clock.now() - ageMs;
     this.#task.send({ type: 'evidence', heard: heardHandles, sent: sentHandles, atMs }, [
       heardHandles.buffer,
@@ -315,7 +318,7 @@ export class HostedShard {
     };
   }
 
-  /** What the thread knows of SAs that its headend goes on with. */
+  /** What the thread knows of SAs, for a headend that continues with them. */
   inventoried(handles: readonly number[]): Promise<Inventoried> {
     return this.#task.ask('inventory', handles);
   }
@@ -324,11 +327,11 @@ export class HostedShard {
     return this.#task.ask('query', handles);
   }
 
-  /** Somebody called: delivers what waits for delivery. Never rejects. */
+  /** Another node reported verdicts to deliver: delivers them. Never rejects. */
   async look(): Promise<void> {
     try {
       if (this.#stream) await this.verdicts.deliverAgain();
-      // A word to the workers may have been lost.
+      // A message to the workers may have been lost.
       if (await this.#store.hasFailovers()) this.#context.wakeFailover(this.id);
     } catch (error) {
       this.#log.warn({ reason: (error as Error).message }, 'not looked');
@@ -406,7 +409,10 @@ export class HostedShard {
     }
   }
 
-  /** Redis knows the id of a request of the headend's daemon before it is sent. Without Redis the thread does not wait for long. */
+  /**
+   * Writes the id of a request of the headend's daemon to Redis before the request is sent. Without Redis the thread does not wait
+   * for long.
+   */
   async #noteTranslated(event: Extract<ShardEvent, { type: 'translating' }>): Promise<void> {
     const { handle, daemonId } = event;
     const task = this.#task;
@@ -421,14 +427,17 @@ export class HostedShard {
   #threadDied(): void {
     this.#context.storm.forget(this.id);
     this.#checkpoint.died();
-    // Handles will be new, and peers that seemed dead suspected anew.
+    // Handles will be new, and peers that seemed dead are suspected anew.
     this.verdicts.held.dropAll();
-    // An SA told now would be new to the next thread, its message id with it.
+    // An SA registered now would be new to the next thread, with the headend's message id.
     this.#stream?.end('shard restarted');
     this.#stream = undefined;
   }
 
-  /** Waits for what Redis may refuse. Whoever hears that the shard is another's stops at once, and not when he next renews. */
+  /**
+   * Waits for a write that Redis may refuse. If the shard turns out to be another node's, this node stops at once, and not at
+   * the next renewal.
+   */
   async #unlessFenced<T>(step: Promise<T>): Promise<T> {
     try {
       return await step;
@@ -447,7 +456,7 @@ export class HostedShard {
     this.#phase = { name: 'repairing', lostAgain: this.#phase.name === 'repairing' };
   }
 
-  /** An SA that Redis has without its message id would pass for new when another takes the shard now. */
+  /** If another node took the shard now, an SA without its message id in Redis would look new. */
   #refuseWhileDamaged(): void {
     if (this.#phase.name === 'repairing') throw new Error('Redis has lost the shard, and is being given it again');
   }
@@ -479,7 +488,7 @@ export class HostedShard {
   async #repair(): Promise<void> {
     this.#phase = { name: 'repairing', lostAgain: false };
     this.#register();
-    // Message ids first: an SA that the next owner finds without them would be asked with the wrong one.
+    // Message ids first: the next owner would probe an SA without its id in Redis with a wrong one.
     this.#checkpoint.startAnew();
     await this.#checkpoint.collect();
     await this.#checkpoint.write();
@@ -490,7 +499,7 @@ export class HostedShard {
       path: this.#path,
       verdicts: this.verdicts,
     });
-    // Of another loss meanwhile it is not known what it takes: the next round repairs it.
+    // After another loss meanwhile it is not known what is missing: the next round repairs it.
     if (this.#phase.name === 'repairing' && !this.#phase.lostAgain) this.#phase = { name: 'watching' };
     this.#log.warn({ sas: this.records.set.count, epoch: this.epoch }, 'written again');
   }

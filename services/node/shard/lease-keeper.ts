@@ -6,7 +6,7 @@ import type { Clock } from '../../base/clock.ts';
 import { LEASE_MS } from '../../store/shard/lease.ts';
 import type { ShardStore } from '../../store/shard/shard-store.ts';
 
-/** An owner without its headend leaves a shard that Redis has forgotten to others first, for so long, ms. */
+/** If Redis has forgotten a shard, an owner without its headend waits so long for others to take it, ms. */
 const RETAKE_MS = 3_000;
 always(LEASE_MS < RETAKE_MS, 'whoever has the headend goes first');
 
@@ -19,10 +19,13 @@ export class LeaseKeeper {
   readonly #store: Pick<ShardStore, 'renew' | 'retake' | 'takenUnix'>;
   readonly #clock: Clock;
   readonly #events: LeaseEvents;
-  /** When the last renewal that Redis took was sent, and when it first said that it knows nothing, ms on the clock. */
+  /**
+   * When the last successful renewal was sent, and when Redis first answered that it does not know the lease, ms on the
+   * clock.
+   */
   #renewedAt: number;
   #forgottenAt: number | undefined;
-  /** Redis's time, Unix ms, and when at the latest it was that, ms on the clock. */
+  /** A time of Redis, Unix ms, and the latest moment at which it was that time, ms on the clock. */
   #redisClock: { readonly unix: number; readonly at: number };
 
   /** @param takenAt when taking the lease was begun, ms on the clock */

@@ -1,6 +1,6 @@
 /**
- * SAs on their way in and out of a shard: into Redis first, then the records, then the thread. Nothing is known anywhere that
- * Redis does not have.
+ * Takes SAs into a shard and out of it: into Redis first, then into the records, then to the thread. So neither records nor
+ * thread have an SA that Redis does not have.
  */
 
 import type { UpsertSas } from '../../../proto/gen/dpd/v1/headend_pb.js';
@@ -63,7 +63,7 @@ export class SaRegistrar {
     });
     const page = packPage(rows);
     thread.task.send({ type: 'upsert', page }, buffersOf(page));
-    // An SA that came up shows that its endpoint lives; only a hint, so nothing waits for it.
+    // An SA that came up shows that its endpoint lives. This is only a hint, so nothing waits for it.
     const endpoints = sas.map(({ endpoints: all, activeEndpoint }) => all[activeEndpoint]!);
     markAlive(redis, endpoints).catch(() => {});
     return rows.map(({ handle }) => handle);
@@ -102,7 +102,7 @@ export class SaRegistrar {
     return spis.length;
   }
 
-  /** Seals the keys of each SA that has some; the thread does, as it has the time. */
+  /** Has the thread, which has more time, seal the keys of each SA that has some. */
   async #seal(spis: readonly SpiWords[], bytes: readonly SaBytes[]): Promise<(Uint8Array | undefined)[]> {
     const rows = bytes.flatMap(({ keys }, n) => (keys ? [{ spi: spis[n]!, keys }] : []));
     if (rows.length === 0) return bytes.map(() => undefined);
@@ -110,7 +110,7 @@ export class SaRegistrar {
     return bytes.map(({ keys }) => keys && sealed.next().value!.keys);
   }
 
-  /** Waits for a step of a change, which is worth nothing if the thread died meanwhile. */
+  /** Waits for a step of a change. The step is void if the thread died meanwhile. */
   #withThread<T>(step: Promise<T>): Promise<T> {
     const { thread, unlessFenced } = this.#context;
     return thread.outlive(unlessFenced(step));

@@ -1,4 +1,7 @@
-/** Redis failed over and lost its last writes, or came back empty: a shard's owner has everything, and writes it again. */
+/**
+ * After Redis failed over and lost its last writes, or came back empty, a shard's owner writes everything again from its
+ * memory.
+ */
 
 import { State } from '../../../workers/liveness/peers.ts';
 
@@ -35,11 +38,11 @@ export async function writeAgain({ store, records, task, path, verdicts }: Damag
       [],
     );
   }
-  // A removal may be lost as well.
+  // Redis may also have lost a removal.
   const surplus = (await store.readSpis()).filter((spi) => records.findHex(spi) < 0);
   await store.removeSas(surplus);
   if (path) await store.writePath(path);
-  // So may a revival: an SA that still counts as dead would never get a verdict again.
+  // Redis may also have lost a revival: an SA that still counts as dead would never get a verdict again.
   const dead = await store.readDead();
   const held = [...dead].filter((spi) => records.findHex(spi) >= 0);
   const statuses = await task.ask(
@@ -47,7 +50,7 @@ export async function writeAgain({ store, records, task, path, verdicts }: Damag
     held.map((spi) => records.findHex(spi)),
   );
   verdicts.writeAgain(held.filter((_, n) => statuses[n]!.state !== State.DEAD));
-  // A former owner's verdict that Redis has lost is nobody's any more: its peer is suspected anew.
+  // If Redis has lost a former owner's verdict, no owner has it any more: its peer is suspected anew.
   const unknown = deadHere.filter((handle) => {
     const spi = records.has(handle) && records.spi(handle);
     return spi && !dead.has(spi) && !verdicts.gave(spi);

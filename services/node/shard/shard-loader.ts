@@ -15,7 +15,7 @@ import type { ShardRecords } from '../records/records.ts';
 import type { Sites } from '../records/sites.ts';
 import type { ShardTaskHandle } from './shard-thread.ts';
 
-/** Only on what is plain do all agree who read it from here on. */
+/** All later readers understand only plain encodings in the same way. */
 const PLAN = planOf(SaSchema);
 const UNREADABLE = 'SA left out: what Redis has of it cannot be read';
 /** Hex digits of an SPI pair. */
@@ -46,7 +46,7 @@ export async function loadSas(context: LoadContext, former: FormerOwners): Promi
     const resumed = task
       .resume(enter(context, stored, dead, leftOut))
       .then((page) => leftOut.push(...leaveOut(context, page)));
-    // Whoever fails first is waited for in his turn.
+    // A failure is thrown when its turn comes.
     resumed.catch(() => {});
     pages.push(resumed);
   }
@@ -55,7 +55,10 @@ export async function loadSas(context: LoadContext, former: FormerOwners): Promi
   task.send({ type: 'takeOver', former: undefined });
 }
 
-/** Enters SAs into the records. One that cannot be read is left out: its headend finds it lost, and registers it again. */
+/**
+ * Enters SAs into the records. An SA that cannot be read is left out: its headend finds it missing, and registers it
+ * again.
+ */
 function enter(
   { records, sites, log }: LoadContext,
   stored: StoredPage,

@@ -16,7 +16,7 @@ const ANSWER_MS = 5_000;
 const STOP_MS = 5_000;
 
 type Question = Extract<ToShard, { request: number }>;
-/** What a shard says of its own accord. */
+/** Messages that a shard sends unasked. */
 export type ShardEvent = Exclude<FromShard, { type: 'answer' | 'ready' }>;
 /** A shard's task, wherever it runs. */
 export type ShardTaskHandle = Pick<
@@ -38,7 +38,7 @@ export class ShardThread {
   readonly #port: MessagePort;
   readonly #waiting = new Map<number, (body: Answer[keyof Answer]) => void>();
   readonly #pool: Piscina;
-  /** Of the thread that runs the shard, once it does. */
+  /** Id of the thread that runs the shard, once it runs. */
   #threadId: number | undefined;
   #request = 0;
   /** UDP port of the probe socket, once the shard runs. */
@@ -68,7 +68,7 @@ export class ShardThread {
       () => ready.reject(new Error('shard stopped before it was ready')),
       (error) => ready.reject(error),
     );
-    // Both outcomes also reach whoever awaits `done`.
+    // Both outcomes are also reported through `done`.
     ready.promise.catch(() => {});
     port1.on('message', (message: FromShard) => {
       if (message.type === 'ready') {
@@ -120,7 +120,7 @@ export class ShardThread {
 
   /** Ends the thread, whatever it does, and with it every other shard there. */
   kill(): void {
-    // A task that Piscina itself could abort would have its thread to itself.
+    // Piscina would give a task with an abort signal a thread of its own.
     void this.#pool.threads.find(({ threadId }) => threadId === this.#threadId)?.terminate();
   }
 
@@ -150,7 +150,7 @@ async function runOn(pool: Piscina, probe: ProbeFrom, rest: Omit<ShardTask, 'pro
     return await pool.run(task, { transferList: [rest.port] as never });
   } finally {
     socket?.close();
-    // Unless the thread has it, and closes it.
+    // Unless the thread has the socket, and closes it itself.
     rest.port.close();
   }
 }

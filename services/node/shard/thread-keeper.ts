@@ -7,7 +7,10 @@ import { ShardRecords } from '../records/records.ts';
 import type { ShardEvent, ShardTaskHandle } from './shard-thread.ts';
 
 const RESTART_MS = 500;
-/** A thread that answers nothing for so long hangs, ms; one whose machine stood still for less goes on by itself. */
+/**
+ * A thread that does not answer for so long hangs, ms. After a shorter standstill of the machine a thread goes on by
+ * itself.
+ */
 const HUNG_MS = 30_000;
 
 export type ThreadContext = {
@@ -16,18 +19,18 @@ export type ThreadContext = {
   readonly startTask: (onEvent: (event: ShardEvent) => void) => ShardTaskHandle;
 };
 
-/** What the shard does about its thread. */
+/** What the shard does for its thread. */
 export type ThreadEffects = {
   /** Whether the shard still lives here, and with it its thread. */
   wanted(): boolean;
-  /** A thread is about to start: what its predecessor told last must be in Redis. */
+  /** A thread is about to start: the last checkpoint of its predecessor must be in Redis. */
   prepare(): Promise<void>;
   /** Tells a new thread all it must know, and notes its SAs in the records. */
   fill(task: ShardTaskHandle, records: ShardRecords): Promise<void>;
-  /** It knows all, and watches. */
+  /** It knows all SAs, and watches them. */
   filled(task: ShardTaskHandle): void;
   onEvent(event: ShardEvent): void;
-  /** It died: handles mean nothing any more. */
+  /** It died: its handles are not valid any more. */
   died(): void;
   /** The shard turned out to be another node's. */
   fenced(reason: string): void;
@@ -56,7 +59,9 @@ export class ThreadKeeper {
     return this.#task;
   }
 
-  /** Settles when the thread that died has a successor, or none any more; undefined while it lives. */
+  /**
+   * Settles when the thread that died has a successor, or when there will be none; undefined while the thread lives.
+   */
   get replaced(): Promise<void> | undefined {
     return this.#replacing?.promise;
   }
@@ -84,7 +89,10 @@ export class ThreadKeeper {
     this.#workedAt = this.#context.clock.now();
   }
 
-  /** It has not, in time. One that hangs is ended, as nobody else could watch its SAs: the lease says that they are watched here. */
+  /**
+   * The thread has not answered in time. A thread that hangs is ended, because no other could watch its SAs: the lease says that
+   * they are watched here.
+   */
   silent(): void {
     const { clock, log } = this.#context;
     if (this.#task !== this.#filled || clock.now() - this.#workedAt < HUNG_MS) return;
@@ -93,7 +101,7 @@ export class ThreadKeeper {
     this.#task.kill();
   }
 
-  /** Waits for a step of a change. Rejects if the thread died meanwhile: what was known of its handles holds no more. */
+  /** Waits for a step of a change. Rejects if the thread died meanwhile: its handles are not valid any more. */
   async outlive<T>(step: Promise<T>): Promise<T> {
     const task = this.#task;
     const result = await step;
@@ -101,7 +109,7 @@ export class ThreadKeeper {
     return result;
   }
 
-  /** Lets go whoever waits for a successor: there will be none. */
+  /** Ends the waits for a successor: there will be none. */
   noMore(): void {
     this.#replacing?.resolve();
   }
@@ -110,7 +118,7 @@ export class ThreadKeeper {
     const task = this.#context.startTask((event) => {
       if (task === this.#task) this.#effects.onEvent(event);
     });
-    // Whoever fills a thread sees to its end himself.
+    // The code that fills a thread handles its end itself.
     task.done.catch((error: Error) => {
       this.#dead.add(task);
       if (this.#effects.wanted() && task === this.#filled) this.#replace(error);
@@ -118,7 +126,7 @@ export class ThreadKeeper {
     return task;
   }
 
-  /** Everything the thread knew is known from Redis and runs again on a new one. */
+  /** Everything that the thread knew is loaded from Redis, and runs again on a new thread. */
   #replace(error: Error): void {
     const { clock, log } = this.#context;
     log.error({ reason: error.message }, 'shard thread died; starting again');

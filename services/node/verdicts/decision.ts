@@ -1,6 +1,6 @@
 /**
  * A verdict as the shard's thread decided it, before it is composed: a row of numbers, and where its SA is known. A burst
- * makes a hundred thousand of these, so it holds nothing that can be had when its turn comes.
+ * makes a hundred thousand of these, so it holds nothing that can be looked up when its turn comes.
  */
 
 import type { ShardVerdict } from '../../../workers/shard/protocol.ts';
@@ -27,12 +27,12 @@ export class Decision {
     return verdictAt(this.#rows, this.#row);
   }
 
-  /** Message of the SA without keys, or undefined if it is held no more. */
+  /** Message of the SA without keys, or undefined if the SA is gone. */
   get sa(): Buffer | undefined {
     return this.#records.encoded(this.handle);
   }
 
-  /** Writes that message. Returns its length, bytes; 0 if the SA is held no more. */
+  /** Writes that message. Returns its length, bytes; 0 if the SA is gone. */
   copySa(message: Buffer): number {
     return this.#records.copyEncoded(this.handle, message);
   }

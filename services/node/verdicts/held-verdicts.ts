@@ -1,6 +1,7 @@
 /**
- * Verdicts of one shard that the storm guard keeps back: visible, taken back when the peer answers. When the storm is over each
- * peer is asked anew, in full, a few at a time; only another verdict counts. An operator may say that they are true.
+ * Verdicts of one shard that the storm guard keeps back. They can be listed, and are taken back when the peer answers. When the
+ * storm is over, each peer is probed again, with all retries, a few at a time; only another verdict counts. An operator may
+ * confirm them.
  */
 
 import type { Clock } from '../../base/clock.ts';
@@ -8,13 +9,13 @@ import type { Decision } from './decision.ts';
 import type { StormReason } from './storm-guard.ts';
 
 export type HoldSettings = {
-  /** A verdict is held no longer than this, ms; then its peer is asked anew whatever the storm. */
+  /** Longest time that a verdict is held, ms; then its peer is probed again, even if the storm goes on. */
   readonly longestMs: number;
-  /** The same where all of the few peers that were asked are silent, ms. */
+  /** The same if only a few peers were probed and all of them are silent, ms. */
   readonly smallMs: number;
-  /** What then becomes of a peer that does not answer either. */
+  /** What is done with a peer that is silent again after that. */
   readonly onExpiry: 'release' | 'drop';
-  /** Peers that a shard asks anew per second. */
+  /** Peers that a shard probes again per second. */
   readonly releasePerSecond: number;
 };
 
@@ -29,9 +30,9 @@ export type HeldVerdict = {
 
 /** What to do with verdicts that were held. */
 export type Swept = {
-  /** Ask these peers anew. */
+  /** Probe these peers again. */
   readonly ask: readonly HeldVerdict[];
-  /** These stand: an operator says so. */
+  /** These are given: an operator decided so. */
   readonly give: readonly HeldVerdict[];
   /** These are forgotten, and their peers suspected anew. */
   readonly drop: readonly HeldVerdict[];
@@ -41,10 +42,10 @@ export class HeldVerdicts {
   readonly #settings: HoldSettings;
   readonly #clock: Clock;
   readonly #held = new Map<number, HeldVerdict>();
-  /** Peers that are asked anew, and whether their verdict counts whatever the storm. */
+  /** Peers that are probed again, and whether their next verdict counts even in a storm. */
   readonly #asked = new Map<number, { readonly held: HeldVerdict; readonly expired: boolean }>();
   readonly counters = { held: 0, cancelled: 0, released: 0, dropped: 0 };
-  /** An operator's word about those held now. */
+  /** An operator's decision on those held now. */
   #decided: 'release' | 'drop' | undefined;
 
   constructor(settings: HoldSettings, clock: Clock) {
@@ -60,7 +61,7 @@ export class HeldVerdicts {
     return this.#held.values();
   }
 
-  /** Holds a verdict; one on a peer that was asked anew is held for as long as it would have been. */
+  /** Holds a verdict. If the peer was probed again after a held verdict, the time of holding goes on. */
   add(held: Omit<HeldVerdict, 'sinceMs'>): void {
     const { handle } = held.decision;
     const before = this.#asked.get(handle)?.held;
@@ -69,12 +70,14 @@ export class HeldVerdicts {
     if (!before) this.counters.held++;
   }
 
-  /** Whether this peer's verdict counts whatever the storm: it was held for too long, and asked anew. */
+  /** Whether this peer's verdict counts even in a storm: it was held for too long, and the peer was probed again. */
   expired(handle: number): boolean {
     return this.#asked.get(handle)?.expired === true;
   }
 
-  /** The peer was asked anew and did not answer: its verdict is given. Returns how it was held, undefined if it was not. */
+  /**
+   * The peer was probed again and did not answer: its verdict is given. Returns how it was held, undefined if it was not.
+   */
   confirm(handle: number): HeldVerdict | undefined {
     const asked = this.#asked.get(handle);
     if (!asked) return undefined;
@@ -90,20 +93,20 @@ export class HeldVerdicts {
     return known;
   }
 
-  /** Nobody knows any more which peers these were about. */
+  /** Forgets all: the peers of these verdicts are not known any more. */
   dropAll(): void {
     this.counters.dropped += this.#held.size + this.#asked.size;
     this.#held.clear();
     this.#asked.clear();
   }
 
-  /** An operator decides for all that are held now. Returns how many there are. */
+  /** An operator decides on all that are held now. Returns how many there are. */
   decide(action: 'release' | 'drop'): number {
     this.#decided = action;
     return this.#held.size;
   }
 
-  /** Takes out what may go. Call once a second. @param stormy whether a reason still stands */
+  /** Takes out the verdicts whose holding is over. Call once a second. @param stormy whether a reason still exists */
   sweep(stormy: (held: HeldVerdict) => boolean): Swept {
     const swept = { ask: [] as HeldVerdict[], give: [] as HeldVerdict[], drop: [] as HeldVerdict[] };
     const { releasePerSecond } = this.#settings;

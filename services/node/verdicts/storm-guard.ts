@@ -1,10 +1,10 @@
 /**
- * Too many deaths are one failure. Watches how peers fare, by shard, headend, site and for the whole node, and says when a
- * verdict is more likely our own blindness than the peer's death.
+ * Too many deaths are one failure. Watches the outcomes of peers, by shard, headend, site and for the whole node, and says
+ * when our own blindness is a likelier reason for a verdict than the peer's death.
  *
- * What counts is the share of peers that left a probe unanswered among those whose time came lately. After a cut the
- * last outcomes are all bad while those before it still fill the window, so every stretch of time that ends now is
- * looked at, from the shortest with enough outcomes on.
+ * It looks at the share of silent peers among those that were due lately. After a cut the last outcomes are all bad, while
+ * good ones from before still fill the window. So it looks at every stretch of time that ends now, beginning with the
+ * shortest one that has enough outcomes.
  */
 
 import type { OutcomeCounts } from '../../../workers/shard/protocol.ts';
@@ -14,7 +14,7 @@ import type { ShardId } from '../../store/keys.ts';
 export type StormSettings = {
   /** Share of silent peers from which it is a storm, 0 to 1; 0 switches the guard off. */
   readonly share: number;
-  /** Silent peers that must come together at least. */
+  /** Minimum number of silent peers for a storm. */
   readonly count: number;
   /** How far back is looked, ms. */
   readonly windowMs: number;
@@ -27,7 +27,7 @@ export type StormReason = {
   readonly name: string;
   readonly silent: number;
   readonly asked: number;
-  /** Fewer than make a storm, but all that were asked. */
+  /** Too few for a storm, but all that were probed. */
   readonly small: boolean;
 };
 
@@ -37,9 +37,9 @@ export function describeStorm({ scope, name, silent, asked }: StormReason): stri
 }
 
 const BUCKET_MS = 250;
-/** A node that gets no answer from so many peers in a row, and from nobody else, suspects itself. */
+/** A node that gets no answer from so many peers, and none from any other, suspects itself. */
 const ISOLATED_COUNT = 5;
-/** So many peers of a headend that fall silent together, and nobody else was asked, are as suspicious as a thousand. */
+/** If so many peers of a headend fall silent together and no other was probed, that is as suspicious as a thousand. */
 const SMALL_COUNT = 2;
 
 /** Outcomes of the last seconds in buckets. */
@@ -75,14 +75,14 @@ class OutcomeWindow {
     return undefined;
   }
 
-  /** All that were asked in the whole window, if they are so many at least and all silent. */
+  /** The number of peers probed in the whole window, if there are at least so many and all are silent. */
   allSilent(count: number, nowMs: number): { silent: number; asked: number } | undefined {
     this.#turn(nowMs);
     const silent = this.#silent.reduce((sum, n) => sum + n, 0);
     return silent >= count && this.#well.every((n) => n === 0) ? { silent, asked: silent } : undefined;
   }
 
-  /** Whether anybody was asked lately. */
+  /** Whether any peer was probed lately. */
   empty(nowMs: number): boolean {
     this.#turn(nowMs);
     return this.#well.every((count, n) => count + this.#silent[n]! === 0);
@@ -109,7 +109,7 @@ export class StormGuard {
   readonly #clock: Clock;
   readonly #siteName: SiteName;
   readonly #scopes = new Map<string, Scope>();
-  /** What each shard had counted when it last told. */
+  /** The counts that each shard last reported. */
   readonly #told = new Map<string, OutcomeCounts>();
 
   constructor(settings: StormSettings, clock: Clock, siteName: SiteName) {
@@ -118,7 +118,7 @@ export class StormGuard {
     this.#siteName = siteName;
   }
 
-  /** A shard tells what it has counted so far. */
+  /** A shard reports its counts so far. */
   outcomes(id: ShardId, counts: OutcomeCounts): void {
     if (this.#settings.share === 0) return;
     const key = shardName(id);
@@ -140,7 +140,7 @@ export class StormGuard {
     for (const [kind, name] of this.#namesOf(id, site)) {
       const scope = this.#scope(kind, name);
       const [needed, from] = kind === 'node' ? [1, Math.min(ISOLATED_COUNT, count)] : [share, count];
-      // A storm ends when the share has halved, so that it does not flicker; not by nobody being asked.
+      // A storm ends when the share has halved, so that it does not flicker. It does not end because no peer is probed.
       const found = scope.window.storm(scope.storm ? needed / 2 : needed, from, now);
       const few = found || kind !== 'headend' ? undefined : scope.window.allSilent(SMALL_COUNT, now);
       if (found) scope.storm = { scope: kind, name, small: false, ...found };

@@ -1,6 +1,7 @@
 /**
- * Verdicts as they are logged and delivered, encoded once: see stored-verdict.ts. What they tell of their SAs are the SAs'
- * own bytes under the verdict's field numbers. Those of a batch lie in a row, and that is the message that all of them get.
+ * Verdicts as they are logged and delivered, encoded once: see stored-verdict.ts. The fields about an SA are the SA's own
+ * bytes under the verdict's field numbers. Verdicts of a batch lie in a row, and that row is the message for log, stream
+ * and watch.
  */
 
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
@@ -46,7 +47,7 @@ export type EncodedVerdict = {
   readonly deadLength: number;
 };
 
-/** What the SA and its thread do not know of a verdict. */
+/** Facts about a verdict that neither the SA nor its thread know. */
 export type Circumstances = {
   readonly id: string;
   readonly epoch: number;
@@ -67,7 +68,7 @@ export class VerdictComposer {
   readonly #list = new WireWriter();
   /** The fields that all of them share. */
   readonly #shard: Buffer;
-  /** The SA's message, and its reader: of the scratch, however long the message. */
+  /** The SA's message and its reader, on the whole scratch buffer, whatever the message's length. */
   readonly #sa = Buffer.alloc(LONGEST_SA);
   readonly #reader = new MessageReader(this.#sa);
   /** Where endpoints begin in it, and their lengths. */
@@ -121,7 +122,10 @@ export class VerdictComposer {
     this.#page = { bytes: Buffer.alloc(0) };
   }
 
-  /** Copies what a verdict tells of its SA; returns what it is decided by, and where the dead endpoint was copied to. */
+  /**
+   * Copies the verdict's fields about its SA. Returns the values needed to decide, and where the dead endpoint was
+   * copied to.
+   */
   #copy(length: number): { action: Action; active: number; endpoints: number; deadAt: number } {
     const message = this.#message;
     const reader = this.#reader;
@@ -143,7 +147,7 @@ export class VerdictComposer {
         starts[endpoints] = message.length - lengths[endpoints]!;
         endpoints++;
       } else if (field === SA.childSpis) {
-        // One not packed is as good as a pack of one.
+        // An unpacked value is the same as a pack of one.
         if ((tag & 7) === WireType.Bit32) this.#copyField(VERDICT.childSpis, Uint32Array.BYTES_PER_ELEMENT);
         else this.#copyField(VERDICT.childSpis);
       } else reader.skipField(tag);

@@ -1,6 +1,6 @@
 /**
- * The verdicts of one shard from the thread's word to the headend's stream: held back if too many come at once, into the
- * log, down the stream, and again when asked for. Taken back where the peer answers in time.
+ * The verdicts of one shard, from the thread's decision to the headend's stream: held back if too many come at once,
+ * written to the log, sent on the stream, and sent again when due. A verdict is taken back if the peer answers in time.
  */
 
 import { create, fromBinary } from '@bufbuild/protobuf';
@@ -21,7 +21,7 @@ import { Redelivery } from './redelivery.ts';
 import { describeStorm, type StormGuard, type StormReason } from './storm-guard.ts';
 import { type LoggedVerdicts, VerdictWriter } from './verdict-writer.ts';
 
-/** Peers named in the log of those found dead at once. */
+/** How many of the peers found dead at once are named in the log. */
 const NAMED = 20;
 /** Verdicts delivered with one message, at most. */
 const BATCH = 200;
@@ -75,7 +75,7 @@ export class VerdictDesk {
   }
 
   /**
-   * The thread gave verdicts: they go on their way, unless so many come together that they are held back.
+   * The thread gave verdicts: they are written, unless so many come together that they are held back.
    * @param rows see verdict-rows.ts
    */
   judge(rows: Float64Array): void {
@@ -103,7 +103,7 @@ export class VerdictDesk {
     this.#context.log.warn({ verdicts: held.length, held: this.held.count }, 'too many deaths at once: verdicts held');
   }
 
-  /** Peers answered: a verdict that nobody has seen yet is taken back, one in the log is forgotten. */
+  /** Peers answered: a verdict that is not delivered yet is taken back; one in the log is marked as revived. */
   recovered(recoveries: readonly Recovery[]): void {
     const { id, traces, log } = this.#context;
     const records = this.#events.records();
@@ -129,7 +129,7 @@ export class VerdictDesk {
     this.#writer.forget(spi);
   }
 
-  /** Lets go of held verdicts that may go. Call once a second. */
+  /** Releases held verdicts whose time has come. Call once a second. */
   sweepHeld(): void {
     if (this.held.count === 0) return;
     const stormReason = this.#stormReasons();
@@ -151,7 +151,7 @@ export class VerdictDesk {
 
   /** Delivers what waits for its acknowledgement and is due: see {@link Redelivery}. Rejects as the store does. */
   async deliverAgain(): Promise<void> {
-    // Not in the middle of a burst, whose verdicts are delivered as they are written.
+    // Not during a burst, because its verdicts are delivered as they are written.
     if (this.#writer.flowing) return;
     const { store, clock } = this.#context;
     const redelivery = this.#redelivery;
@@ -159,7 +159,8 @@ export class VerdictDesk {
     const waiting = await store.listUnacked();
     const turn = redelivery.turn(waiting.keys(), begunAt).map((name) => ({ name, id: waiting.get(name)! }));
     const read = await store.readUnacked(turn.filter(({ id }) => !this.#writer.unconfirmed(id)));
-    // A new stream that has begun meanwhile looks for itself; what else looked, or was written, has delivered some.
+    // If a new stream has begun meanwhile, it does this itself. Otherwise some of these may have been delivered
+    // meanwhile.
     if (redelivery !== this.#redelivery) return;
     const verdicts = read.filter(({ name }) => redelivery.isDue(name, begunAt));
     for (let n = 0; n < verdicts.length; n += BATCH) {
@@ -178,7 +179,7 @@ export class VerdictDesk {
     this.#redelivery.answerLost(attemptName(id, attempt));
   }
 
-  /** Whether a verdict on this SA is in the log by this owner's hand, or on its way there. */
+  /** Whether this owner has written a verdict on this SA to the log, or is about to. */
   gave(spi: string): boolean {
     return this.#writer.gave(spi);
   }
@@ -202,7 +203,7 @@ export class VerdictDesk {
     this.#writer.stop();
   }
 
-  /** Says in the log who is dead; of many only the first. */
+  /** Logs the dead peers; if there are many, only the first. */
   #name(given: readonly Decision[]): void {
     for (const { sa, verdict } of given.slice(0, NAMED)) {
       const peer = sa && fromBinary(SaSchema, sa);

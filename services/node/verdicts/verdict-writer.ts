@@ -1,7 +1,7 @@
 /**
- * The way of a verdict from the shard to whoever acts on it: into the log first, in order, then down the stream.
- * While Redis is away they wait, in order. The wait is bounded by the shard's SAs: an SA has one verdict, and one that its
- * peer's answer overtakes is taken back.
+ * The way of a verdict from the shard to the data plane: first into the log, in order, then to the stream. While Redis is
+ * away verdicts wait, in order. Their number is bounded by the shard's SAs: an SA has one verdict, and if its peer answers
+ * first, the verdict is taken back.
  */
 
 import { create, fromBinary } from '@bufbuild/protobuf';
@@ -23,9 +23,9 @@ import { deadEndpoint, type EncodedVerdict, endpointsOf, setNextEndpoint, Verdic
 const BATCH = 200;
 const RETRY_MS = 200;
 const FINISH_POLL_MS = 10;
-/** Others are told which endpoints are dead so long after the last verdict: not in the middle of a burst of other shards, ms. */
+/** Other nodes get the dead endpoints so long after the last verdict, ms: not during a burst of other shards. */
 const DEAD_AFTER_MS = 1_000;
-/** Endpoints told of at once. */
+/** Endpoints in one message. */
 const DEAD_BATCH = 1_000;
 /** A failover is looked at for the first time this long after its verdict, unless it is acknowledged before, ms. */
 const FAILOVER_AFTER_MS = 5_000;
@@ -39,13 +39,13 @@ export type VerdictContext = {
   readonly clock: Clock;
 };
 
-/** What is to be written: a verdict on an SA, or that it is not dead after all. */
+/** One step to write: a verdict on an SA, or its revival. */
 type Step = VerdictStep | RevivalStep;
 type RevivalStep = { readonly kind: 'revival'; readonly spi: string; state: 'waiting' };
 type VerdictStep = {
   readonly kind: 'verdict';
   readonly spi: string;
-  /** What it tells: composed when its turn comes, so that a burst is soon on its way to Redis. */
+  /** The verdict's content, composed when its turn comes, so that a burst reaches Redis soon. */
   content: Decision | EncodedVerdict;
   /** What kept it back before. */
   readonly hold: GuardAction | undefined;
@@ -83,7 +83,7 @@ export class VerdictWriter {
   #queue: Step[] = [];
   #writing: readonly Step[] = [];
   #ahead: Batch | undefined;
-  /** The verdict of each SA that is held and dead, waiting or in the log by our hand. */
+  /** The verdict of each SA that is held and dead; it waits, or this owner has written it to the log. */
   readonly #bySpi = new Map<string, VerdictStep>();
   /** Ids of verdicts that may be in the log already, but do not count as written yet. */
   readonly #unconfirmed = new Set<string>();
@@ -112,7 +112,7 @@ export class VerdictWriter {
     return this.waiting > 0 && !this.#refused;
   }
 
-  /** Whether a verdict does not count as written yet, though the log may have it. */
+  /** Whether a verdict does not count as written yet, although the log may have it. */
   unconfirmed(id: string): boolean {
     return this.#unconfirmed.has(id);
   }
@@ -130,7 +130,7 @@ export class VerdictWriter {
     if (!this.forget(spi)) this.#push({ kind: 'revival', spi, state: 'waiting' });
   }
 
-  /** The SA is gone from the store, and with it what the store knew of its death. True if a verdict was taken back. */
+  /** The SA is gone from the store, and so is the store's record of its death. True if a verdict was taken back. */
   forget(spi: string): boolean {
     const step = this.#bySpi.get(spi);
     this.#bySpi.delete(spi);
@@ -139,15 +139,15 @@ export class VerdictWriter {
     return true;
   }
 
-  /** Whether a verdict on this SA is in the log by our hand, or on its way there. */
+  /** Whether this owner has written a verdict on this SA to the log, or is about to. */
   gave(spi: string): boolean {
     return this.#bySpi.has(spi);
   }
 
-  /** Redis lost writes: what stood in the log is written again, before all else. */
+  /** Redis lost writes: the verdicts of the log are written again, before everything else. */
   writeAgain(): void {
     const logged = [...this.#bySpi.values()].filter(({ state }) => state === 'logged');
-    // Redis may still have it: only a revival takes it back.
+    // Redis may still have the verdict: only a revival takes it back.
     for (const step of logged) step.state = 'writing';
     this.#putBack(this.#ahead);
     this.#ahead = undefined;
@@ -155,7 +155,7 @@ export class VerdictWriter {
     if (!this.#busy) void this.#write();
   }
 
-  /** Waits until nothing waits any more, at most `ms`. */
+  /** Waits until no verdict waits any more, at most `ms`. */
   async finish(ms: number): Promise<void> {
     const { clock } = this.#context;
     const deadline = clock.now() + ms;
@@ -173,7 +173,7 @@ export class VerdictWriter {
     if (!this.#busy) void this.#write();
   }
 
-  /** While Redis has one batch, the next is composed, and the last delivered: neither waits for the other. */
+  /** While Redis writes one batch, the next is composed and the last is delivered: none waits for another. */
   async #write(): Promise<void> {
     const { store, log, clock } = this.#context;
     this.#busy = true;
@@ -237,7 +237,7 @@ export class VerdictWriter {
     if (batch) this.#queue = [...batch.steps, ...this.#queue];
   }
 
-  /** Tells others which endpoints are dead: a hint, nothing depends on it. */
+  /** Tells other nodes which endpoints are dead: a hint, nothing depends on it. */
   #tellDead(): void {
     const { redis, clock } = this.#context;
     this.#cancelTelling?.();
@@ -250,7 +250,7 @@ export class VerdictWriter {
 
   async #append({ steps, verdicts }: VerdictBatch): Promise<void> {
     for (const [n, step] of steps.entries()) {
-      // From here on it may be in the log: an answer of the peer does not take it back any more.
+      // From here on the verdict may be in the log: an answer of the peer does not take it back any more.
       step.state = 'writing';
       this.#unconfirmed.add(verdicts[n]!.id);
     }
@@ -270,7 +270,7 @@ export class VerdictWriter {
       this.#context.traces.logged(id);
     }
     this.#dead.push(...verdicts);
-    // Whoever was fenced in the meantime has nothing to say.
+    // A writer that was fenced meanwhile must not report anything.
     if (!this.#stopped) this.#events.logged({ ids, bytes: verdicts[0]!.page.bytes });
   }
 
@@ -298,7 +298,7 @@ export class VerdictWriter {
     return this.#composer.compose((message) => decision.copySa(message), verdict, { id, epoch, guards, traceparent });
   }
 
-  /** Endpoints that the cluster knows to be dead are passed over. */
+  /** Endpoints that the cluster knows to be dead are skipped. */
   async #chooseEndpoints(verdicts: readonly EncodedVerdict[]): Promise<void> {
     const { redis, clock } = this.#context;
     const endpoints = verdicts.map(endpointsOf);

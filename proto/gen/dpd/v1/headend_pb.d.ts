@@ -199,15 +199,15 @@ export declare type Hello = Message<"dpd.v1.Hello"> & {
   lastEpoch: bigint;
 
   /**
-   * Which process speaks for the headend: the same in all its streams for as long as it runs, at most 64 bytes; empty: not told. While one
-   * speaks for a shard, another is refused with ALREADY_EXISTS.
+   * Which process speaks for the headend: the same in all its streams for as long as it runs, at most 64 bytes; empty: not given. While
+   * one process speaks for a shard, another is refused with ALREADY_EXISTS.
    *
    * @generated from field: string instance = 5;
    */
   instance: string;
 
   /**
-   * This process speaks for the headend from now on, whoever did before.
+   * This process speaks for the headend from now on, in place of any other.
    *
    * @generated from field: bool take_over = 6;
    */
@@ -287,7 +287,7 @@ export declare type Welcome = Message<"dpd.v1.Welcome"> & {
 export declare const WelcomeSchema: GenMessage<Welcome>;
 
 /**
- * SAs of the shard that stand on the headend and are not told to the cluster. Replaces what was said before.
+ * SAs of the shard that the headend has but does not hand to the cluster. Replaces the former message.
  *
  * @generated from message dpd.v1.LeftOut
  */
@@ -354,7 +354,7 @@ export declare type Inventory = Message<"dpd.v1.Inventory"> & {
   complete: boolean;
 
   /**
-   * Positions, in this batch, of SAs that were told without being parked.
+   * Positions, in this batch, of SAs that were registered without being parked.
    *
    * @generated from field: repeated fixed32 unparked = 7;
    */
@@ -369,9 +369,9 @@ export declare const InventorySchema: GenMessage<Inventory>;
 
 /**
  * At most 1,000 SAs, and 32,767 different policies in a shard. All or nothing: one bad SA ends the stream with INVALID_ARGUMENT.
- * An SA already held keeps its liveness and message id.
- * A later inventory that does not list an SA tells that it was lost: it is registered again. Its next message id may be wrong
- * then: a peer that has not answered yet is asked with others, too, and is not judged by its silence.
+ * An SA already held keeps its liveness and message id. If a later inventory does not list an SA, it was lost: the headend
+ * registers it again. Its next message id may be wrong then: a peer that has not answered yet is probed with other ids, too, and
+ * is not judged by its silence.
  *
  * @generated from message dpd.v1.UpsertSas
  */
@@ -438,7 +438,7 @@ export declare type BatchDone = Message<"dpd.v1.BatchDone"> & {
 
   /**
    * For a removal: next message id of each SA, in order; 0xFFFFFFFF where the node held none or no keys, or has taken the SA
-   * over and not asked it yet, so that it cannot tell.
+   * over and not probed it yet, so that the id is not known.
    *
    * @generated from field: repeated fixed32 next_message_ids = 3;
    */
@@ -452,7 +452,7 @@ export declare type BatchDone = Message<"dpd.v1.BatchDone"> & {
 export declare const BatchDoneSchema: GenMessage<BatchDone>;
 
 /**
- * The batch could not be stored at this moment and is not in effect: send what of it still holds again.
+ * The batch could not be stored at this moment and is not in effect: send again what is still true of it.
  *
  * @generated from message dpd.v1.BatchRefused
  */
@@ -497,7 +497,7 @@ export declare type Evidence = Message<"dpd.v1.Evidence"> & {
   sentHandles: number[];
 
   /**
-   * How long ago the newest of it was, in ms. At most 3,600,000.
+   * Age of the newest traffic, in ms. At most 3,600,000.
    *
    * @generated from field: uint32 age_ms = 3;
    */
@@ -593,8 +593,8 @@ export declare type VerdictAcks = Message<"dpd.v1.VerdictAcks"> & {
 export declare const VerdictAcksSchema: GenMessage<VerdictAcks>;
 
 /**
- * These verdicts came again while they are being applied: they need not come again on this stream. Each is acknowledged when it is
- * done. A headend that never says so gets them less and less often.
+ * These verdicts came again while they are being applied: the node need not send them again on this stream. Each is acknowledged
+ * when it is done. A headend that never sends this message gets them again, less and less often.
  *
  * @generated from message dpd.v1.VerdictsUnderWay
  */
@@ -715,7 +715,7 @@ export declare const DrainSchema: GenMessage<Drain>;
  */
 export declare type Path = Message<"dpd.v1.Path"> & {
   /**
-   * Where canaries go, an address as of an Endpoint, if there is one way only: short for `ways` with one that has no local address.
+   * Where canaries go, an address as in an Endpoint, if there is only one way: short for `ways` with one that has no local address.
    *
    * @generated from field: string canary_address = 1;
    */
@@ -757,8 +757,8 @@ export declare type Path = Message<"dpd.v1.Path"> & {
   ways: Way[];
 
   /**
-   * The headend's rules bring canaries home to the shard, out and in, and so prove each way by themselves. Else the headend
-   * vouches for each canary, and for the way of answers with it.
+   * The headend's rules bring canaries home to the shard, out and in, and so prove each way by themselves. Otherwise the
+   * headend vouches for each canary, and so also for the way of answers.
    *
    * @generated from field: bool returning = 7;
    */
@@ -778,7 +778,7 @@ export declare const PathSchema: GenMessage<Path>;
  */
 export declare type Way = Message<"dpd.v1.Way"> & {
   /**
-   * That address, as SAs name it in local_address; empty: whichever there is.
+   * That address, as SAs name it in local_address; empty: the only one.
    *
    * @generated from field: string local_address = 1;
    */
@@ -786,16 +786,16 @@ export declare type Way = Message<"dpd.v1.Way"> & {
 
   /**
    * Number by which the rules know it, 0 to 32,766; with port 500 up to 63. The false marker of a probe has 2 x index in its high
-   * 16 bits and their complement in the low ones; of what is handed to the headend's own daemon as if the spoke had sent it,
-   * 2 x index + 1. Without a marker, on port 500, the word of next payload, version, exchange type and flags has its halves
-   * exchanged, and then that number added to the first and taken from the second.
+   * 16 bits and their complement in the low ones. A message that is handed to the headend's own daemon as if the spoke had sent
+   * it has 2 x index + 1. Without a marker, on port 500, the word of next payload, version, exchange type and flags has its
+   * halves exchanged; then that number is added to the first half and subtracted from the second.
    *
    * @generated from field: uint32 index = 2;
    */
   index: number;
 
   /**
-   * Where canaries of this way go: a spoke that is asked this way. Empty: nobody is.
+   * Where canaries of this way go: a spoke that is probed this way. Empty: there is none.
    *
    * @generated from field: string canary_address = 3;
    */
@@ -821,8 +821,8 @@ export declare type Way = Message<"dpd.v1.Way"> & {
 export declare const WaySchema: GenMessage<Way>;
 
 /**
- * The canary with this number left as the headend's own address and port, and answers have a way. Not for paths that return
- * canaries.
+ * The canary with this number left with the headend's own address and port, and answers have a way. Not for paths that
+ * return canaries.
  *
  * @generated from message dpd.v1.Voucher
  */
@@ -840,7 +840,7 @@ export declare type Voucher = Message<"dpd.v1.Voucher"> & {
 export declare const VoucherSchema: GenMessage<Voucher>;
 
 /**
- * For headends. One stream per shard: the node where it ends owns the shard.
+ * For headends. One stream per shard: the node that has the stream owns the shard.
  *
  * @generated from service dpd.v1.HeadendService
  */

@@ -173,7 +173,7 @@ export const VoucherSchema = /*@__PURE__*/
   messageDesc(file_dpd_v1_headend, 22);
 
 /**
- * For headends. One stream per shard: the node where it ends owns the shard.
+ * For headends. One stream per shard: the node that has the stream owns the shard.
  *
  * @generated from service dpd.v1.HeadendService
  */

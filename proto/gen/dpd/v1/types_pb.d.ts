@@ -56,7 +56,7 @@ export declare type Policy = Message<"dpd.v1.Policy"> & {
   action: Action;
 
   /**
-   * A peer that has never answered a probe is judged all the same after so long without a sign of life, in ms. 0: never.
+   * A peer that has never answered a probe is judged nevertheless after so long without a sign of life, in ms. 0: never.
    * At most 2,592,000,000 (30 days).
    *
    * @generated from field: uint32 unproven_ms = 7;
@@ -77,8 +77,8 @@ export declare const PolicySchema: GenMessage<Policy>;
  */
 export declare type Endpoint = Message<"dpd.v1.Endpoint"> & {
   /**
-   * IPv4 address in dotted form, or IPv6 address as RFC 5952 writes it. Of one host: no broadcast, multicast, unspecified or reserved
-   * address; on loopback only where the node itself is.
+   * IPv4 address in dotted form, or IPv6 address as RFC 5952 writes it. It must be one host: no broadcast, multicast, unspecified or
+   * reserved address. Loopback is allowed only if the node itself is on loopback.
    *
    * @generated from field: string address = 1;
    */
@@ -92,7 +92,7 @@ export declare type Endpoint = Message<"dpd.v1.Endpoint"> & {
   port: number;
 
   /**
-   * Name the headend knows this way by, e.g. a swanctl connection; may be empty.
+   * The headend's name for this endpoint, e.g. a swanctl connection; may be empty.
    *
    * @generated from field: string connection = 3;
    */
@@ -208,14 +208,14 @@ export declare type Sa = Message<"dpd.v1.Sa"> & {
   headendIsInitiator: boolean;
 
   /**
-   * All ways to the peer in order of preference, 1 to 16.
+   * All endpoints of the peer in order of preference, 1 to 16.
    *
    * @generated from field: repeated dpd.v1.Endpoint endpoints = 5;
    */
   endpoints: Endpoint[];
 
   /**
-   * Index into endpoints of the one this SA uses.
+   * Index into endpoints: the one that this SA uses.
    *
    * @generated from field: uint32 active_endpoint = 6;
    */
@@ -227,7 +227,7 @@ export declare type Sa = Message<"dpd.v1.Sa"> & {
   policy?: Policy | undefined;
 
   /**
-   * Given: the cluster probes directly. Absent: probes are delegated to the headend.
+   * If present, the cluster probes directly. If absent, probes are delegated to the headend.
    *
    * @generated from field: dpd.v1.SaKeys keys = 8;
    */
@@ -255,8 +255,8 @@ export declare type Sa = Message<"dpd.v1.Sa"> & {
   revision: number;
 
   /**
-   * The headend's own IKE daemon ignores stray replies for this SA. Unparked SAs are not probed directly
-   * where the shard's path is guarded.
+   * The headend's own IKE daemon ignores stray replies for this SA. Unparked SAs are not probed directly if the shard's
+   * path is guarded.
    *
    * @generated from field: bool parked = 12;
    */
@@ -270,15 +270,15 @@ export declare type Sa = Message<"dpd.v1.Sa"> & {
   localAddress: string;
 
   /**
-   * Its IKE port there: 4500, or 500, where no marker precedes an IKE message. 0: 4500.
+   * The headend's IKE port of this SA: 4500, or 500, where no marker precedes an IKE message. 0: 4500.
    *
    * @generated from field: uint32 local_port = 16;
    */
   localPort: number;
 
   /**
-   * What this peer shares its fate with, e.g. an access line or a region: peers of one site that die together are held
-   * together. At most 64 bytes; may be empty.
+   * What this peer has in common with others, e.g. an access line or a region: if peers of one site die together, their
+   * verdicts are held. At most 64 bytes; may be empty.
    *
    * @generated from field: string site = 14;
    */
@@ -292,7 +292,7 @@ export declare type Sa = Message<"dpd.v1.Sa"> & {
 export declare const SaSchema: GenMessage<Sa>;
 
 /**
- * What led to a verdict.
+ * The history of a verdict.
  *
  * @generated from message dpd.v1.VerdictHistory
  */
@@ -347,7 +347,7 @@ export declare type VerdictHistory = Message<"dpd.v1.VerdictHistory"> & {
 export declare const VerdictHistorySchema: GenMessage<VerdictHistory>;
 
 /**
- * What a guard against false death did, and why.
+ * What a guard against false verdicts did, and why.
  *
  * @generated from message dpd.v1.GuardAction
  */
@@ -358,14 +358,14 @@ export declare type GuardAction = Message<"dpd.v1.GuardAction"> & {
   guard: Guard;
 
   /**
-   * Time by which it put the verdict off, ms.
+   * Time by which it delayed the verdict, ms.
    *
    * @generated from field: uint64 ms = 2;
    */
   ms: bigint;
 
   /**
-   * One line for people.
+   * One line for people to read.
    *
    * @generated from field: string reason = 3;
    */
@@ -385,7 +385,7 @@ export declare const GuardActionSchema: GenMessage<GuardAction>;
  */
 export declare type Verdict = Message<"dpd.v1.Verdict"> & {
   /**
-   * Same id, same SA, however often delivered.
+   * The same id and the same SA in every delivery.
    *
    * @generated from field: string id = 1;
    */
@@ -465,7 +465,7 @@ export declare type Verdict = Message<"dpd.v1.Verdict"> & {
   traceparent: string;
 
   /**
-   * 0 at first. Each further attempt has the same id and asks for another endpoint: the SA is gone already.
+   * 0 at first. Each further attempt has the same id and names another endpoint: the SA is deleted already.
    *
    * @generated from field: uint32 attempt = 15;
    */
@@ -509,7 +509,8 @@ export declare type VerdictAck = Message<"dpd.v1.VerdictAck"> & {
   attempt: number;
 
   /**
-   * With OUTCOME_FAILED_OVER: the SA that took over, if the data-plane node knows it, for whoever follows a peer from SA to SA.
+   * With OUTCOME_FAILED_OVER: the SA that took over, if the data-plane node knows it, for programs that follow a peer from SA
+   * to SA.
    *
    * @generated from field: dpd.v1.SaId successor = 5;
    */
@@ -566,7 +567,7 @@ export declare type Member = Message<"dpd.v1.Member"> & {
   id: string;
 
   /**
-   * Where it serves: host:port or unix:/path.
+   * Address of its API: host:port or unix:/path.
    *
    * @generated from field: string address = 2;
    */
@@ -605,7 +606,7 @@ export declare const MemberSchema: GenMessage<Member>;
  */
 export enum Mode {
   /**
-   * Refused where a policy is required.
+   * Refused if a policy is required.
    *
    * @generated from enum value: MODE_UNSPECIFIED = 0;
    */
@@ -626,7 +627,7 @@ export enum Mode {
   ON_IDLE = 2,
 
   /**
-   * A probe when something was sent since anything was heard, and nothing was heard for an interval.
+   * A probe when nothing was heard for an interval, and something was sent since the peer was last heard.
    *
    * @generated from enum value: MODE_ON_DEMAND = 3;
    */
@@ -652,7 +653,7 @@ export declare const ModeSchema: GenEnum<Mode>;
  */
 export enum Action {
   /**
-   * Taken as ACTION_FAILOVER.
+   * Means ACTION_FAILOVER.
    *
    * @generated from enum value: ACTION_UNSPECIFIED = 0;
    */
@@ -791,7 +792,7 @@ export enum Guard {
   UNSPECIFIED = 0,
 
   /**
-   * The node could not see the peer's answers for a while: that time was given back to it.
+   * The node could not see the peer's answers for a while: that time was given back to the peer.
    *
    * @generated from enum value: GUARD_BLIND_TIME = 1;
    */
@@ -811,7 +812,7 @@ export enum Guard {
 export declare const GuardSchema: GenEnum<Guard>;
 
 /**
- * What a data-plane node made of a verdict.
+ * What a data-plane node did about a verdict.
  *
  * @generated from enum dpd.v1.Outcome
  */
@@ -829,14 +830,14 @@ export enum Outcome {
   CLEARED = 1,
 
   /**
-   * SA deleted and the next endpoint is up: it has just answered, authenticated. The failover is seen through.
+   * SA deleted and the next endpoint is up: it has just answered, authenticated. The failover is complete.
    *
    * @generated from enum value: OUTCOME_FAILED_OVER = 2;
    */
   FAILED_OVER = 2,
 
   /**
-   * The SA named was not there any more; nothing was touched.
+   * The SA named did not exist any more; nothing was changed.
    *
    * @generated from enum value: OUTCOME_SA_GONE = 3;
    */
@@ -850,7 +851,7 @@ export enum Outcome {
   FAILOVER_FAILED = 4,
 
   /**
-   * Nothing was touched: the SA's own counters show that the peer was heard from after all evidence that the verdict knows of.
+   * Nothing was changed: the SA's own counters show that the peer was heard from after the last evidence of the verdict.
    *
    * @generated from enum value: OUTCOME_PEER_ALIVE = 5;
    */

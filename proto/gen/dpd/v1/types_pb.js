@@ -176,7 +176,7 @@ export const OutcomeSchema = /*@__PURE__*/
   enumDesc(file_dpd_v1_types, 6);
 
 /**
- * What a data-plane node made of a verdict.
+ * What a data-plane node did about a verdict.
  *
  * @generated from enum dpd.v1.Outcome
  */

@@ -46,7 +46,7 @@ export declare type WatchVerdictsResponse = Message<"dpd.v1.WatchVerdictsRespons
   verdicts: Verdict[];
 
   /**
-   * Position behind these verdicts. Sent with no verdicts once the watch stands.
+   * Position behind these verdicts. Sent once without verdicts when the watch is set up.
    *
    * @generated from field: string resume_token = 2;
    */

@@ -1,4 +1,4 @@
-/** The hub's end of an SA: its address and IKE port, and the name that the rules know it by. */
+/** The hub's end of an SA: its address and IKE port, and its name in the rules. */
 
 import { NAT_T_PORT } from '../../../../workers/ikev2/header.ts';
 

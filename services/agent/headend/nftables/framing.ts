@@ -21,7 +21,7 @@ import { CANARY_SPI } from '../../../../workers/path/canary.ts';
 
 /** Exchanges of parked SAs (RFC 7296, RFC 9370 section 2.2.4): CREATE_CHILD_SA, INFORMATIONAL, IKE_FOLLOWUP_KE. */
 const EXCHANGES = [36, EXCHANGE_INFORMATIONAL, 44] as const;
-/** The words that begin with a message's next payload, of whatever is sent by a shard: requests to spokes, responses to the daemon. */
+/** All words, from next payload to flags, in messages that a shard sends: requests to spokes, responses to the daemon. */
 const WORDS: readonly number[] = [0, FLAG_INITIATOR, FLAG_RESPONSE, FLAG_RESPONSE | FLAG_INITIATOR].flatMap((flags) =>
   [PAYLOAD_SK, PAYLOAD_SKF].flatMap((payload) =>
     EXCHANGES.map((exchange) => payload * 0x1000000 + VERSION_2 * 0x10000 + exchange * 0x100 + flags),
@@ -43,7 +43,7 @@ export class Framing {
   static readonly marked = new Framing(NAT_T_PORT, 0);
   static readonly bare = new Framing(IKE_PORT, 8 * MARKER_LENGTH);
 
-  /** IKE from this port, or to it: told from data packets. */
+  /** Matches IKE from this port or to it, and no data packets. */
   is(side: 'sport' | 'dport'): string {
     const port = `udp ${side} ${this.port}`;
     return this === Framing.marked ? `${port} @th,64,32 0x0` : port;
@@ -66,7 +66,7 @@ export class Framing {
     return `${this.#at(96, 32)} != ${hex(Number(CANARY_SPI >> 32n))}`;
   }
 
-  /** An id that the daemon has where it is parked. */
+  /** An id of a parked daemon. */
   get parkedId(): string {
     return `${this.#at(256, 8)} & 0xc0 == 0x40`;
   }
@@ -82,7 +82,7 @@ export class Framing {
     return `${this.#at(216, 8)} & ${hex(shards - 1)}`;
   }
 
-  /** A message of a shard's with this order (see header.ts), and what makes an IKE message of it. */
+  /** Matches a shard's message with this order (see header.ts), and turns it into an IKE message. */
   ordered(order: Order): { readonly match: string; readonly makeGood: string } {
     if (this === Framing.marked)
       return { match: `@th,64,32 ${hex(falseMarker(order))}`, makeGood: '@th,64,32 set 0x0' };

@@ -1,4 +1,6 @@
-/** What may stand in the text of the rules: nft runs as root, and reads whatever it is given. */
+/**
+ * Checks values before they go into the text of the rules: nft runs as root, and executes any text that it is given.
+ */
 
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { SteeringError } from '../../../../workers/base/errors.ts';
@@ -26,7 +28,7 @@ export function checkGrammar({ steering, probes, ways }: Omit<RuleSet, 'care'>):
     expect(address6 === '' || isPlainV6(address6), 'IPv6 address of a node', address6);
     expect(isWhole(port, 1, 65_535), 'port of a shard', String(port));
   }
-  // A number that a former agent had left out names nothing.
+  // A number that a former agent had omitted stands for no end.
   for (const way of ways) if (way !== '') checkEnd(way);
 }
 

@@ -1,4 +1,4 @@
-/** The kernel's nftables: one nft for all changes, which runs for as long as the agent does, and one that tells of changes. */
+/** The kernel's nftables: one nft process for all changes, which runs as long as the agent, and one that reports changes. */
 
 import { type ChildProcessWithoutNullStreams, execFile, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -6,9 +6,9 @@ import { SteeringError } from '../../../../workers/base/errors.ts';
 import { checkGrammar } from './grammar.ts';
 import { type RuleSet, type RulesStatus, readStatus, removal, renderRules, TABLE } from './rules.ts';
 
-/** Longest wait for what nft is asked to do, ms. */
+/** Longest wait for a command of nft, ms. */
 const NFT_MS = 5_000;
-/** Asks nft for a line that it always gives: what was said before is all that there was to say. */
+/** Asks nft for a line that it always prints: then all its earlier output has been read. */
 const MARK = 'describe meta mark';
 const MARKED = /^meta expression/;
 
@@ -21,7 +21,7 @@ export class Nft {
   #process: ChildProcessWithoutNullStreams | undefined;
   readonly #pending: Command[] = [];
 
-  /** Has nft carry out commands, in one transaction a line. Returns what it prints. Rejects with SteeringError if it refuses one. */
+  /** Has nft execute commands, one transaction a line. Returns its output. Rejects with SteeringError if it refuses one. */
   async run(commands: string): Promise<string> {
     const lines = await this.#ask(commands);
     const error = lines.find((line) => line.startsWith('Error:') || line.includes(': Error:'));
@@ -29,7 +29,7 @@ export class Nft {
     return lines.join('\n');
   }
 
-  /** Ends nft; what it was asked before is carried out. */
+  /** Ends nft; earlier commands are still executed. */
   close(): void {
     this.#process?.stdin.end();
     this.#process = undefined;
@@ -54,7 +54,7 @@ export class Nft {
 
   #running(): ChildProcessWithoutNullStreams {
     if (this.#process) return this.#process;
-    // What it complains of is read in the order in which it answers.
+    // Its errors are read in the order of its answers.
     const process = spawn('sh', ['-c', 'exec nft -i 2>&1']);
     this.#process = process;
     createInterface({ input: process.stdout }).on('line', (line) => {
@@ -73,7 +73,9 @@ export class Nft {
   }
 }
 
-/** Puts rules up in place of those that stand. Rejects with SteeringError, also of what cannot stand in rules. */
+/**
+ * Installs rules in place of the present ones. Rejects with SteeringError, also for values that are invalid in rules.
+ */
 export async function installRules(rules: RuleSet): Promise<void> {
   checkGrammar(rules);
   await once(['-f', '-'], renderRules(rules));
@@ -84,7 +86,7 @@ export async function removeRules(): Promise<void> {
   await once(['-f', '-'], removal(await standingFamilies()));
 }
 
-/** What of the rules stands. Rejects with SteeringError if that cannot be told. */
+/** Which of the rules are installed. Rejects with SteeringError if that cannot be found out. */
 export async function readRules(): Promise<RulesStatus> {
   const list = (family: string) => once(['-j', '-t', 'list', 'table', family, TABLE]);
   return readStatus(...(await Promise.all((await standingFamilies()).map(list))));
@@ -96,7 +98,7 @@ async function standingFamilies(): Promise<string[]> {
   return nftables.flatMap(({ table }) => (table?.name === TABLE ? table.family : []));
 }
 
-/** Low words of the responder SPIs of SAs in care, as the rules that stand have them. Rejects with SteeringError. */
+/** Low words of the responder SPIs of SAs in care, as the installed rules have them. Rejects with SteeringError. */
 export async function readCare(): Promise<number[]> {
   const { nftables } = JSON.parse(await once(['-j', 'list', 'set', 'ip', TABLE, 'care'])) as {
     nftables: { set?: { elem?: number[] } }[];
@@ -104,7 +106,7 @@ export async function readCare(): Promise<number[]> {
   return nftables.flatMap(({ set }) => set?.elem ?? []);
 }
 
-/** A process of its own, for what is rare. */
+/** Runs a separate process, for rare commands. */
 function once(args: readonly string[], input = ''): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = execFile('nft', args, { timeout: NFT_MS }, (error, stdout, stderr) => {
@@ -116,19 +118,19 @@ function once(args: readonly string[], input = ''): Promise<string> {
   });
 }
 
-/** Calls back whenever a rule of ours comes or goes, by whoever's hand. Returns what ends that. */
+/** Calls back whenever any process adds or removes a rule of ours. Returns the function that stops this. */
 export function watchRules(changed: () => void): () => void {
   let stopped = false;
   let watcher: ChildProcessWithoutNullStreams;
   const start = () => {
-    // It goes with this process, however that ends.
+    // It ends with this process, however this process ends.
     watcher = spawn('sh', ['-c', 'nft monitor rules & cat >/dev/null; kill $!']);
     createInterface({ input: watcher.stdout }).on('line', (line) => {
       if (line.includes(TABLE)) changed();
     });
     watcher.on('error', () => {});
     watcher.on('close', () => {
-      // What changed meanwhile is looked for.
+      // Changes made meanwhile must be looked for.
       if (!stopped) setTimeout(start, NFT_MS).unref();
       if (!stopped) changed();
     });

@@ -1,6 +1,6 @@
 /**
- * Keeps the steering rules as they must be, and tells each shard by which ways its probes leave. Whether they do is for the shard
- * to see: its canaries come home. Rules that vanish are put back at once, unless they are somebody else's to manage.
+ * Keeps the steering rules as they must be, and tells each shard by which ways its probes leave. The shard checks that itself by
+ * its canaries. Rules that vanish are put back at once, unless another program manages them.
  */
 
 import { isIPv6 } from 'node:net';
@@ -14,13 +14,13 @@ import { installRules, Nft, readCare, readRules, removeRules, watchRules } from 
 import { leavesAsHubs, Routes } from './routes.ts';
 import { type Beside, careChange, nodeAddressOf, type RulesStatus, type Steering } from './rules.ts';
 
-/** Changes told within so long are made together, ms. */
+/** Changes requested within this time are made together, ms. */
 const GATHER_MS = 20;
-/** How often the rules are looked at though nothing was told of them, ms. */
+/** How often the rules are checked without a reported change, ms. */
 const LOOK_MS = 60_000;
 /** SPIs in one command at most. */
 const ELEMENTS = 1_000;
-/** What failed is tried again after this, ms. */
+/** Failed commands are tried again after this time, ms. */
 const AGAIN_MS = 1_000;
 const NOTHING: RulesStatus = { inbound: false, ways: [] };
 
@@ -33,28 +33,30 @@ export class PathGuard {
   readonly #tellPath: (shard: number, path: PathState) => void;
   readonly #log: Logger;
   readonly #nft = new Nft();
-  /** Of nodes on other hosts: on the hub their sockets say for themselves that they are exempt. */
+  /** For nodes on other hosts; on the hub their sockets exempt themselves. */
   readonly #exemptions: Exemptions | undefined;
   readonly #probes: (ProbeSource | undefined)[];
-  /** Where each shard's canaries go, by the hub's end that they leave from: a spoke there, so that they go as probes do. */
+  /**
+   * Where each shard's canaries go, by the hub's end that they leave from: to a spoke, so that they take the way of probes.
+   */
   readonly #targets: ReadonlyMap<string, Target>[];
   /** The hub's ends by the number that markers name (end.ts). It never changes: a shard may not know yet. */
   readonly #ways: string[] = [];
-  /** Low words of the responder SPIs of SAs in care, with how many SAs have each; and what of that the kernel has. */
+  /** Low words of the responder SPIs of SAs in care, with the number of SAs of each; and those that the kernel has. */
   readonly #care = new Map<number, number>();
   readonly #standing = new Set<number>();
-  /** In care since a former agent's time. */
+  /** SAs that a former agent took into care. */
   readonly #adopted = new Set<number>();
   readonly #told: string[] = [];
-  /** Of nodes on other hosts: on the hub probes are the hub's own before they get their route. */
+  /** For nodes on other hosts; on the hub probes have the hub's address before they are routed. */
   readonly #routes: Routes | undefined;
   #status: RulesStatus = NOTHING;
   #installed = '';
   #phase: 'waiting' | 'running' | 'ended' = 'waiting';
-  /** A look that is under way or about to be, and whether another must follow. */
+  /** A check that is under way or scheduled, and whether another must follow. */
   #looking: Promise<void> | undefined;
   #again = false;
-  /** What stands has to be read. */
+  /** The installed rules must be read. */
   #read = true;
   #timer: NodeJS.Timeout | undefined;
   #unwatch = () => {};
@@ -84,7 +86,9 @@ export class PathGuard {
     for (let shard = 0; shard < shards; shard++) this.#care.set(shard, 1);
   }
 
-  /** The shard probes from there, perhaps as another node's: what comes from elsewhere is not steered any more. */
+  /**
+   * The shard probes from there, perhaps from another node now: packets from other sources are not steered any more.
+   */
   setProbe(shard: number, probe: ProbeSource): void {
     this.#probes[shard] = probe;
     this.#told[shard] = '';
@@ -92,13 +96,18 @@ export class PathGuard {
     if (this.#phase === 'running') void this.#look(true);
   }
 
-  /** Where canaries of a shard go, by the hub's end that they leave from; a way without any asks nobody. */
+  /**
+   * Where canaries of a shard go, by the hub's end that they leave from. On a way without a target no peer is probed.
+   */
   setTargets(shard: number, targets: ReadonlyMap<string, Target>): void {
     this.#targets[shard] = targets;
     this.#tell(shard);
   }
 
-  /** SAs with this end of the hub, by its name, are to be asked. On return the rules know it, if they stand. False if there are too many. */
+  /**
+   * SAs with this end of the hub, by its name, will be probed. On return the rules contain it, if they are installed. False if there are
+   * too many.
+   */
   async addWay(local: string): Promise<boolean> {
     if (!this.#ways.includes(local)) {
       if (this.#ways.length === MAX_WAYS) return false;
@@ -109,7 +118,8 @@ export class PathGuard {
   }
 
   /**
-   * Answers on an SA come to its shard from now on. Resolves with true when the kernel knows; false if that is wanted no more.
+   * Answers on an SA come to its shard from now on. Resolves with true when the kernel has it; false if it is not wanted any
+   * more.
    * @param spi its responder's, low word
    */
   async addCare(spi: number): Promise<boolean> {
@@ -131,8 +141,8 @@ export class PathGuard {
   }
 
   /**
-   * Goes on where a former agent stopped: the numbers of its ways are kept, for its shards still go by them. Returns whether rules stand,
-   * and the SPIs that they steer: such an SA is parked, perhaps.
+   * Continues the work of a former agent: the numbers of its ways are kept, because its shards still use them. Returns whether rules are
+   * installed, and the SPIs that they steer: such an SA may be parked.
    * @param care low words of the responder SPIs of SAs that are in care; {@link addCare} counts them once
    */
   async adopt(care: Iterable<number>): Promise<{ stands: boolean; steered: ReadonlySet<number> }> {
@@ -145,7 +155,7 @@ export class PathGuard {
     return { stands: inbound, steered: new Set(inbound ? await readCare() : []) };
   }
 
-  /** Puts the rules up and lets probing begin. */
+  /** Installs the rules and lets probing begin. */
   async start(): Promise<void> {
     this.#phase = 'running';
     await this.#look(true);
@@ -156,7 +166,7 @@ export class PathGuard {
     this.#unwatch = watchRules(() => void this.#look(true));
   }
 
-  /** Ends probing; the rules stand. */
+  /** Ends probing; the rules stay. */
   suspend(): void {
     this.#phase = 'ended';
     this.#unwatch();
@@ -164,7 +174,7 @@ export class PathGuard {
     this.#tellAll();
   }
 
-  /** Takes the rules down, last of all. */
+  /** Removes the rules, last of all. */
   async remove(): Promise<void> {
     if (this.#install) await removeRules();
     this.#exemptions?.set([]);
@@ -175,7 +185,7 @@ export class PathGuard {
     this.#exemptions?.close();
   }
 
-  /** Sees to it that the rules are as they must be; settles when they are, or cannot be. @param read what stands may be another now */
+  /** Makes the rules as they must be; settles when they are, or cannot be. @param read the installed rules may have changed */
   #look(read: boolean): Promise<void> {
     this.#again = true;
     this.#read ||= read;
@@ -205,7 +215,7 @@ export class PathGuard {
     this.#tellAll();
   }
 
-  /** Installs the rules if they are not those that must stand. */
+  /** Installs the rules if they differ from those needed. */
   async #putUp(): Promise<void> {
     this.#status = await readRules();
     this.#standing.clear();
@@ -223,7 +233,7 @@ export class PathGuard {
     this.#status = await readRules();
   }
 
-  /** Has IPsec leave alone what shards on other hosts send and get. Throws SteeringError. */
+  /** Exempts the packets of shards on other hosts from IPsec. Throws SteeringError. */
   #exempt(probes: readonly ProbeSource[]): void {
     const steering = this.#steering;
     if (steering.kind !== 'remote') return;
@@ -252,7 +262,7 @@ export class PathGuard {
     return this.#status.ways[way] === local;
   }
 
-  /** All nodes are on one network, so that any shard's tells. */
+  /** All nodes are on one network, so any shard's address will do. */
   #findRoute(steering: Beside, local: string, spoke: string): Promise<boolean> {
     const probe = this.#probes.find((one) => one !== undefined) ?? { address: '', address6: '' };
     const node = nodeAddressOf(probe, steering, isIPv6(spoke) ? 'ip6' : 'ip');
@@ -273,7 +283,7 @@ export class PathGuard {
   }
 
   #tell(shard: number): void {
-    // A shard that is on its way already goes on meanwhile.
+    // A shard that is probing already goes on meanwhile.
     if (this.#phase === 'waiting') return;
     const stands = this.#phase === 'running' && this.#status.inbound;
     const targets = this.#targets[shard]!;

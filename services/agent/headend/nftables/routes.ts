@@ -1,6 +1,6 @@
 /**
- * Where the hub's kernel sends packets. What a node beside the hub sends gets its route before the rules make it the hub's own: where the
- * hub routes by its own address, as with several uplinks, it may leave by another uplink than the hub's own packets do, and canaries with it.
+ * Where the hub's kernel sends packets. A packet of a node beside the hub is routed before the rules give it the hub's address. If the hub
+ * routes by source address, as with several uplinks, probes and canaries may leave by another uplink than the hub's own packets.
  */
 
 import { execFile } from 'node:child_process';
@@ -10,16 +10,22 @@ import { promisify } from 'node:util';
 const execute = promisify(execFile);
 const ROUTE_MS = 5_000;
 
-/** What is known of the ways to canaries' targets. Looked at when first asked for, and again by {@link refresh}: each look starts processes. */
+/**
+ * Known routes to canaries' targets. They are looked up at the first request, and again by {@link refresh}, because each look-up starts
+ * processes.
+ */
 export class Routes {
   readonly #find: (local: string, spoke: string) => Promise<boolean>;
   readonly #changed: (local: string, spoke: string, asHubs: boolean) => void;
-  /** By address of the hub's and target: whether probes leave as the hub's own, once that is known; and whether it was asked for since. */
+  /**
+   * By the hub's address and target: whether probes leave as the hub's own packets, once known; and whether it was requested since the
+   * last refresh.
+   */
   readonly #known = new Map<string, { asHubs: boolean | undefined; asked: boolean }>();
 
   /**
    * @param find looks; see {@link leavesAsHubs}
-   * @param changed something is known now, or is another than before
+   * @param changed a result is new or has changed
    */
   constructor(
     find: (local: string, spoke: string) => Promise<boolean>,
@@ -41,7 +47,7 @@ export class Routes {
     return known.asHubs === true;
   }
 
-  /** Looks again at what has been asked for since the last time, and forgets the rest. */
+  /** Looks up again what was requested since the last time, and forgets the rest. */
   async refresh(): Promise<void> {
     for (const [key, known] of this.#known) {
       if (!known.asked) this.#known.delete(key);
@@ -61,7 +67,7 @@ export class Routes {
 }
 
 /**
- * Whether a probe leaves by the device that the hub's own packets leave by, from that address of the hub's to a spoke. True where the
+ * Whether a probe leaves by the device that the hub's own packets leave by, from that address of the hub's to a spoke. True if the
  * kernel cannot be asked.
  * @param node address of a node beside the hub; @param device the hub's towards it
  */
@@ -73,7 +79,7 @@ export async function leavesAsHubs(local: string, spoke: string, node: string, d
   return own === undefined || probes === undefined || own === probes;
 }
 
-/** By which device a packet leaves; undefined if there is no telling. */
+/** The device by which a packet leaves; undefined if not known. */
 async function deviceOf(to: string, ...how: readonly string[]): Promise<string | undefined> {
   try {
     const family = isIPv6(to) ? '-6' : '-4';

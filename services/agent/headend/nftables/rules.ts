@@ -1,10 +1,10 @@
 /**
- * The hub's steering rules as nft's text: what makes a shard's probes the hub's own, and brings to the shard what is for it.
+ * The hub's steering rules as text for nft: they make a shard's probes the hub's own, and bring packets for a shard to it.
  *
- * What a shard sends is no IKE message (ikev2/header.ts) but an order: from which of the hub's ends it is to leave, or that it
- * is for the hub's own daemon; a rule gives it source and true form, so that what misses the rule is no IKE message for anyone. To the
- * shard come the answers on SAs in care, the daemon's own requests on parked SAs, and the shard's own canaries: those sent out are
- * turned around at the very end of the way out, those "from the spoke" take the way of answers.
+ * What a shard sends is no IKE message (ikev2/header.ts) but an order: from which of the hub's ends it is to leave, or that it is for
+ * the hub's own daemon; a rule gives it source and true form, so that a packet which misses the rule is no IKE message for any
+ * receiver. The shard receives the answers on SAs in care, the daemon's own requests on parked SAs, and the shard's own canaries:
+ * those sent out are turned around at the very end of the way out, those "from the spoke" take the way of answers.
  *
  * Rules that bring answers stand behind the hub's firewall, which sees the port that the spoke sent to. Data packets leave every chain
  * after its first few comparisons.
@@ -22,11 +22,13 @@ export const TABLE = 'dpd_offload';
 /** Comments by which rules are known again. */
 const INBOUND = 'answers come to their shard';
 const WAY = /^way (\d+): (.+)$/;
-/** High bits that no marker of ours has, and every SPI of a data packet: Linux and charon give them from 0xc0000000 on. */
+/**
+ * High bits that every SPI of a data packet has, and none of our markers: Linux and charon give SPIs from 0xc0000000 on.
+ */
 const DATA_MASK = 0xff000000;
 always((falseMarker(orderToDaemon(MAX_WAYS)) & DATA_MASK) === 0, 'markers are told from SPIs');
 always(MAX_WAYS - 1 <= MAX_BARE_INDEX, 'every way can be named without a marker');
-/** On what is handed to the daemon, so that it does not come back. */
+/** Mark on packets that are handed to the daemon, so that they do not come back. */
 const HANDED_OVER = 0x64706421;
 
 /** Where the node is. */
@@ -52,7 +54,10 @@ type Family = (typeof FAMILIES)[number];
 
 export type RuleSet = {
   readonly steering: Steering;
-  /** Where each shard probes from; their number is a power of two. Only from there: what a former owner still sends is not steered. */
+  /**
+   * Where each shard probes from; their number is a power of two. Only packets from there are steered, not those that a former owner
+   * still sends.
+   */
   readonly probes: readonly ProbeSource[];
   /** The hub's ends by the number that orders name; see end.ts. */
   readonly ways: readonly string[];
@@ -60,13 +65,15 @@ export type RuleSet = {
   readonly care: Iterable<number>;
 };
 
-/** What of the rules stands in the kernel. */
+/** Which of the rules the kernel has. */
 export type RulesStatus = { readonly inbound: boolean; readonly ways: readonly string[] };
 
 const { marked, bare } = Framing;
 const DATA = `@th,64,32 & ${hex(DATA_MASK)} != 0x0 accept`;
 
-/** The tables as text for `nft -f`, one for each family that a way is of, replacing what stands in one transaction. */
+/**
+ * The tables as text for `nft -f`, one for each family of the ways; they replace the present ones in one transaction.
+ */
 export function renderRules(rules: RuleSet): string {
   const { steering, care } = rules;
   const elements = Array.from(care, hex);
@@ -83,24 +90,24 @@ export function renderRules(rules: RuleSet): string {
   ].join('\n');
 }
 
-/** What takes tables away, whether they stand or not. A kernel without IPv6 is not asked for tables of that. */
+/** Text that removes the tables, whether they exist or not. On a kernel without IPv6 tables of IPv6 are not named. */
 export function removal(families: readonly string[]): string {
   return families.map((ip) => `add table ${ip} ${TABLE}\ndelete table ${ip} ${TABLE}\n`).join('');
 }
 
-/** What adds SAs to those in care, or takes them out: one line, one transaction. */
+/** Text that adds SAs to those in care, or removes them: one line, one transaction. */
 export function careChange(verb: 'add' | 'delete', ways: readonly string[], spis: readonly number[]): string {
   return familiesOf(ways)
     .map(({ ip }) => `${verb} element ${ip} ${TABLE} care { ${spis.join(', ')} }`)
     .join('; ');
 }
 
-/** IPv4's table always stands; so it is seen that rules do. */
+/** IPv4's table always exists: it shows that rules are installed. */
 function familiesOf(ways: readonly string[]): Family[] {
   return FAMILIES.filter(({ ip, isOf }) => ip === 'ip' || ways.some((name) => isOf(parseEnd(name).address)));
 }
 
-/** Where a node beside the hub probes from, by IPv4 or IPv6; empty: by that it does not. */
+/** Where a node beside the hub probes from, by IPv4 or IPv6; empty: not by this family. */
 export function nodeAddressOf(
   { address, address6 }: Pick<ProbeSource, 'address' | 'address6'>,
   { nodeAddress, nodeAddress6 }: Beside,
@@ -138,7 +145,7 @@ function localChains(family: Family, { probes, ways }: RuleSet): string[] {
     ...waysOf(family, framing, ways).flatMap((way) => handOver(ip, way)),
   ];
   return [
-    // One entry of connection tracking for each spoke would be many.
+    // One entry of connection tracking for each spoke would be too many.
     ...chain('untracked', 'type filter hook output priority raw', [`udp sport ${ports} notrack`]),
     ...chain('bare', undefined, out(bare)),
     ...chain('out', 'type route hook output priority mangle', [
@@ -147,7 +154,7 @@ function localChains(family: Family, { probes, ways }: RuleSet): string[] {
       DATA,
       ...out(marked),
     ]),
-    // Behind the hub's firewall: what that drops, or IPsec takes, does not come home.
+    // Behind the hub's firewall: a canary that the firewall drops, or IPsec takes, does not come home.
     ...chain(
       'home',
       'type route hook output priority 300',
@@ -208,7 +215,7 @@ function remoteChains(family: Family, { probes, ways }: RuleSet, steering: Besid
       DATA,
       ...departures(marked),
     ]),
-    // Every packet that the hub sends on comes by here: few comparisons before it is let go.
+    // Every packet that the hub forwards passes here, so few comparisons must be enough for it.
     ...chain('home_bare', undefined, turns(bare)),
     ...chain('home_marked', undefined, turns(marked)),
     ...chain('home', 'type filter hook postrouting priority 300', [
@@ -222,7 +229,7 @@ function remoteChains(family: Family, { probes, ways }: RuleSet, steering: Besid
   ];
 }
 
-/** What of a shard's is to leave by a way; IPsec would carry it, and then it must not. */
+/** A shard's packet that must leave by a way; but not if IPsec would carry it. */
 function probe({ n, framing }: NumberedWay): string {
   return `${framing.ordered(orderToSpoke(n)).match} rt ipsec missing`;
 }
@@ -231,12 +238,12 @@ function leave(ip: Family['ip'], { n, address, framing }: NumberedWay): string {
   return `${ip} saddr set ${address} udp sport set ${framing.port} ${framing.ordered(orderToSpoke(n)).makeGood}`;
 }
 
-/** By which the rule is known again. */
+/** Comment that identifies the rule. */
 function commentOf({ n, name }: NumberedWay): string {
   return `comment "way ${n}: ${name}"`;
 }
 
-/** What is for the daemon comes to it as if its spoke had sent it; a canary goes the way of answers. */
+/** Packets for the daemon reach it as if its spoke had sent them; a canary takes the way of answers. */
 function handOver(ip: Family['ip'], { n, address, framing }: NumberedWay): string[] {
   const { match, makeGood } = framing.ordered(orderToDaemon(n));
   const fromSpoke = `${ip} saddr set ${ip} daddr udp sport set udp dport`;
@@ -244,7 +251,7 @@ function handOver(ip: Family['ip'], { n, address, framing }: NumberedWay): strin
   return [`${match} ${framing.noCanary} meta mark set ${hex(HANDED_OVER)}`, `${match} ${toDaemon}`];
 }
 
-/** What comes to the hub and is for a shard. */
+/** Packets that come to the hub and are for a shard. */
 function answers(framing: Framing): string {
   return `${framing.is('dport')} meta mark != ${hex(HANDED_OVER)} ${framing.answer}`;
 }
@@ -254,12 +261,12 @@ function daemons(framing: Framing): string {
   return `${framing.is('sport')} ${framing.request} ${framing.parkedId}`;
 }
 
-/** A canary on its way out, in the shape that probes leave in; none that IPsec would carry. */
+/** A canary on its way out, in the shape of a probe that leaves; not if IPsec would carry it. */
 function canaryOut(framing: Framing): string {
   return `${framing.is('sport')} ${framing.canary} ${framing.request} rt ipsec missing`;
 }
 
-/** What of ours no rule took goes nowhere; the sender is told. */
+/** A packet of ours that no rule took is rejected; its sender gets an error. */
 function markedStray(from: string): string {
   return `${from} @th,64,32 & ${hex(DATA_MASK)} == 0x0 @th,64,32 != 0x0 counter drop`;
 }
@@ -272,7 +279,7 @@ function byShard(framing: Framing, probes: readonly ProbeSource[], value: (probe
   return `${framing.shardBits(probes.length)} map { ${probes.map((at, n) => `${n} : ${value(at)}`).join(', ')} }`;
 }
 
-/** What stands, from what `nft -j list table` says of each table (libnftables-json(5)). */
+/** The installed rules, from the output of `nft -j list table` for each table (libnftables-json(5)). */
 export function readStatus(...listings: readonly string[]): RulesStatus {
   const comments = listings.map((listing) => {
     const { nftables } = JSON.parse(listing) as { nftables: { rule?: { comment?: string } }[] };

@@ -29,7 +29,7 @@ const HELLO_MS = 10_000;
 const INVENTORY_BATCH = 5_000;
 /** A batch that Redis did not take may come again after this, ms. */
 const RETRY_AFTER_MS = 500;
-/** Redis fails over in less; a node that does without it for longer sends its headends elsewhere, ms. */
+/** Redis fails over in less time, ms. A node without Redis for longer sends its headends elsewhere. */
 const REDIS_PATIENCE_MS = 20_000;
 always(RETRY_AFTER_MS < REDIS_PATIENCE_MS, 'a batch is tried again before the stream ends');
 /** Requests beyond this take their turn; see {@link ClusterNode.limitLarge}. */
@@ -38,7 +38,7 @@ const LARGE_BYTES = 16_384;
 const MAX_UNREAD = 10_000;
 const VERDICTS = ConnectShardResponseSchema.field.verdicts.number;
 
-/** Requests arrive as they are, and are decoded one at a time: what waits takes no more room than it did on the wire. */
+/** Requests arrive encoded, and are decoded one at a time: so waiting requests take no more memory than on the wire. */
 export type ConnectShardCall = ServerDuplexStream<Buffer, ConnectShardResponse | Uint8Array>;
 
 /** Serves one ConnectShard call to its end. Rejects with the error that ends it. */
@@ -58,7 +58,7 @@ class HeadendStream implements ShardStream {
   readonly #call: ConnectShardCall;
   #host: HostedShard | undefined;
   readonly #response = new WireWriter();
-  /** Why the stream must end, once something outside says so; and who is to be told. */
+  /** The error that ends the stream from outside, and the function to call then. */
   #failure: Error | undefined;
   #interrupt: (failure: Error) => void = () => {};
 
@@ -77,7 +77,7 @@ class HeadendStream implements ShardStream {
     const call = this.#call;
     call.on('cancelled', () => call.destroy());
     const hello = setTimeout(() => this.#fail(status.DEADLINE_EXCEEDED, `no hello within ${HELLO_MS} ms`), HELLO_MS);
-    // Destroyed at the end of the requests, as an iterator does by itself, the call could not be given its status.
+    // An iterator would destroy the call at the end of the requests; then its status could not be sent any more.
     const requests = call.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
     try {
       for (;;) {
@@ -123,7 +123,7 @@ class HeadendStream implements ShardStream {
     this.#interrupt(this.#failure);
   }
 
-  /** As Promise.race, which would keep a reaction to each of a stream's messages for as long as the stream lives. */
+  /** Like Promise.race, but that would keep a reaction to each message for as long as the stream lives. */
   #orFailure<T>(work: Promise<T>): Promise<T> {
     if (this.#failure) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
@@ -185,7 +185,7 @@ class HeadendStream implements ShardStream {
         break;
       case 'verdictAcks':
         rejectIfInvalid(validate.checkAcks(message.value));
-        // Those that Redis does not take are asked for again, with their verdicts.
+        // If Redis does not take acknowledgements, their verdicts are delivered again to get new ones.
         await this.#cluster.acknowledge(host.id, message.value.acks).catch(() => {
           for (const { verdictId, attempt } of message.value.acks) host.verdicts.answerLost(verdictId, attempt);
         });
@@ -220,7 +220,10 @@ class HeadendStream implements ShardStream {
     }
   }
 
-  /** Does a batch, and says so. One that Redis does not take is refused, or ends the stream if that goes on for long. */
+  /**
+   * Does a batch, and reports it. If Redis does not take it, the batch is refused; if that goes on for long, the stream
+   * ends.
+   */
   async #store(
     host: HostedShard,
     batchId: bigint,
@@ -275,7 +278,7 @@ function decode(request: Buffer): ConnectShardRequest {
   }
 }
 
-/** A path as the shard wants it: one that names no ways has one for all. */
+/** A path in the form that the shard needs: a path that names no ways gets one way for all. */
 function toShardPath({ guarded, ready, returning, canaryAddress, canaryPort, ways }: Path): ShardPath {
   if (!ready) return { guarded, ready, returning, ways: [] };
   if (ways.length === 0)

@@ -1,4 +1,7 @@
-/** What a shard holds, told to its headend: written straight into columns, for a takeover waits until all of it is told. */
+/**
+ * The inventory of a shard for its headend, written directly into columns, because a takeover waits until all of it is
+ * sent.
+ */
 
 import { ConnectShardResponseSchema, InventorySchema } from '../../../../proto/gen/dpd/v1/headend_pb.js';
 import { fieldNumbers } from '../../../../workers/sa/message-reader.ts';
@@ -10,7 +13,8 @@ const INVENTORY = fieldNumbers(InventorySchema);
 
 /**
  * A ConnectShardResponse with the inventory of some SAs.
- * @param known of each: its next message id, NO_MID if its keys are not held; and positions of those that are not parked
+ * @param known of each SA: its next message id, NO_MID if its keys are not held; and positions of the SAs that are not
+ * parked
  * @param complete no other follows
  */
 export function encodeInventory(

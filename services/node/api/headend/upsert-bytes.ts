@@ -1,7 +1,7 @@
 /**
  * The bytes of each SA in an upsert, its keys apart from the rest, as they are stored and handed to the shard's thread. Nothing is
- * encoded anew, and fields that this release does not know are kept, where the headend encoded plainly. Whatever else decodes is
- * written anew from what it decoded to: what the thread reads is what was checked.
+ * encoded anew, and fields that this release does not know are kept, where the headend encoded plainly. Any other request is
+ * encoded again from its decoded form, so that the thread reads exactly what was checked.
  */
 
 import { toBinary } from '@bufbuild/protobuf';
@@ -16,7 +16,7 @@ const UPSERT = lengthDelimited(ConnectShardRequestSchema.field.upsert.number);
 const SAS = lengthDelimited(UpsertSasSchema.field.sas.number);
 const KEYS = lengthDelimited(SaSchema.field.keys.number);
 const PLAN = planOf(UpsertSasSchema);
-/** What no release knows is not written again. */
+/** Unknown fields are not written again. */
 const KNOWN = { writeUnknownFields: false } as const;
 
 /** Bytes of the SAs that a ConnectShardRequest decoded to, in order. */

@@ -21,7 +21,7 @@ export async function getClusterState(
     const members = [...cluster.membership.members];
     return create(GetClusterStateResponseSchema, { node, shards, redisConnected: true, members });
   } catch {
-    // Redis is away: what this node hosts is still worth telling.
+    // Redis is away: the shards of this node are still worth reporting.
     const shards = cluster.shards.hosted().map((hosted) => ({
       ...hosted.id,
       shards: hosted.shards,

@@ -1,4 +1,4 @@
-/** AcknowledgeVerdict: what a data-plane node made of a verdict. */
+/** AcknowledgeVerdict: what a data-plane node did about a verdict. */
 
 import { create } from '@bufbuild/protobuf';
 import { status } from '@grpc/grpc-js';
