@@ -12,9 +12,9 @@ import { Agent } from './agent.ts';
 import { NodeChannels } from './channels.ts';
 import { readAgentSettings } from './settings.ts';
 
-/** Longest wait for the cluster when all there is to do is to give SAs back, ms. */
+/** Longest wait for the cluster if the agent only gives SAs back, ms. */
 const RELEASE_MS = 60_000;
-/** Longest wait at a stop for a collector that takes what is left, ms. */
+/** Longest wait at a stop for the collector to take the last metrics and traces, ms. */
 const FLUSH_MS = 2_000;
 
 await runMain(async () => {
@@ -22,11 +22,11 @@ await runMain(async () => {
   const log = createLogger('agent');
   const stopTracing = await startTracing('dpd-agent');
   const headend = settings.createHeadend(log);
-  // What cannot be used is refused now, not at the first attempt to connect.
+  // Credentials that cannot be used are refused now, not at the first attempt to connect.
   for (const address of settings.agent.addresses) clientCredentials({ ...settings.transport, address });
   const agent = new Agent(settings.agent, headend, { channels: new NodeChannels(settings.transport), log });
   await headend.start(agent);
-  // For the next start, however this one ends: without what strips types an agent has 25 MB less.
+  // Filled now for the next start, in case this run crashes: without the type stripper an agent needs 25 MB less.
   flushCompileCache();
   const stop = stopOnSignal(log, async () => {
     await agent.stop();

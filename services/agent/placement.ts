@@ -1,6 +1,6 @@
 /**
  * Which node each of a headend's shards should be with: evenly over the nodes that live, with as few moves as possible.
- * Told what happens; decides nothing about when.
+ * It gets events; the caller decides when to move.
  */
 
 import { rank } from '../base/rendezvous.ts';
@@ -8,7 +8,7 @@ import { rank } from '../base/rendezvous.ts';
 /** A node that could not be reached is not tried again for so long if there are others, ms. */
 const SUSPECT_MS = 3_000;
 
-/** A node as its neighbours tell of it. */
+/** A node as another node describes it. */
 export type KnownNode = { readonly id: string; readonly address: string; readonly draining: boolean };
 
 export class Placement {
@@ -28,7 +28,7 @@ export class Placement {
     this.#assigned = new Array<string | undefined>(shards).fill(undefined);
   }
 
-  /** The nodes that live, as one of them says. True if that is news. */
+  /** The live nodes, from one of them. True if something changed. */
   learn(nodes: readonly KnownNode[]): boolean {
     const shape = (all: readonly KnownNode[]) => all.map(({ address, draining }) => `${address} ${draining}`).join();
     const news = nodes.length > 0 && shape(nodes) !== shape(this.#nodes);
@@ -54,12 +54,12 @@ export class Placement {
     if (this.#assigned[shard] === address) this.#assigned[shard] = undefined;
   }
 
-  /** The shard is well connected there. */
+  /** The shard is connected there. */
   connected(address: string): void {
     this.#suspectUntil.delete(address);
   }
 
-  /** A shard that is with a node which drains, or, if `even`, with one that has too many; moved in the book already. */
+  /** A shard on a node that drains, or, if `even`, on one that has too many; its new node is noted already. */
   next(even: boolean): number | undefined {
     const quotas = this.#quotas();
     if (quotas.size === 0) return undefined;
@@ -80,7 +80,7 @@ export class Placement {
     const live = this.#live();
     const trusted = live.filter((address) => (this.#suspectUntil.get(address) ?? 0) <= now);
     if (trusted.length > 0) return trusted;
-    // Nobody is beyond suspicion: whoever was tried longest ago, and what the operator named.
+    // All nodes have failed: then the one that was tried longest ago, or an address that the operator named.
     const all = [...new Set([...live, ...this.#seeds])];
     return all.sort((a, b) => (this.#suspectUntil.get(a) ?? 0) - (this.#suspectUntil.get(b) ?? 0)).slice(0, 1);
   }

@@ -1,6 +1,6 @@
 /**
- * What the headend wants the shard to hold, against what the node says it holds. Both are sets with a count and an
- * order-free hash; the difference is what is still to be sent, so that nothing depends on any one message arriving.
+ * The SAs that the headend wants in the shard, and those that the node holds. Both are sets with a count and an
+ * order-free hash. The difference must still be sent, so that nothing depends on a single message.
  */
 
 import type { Inventory } from '../../proto/gen/dpd/v1/headend_pb.js';
@@ -21,15 +21,15 @@ export type Batch =
 /** An SA as the node holds it. `keyed`: the node has the keys, and probes directly. */
 type Held = { readonly handle: number; readonly revision: number; readonly keyed: boolean };
 
-/** Where one SA stands between headend and node. */
+/** The state of one SA between headend and node. */
 type Entry = {
-  /** As the headend wants it; undefined: not any more. */
+  /** As the headend wants it; undefined: not wanted any more. */
   sa: Sa | undefined;
-  /** As the node holds it, as far as it has said. */
+  /** As the node holds it, as far as the node has reported. */
   held: Held | undefined;
   /**
-   * settled: nothing to do. due: to be sent. surplus: to be removed. underWay: in a batch that is not answered yet. keyless: told
-   * without keys, as the node had them, and it has not: whoever has keys has to tell it again.
+   * settled: nothing to do. due: to be sent. surplus: to be removed. underWay: in a batch that is not answered yet. keyless:
+   * registered without keys because the node had them, but the node has none: it must be registered again with keys.
    */
   state: 'settled' | 'due' | 'surplus' | 'underWay' | 'keyless';
 };
@@ -41,10 +41,10 @@ export class Registration {
   /** SPI pairs of entries that are due, and surplus, in order. */
   readonly #due = new Set<string>();
   readonly #surplus = new Set<string>();
-  /** SAs told without keys that the node must have. */
+  /** SAs registered without keys, which the node must have. */
   readonly #keysAtNode = new Set<string>();
   #inventory: Map<string, Held> | undefined;
-  /** What the node holds is known. */
+  /** The node's inventory is known. */
   #known = false;
   #complete = false;
 
@@ -65,7 +65,7 @@ export class Registration {
     return entry.state !== 'keyless';
   }
 
-  /** Wants an SA no more. */
+  /** An SA is not wanted any more. */
   remove(id: SpiPair): void {
     const spi = spiHex(id);
     const entry = this.#entries.get(spi);
@@ -106,7 +106,7 @@ export class Registration {
 
   /**
    * The node says what it holds, in batches. On the last one the difference becomes what is to be sent.
-   * @returns SPI pairs of SAs that are not sent, as they were told without keys
+   * @returns SPI pairs of SAs that are not sent, because they were registered without keys
    */
   addInventory(batch: Inventory): string[] {
     this.#inventory ??= new Map();
@@ -123,7 +123,7 @@ export class Registration {
     this.#known = true;
     const keyless: string[] = [];
     for (const [spi, entry] of this.#entries) {
-      // What is on its way to this very node is answered for by that.
+      // Batches on their way to this same node will be answered.
       if (entry.state === 'underWay') continue;
       if (!entry.sa && this.#complete) this.#setSurplus(spi, entry);
       else if (entry.sa && entry.held?.revision !== entry.sa.revision) this.#setDue(spi, entry);
@@ -133,7 +133,7 @@ export class Registration {
     return keyless;
   }
 
-  /** All that is wanted has been told: from now on what the node holds beyond it is surplus. */
+  /** All wanted SAs are registered: from now on other SAs of the node are surplus. */
   complete(): void {
     if (this.#complete) return;
     this.#complete = true;
@@ -177,7 +177,7 @@ export class Registration {
       }
   }
 
-  /** The node has not done a batch: what of it is still wanted is to be sent again. */
+  /** The node has not done a batch: its SAs that are still wanted must be sent again. */
   refused(batch: Batch): void {
     const ids = batch.kind === 'upsert' ? batch.sas.map(({ id }) => id!) : batch.ids;
     for (const id of ids) {
@@ -189,7 +189,7 @@ export class Registration {
     }
   }
 
-  /** The stream broke: nothing is known of what the node holds until its next inventory. */
+  /** The stream broke: the node's SAs are not known until its next inventory. */
   reset(): void {
     this.#spiByHandle.clear();
     this.#due.clear();
@@ -237,7 +237,7 @@ export class Registration {
     this.#surplus.add(spi);
   }
 
-  /** Nothing is to be done; an entry that says nothing is forgotten. */
+  /** There is nothing to do for the entry; an empty entry is deleted. */
   #settle(spi: string, entry: Entry): void {
     entry.state = 'settled';
     this.#due.delete(spi);

@@ -62,7 +62,7 @@ export function readAgentSettings(
   createHeadend: (log: Logger) => Headend;
   release: boolean;
 } {
-  // The kind says which other settings there are.
+  // The kind of headend defines the other settings.
   const { kind } = readSettings(USAGE, { kind: AGENT_SETTINGS.kind }, { argv, env, others: 'ignore' });
   const { settings, create } = HEADENDS[kind];
   const raw = readSettings(USAGE, { ...AGENT_SETTINGS, ...settings }, { argv, env });

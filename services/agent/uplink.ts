@@ -27,7 +27,7 @@ always(BACKOFF_MS.longest < WELCOME_MS, 'whoever waits for a welcome waits longe
 /** Batches on their way at once. */
 const WINDOW = 4;
 
-/** A stream to a node, as grpc-js gives it; so much of it as is used. */
+/** A stream to a node, as grpc-js gives it: the part that is used here. */
 export type UplinkStream = Pick<
   ClientDuplexStream<ConnectShardRequest, ConnectShardResponse>,
   'on' | 'write' | 'end' | 'cancel'
@@ -60,7 +60,7 @@ export type UplinkEvents = {
   /** An SA removed is out of the node's care. */
   released(spi: string, nextMessageId: number | undefined): void;
   verdicts(verdicts: readonly Verdict[]): void;
-  /** Run these probes; `answer` each that the peer answered. */
+  /** Run these probes; call `answer` for each one that its peer answered. */
   delegated(probes: readonly { sa: Sa; answer: () => void }[]): void;
 };
 
@@ -90,7 +90,7 @@ export class ShardUplink {
   #address: string | undefined;
   #held: HeldSa[] = [];
   #leftOut: { readonly key: string; readonly sas: readonly LeftOutSa[] } = { key: '', sas: [] };
-  /** Answers of this moment, which go together. */
+  /** Answers of this turn, sent together. */
   #acks: Ack[] = [];
   #backoffMs = BACKOFF_MS.first;
   #cancelRetry: () => void = () => {};
@@ -107,7 +107,7 @@ export class ShardUplink {
     const { headend, shard, shards } = hello;
     this.#log = context.log.child({ headend, shard, shards });
     this.#cancelReconcile = context.clock.every(RECONCILE_MS, () => this.#sendReconcile());
-    // Not before whoever makes this one is made himself.
+    // Not before the object that creates this one is complete.
     this.#cancelRetry = context.clock.after(0, () => this.#connect());
   }
 
@@ -122,7 +122,7 @@ export class ShardUplink {
   }
 
   upsert(sa: Sa, keysAtNode: boolean): void {
-    // Later, as whoever calls is in the middle of something.
+    // Later, because the caller is not finished yet.
     if (!this.registration.upsert(sa, keysAtNode))
       this.#context.clock.after(0, () => this.#events.keysWanted([spiHex(sa.id!)]));
     this.#pumpSoon();
@@ -133,13 +133,16 @@ export class ShardUplink {
     this.#pumpSoon();
   }
 
-  /** Everything wanted has been told: what the node holds beyond it may go. */
+  /** All wanted SAs are registered: other SAs of the node may be removed. */
   complete(): void {
     this.registration.complete();
     this.#pumpSoon();
   }
 
-  /** Sends traffic evidence; without a stream it is dropped, for it would be stale later. So is what is too old to be told. */
+  /**
+   * Sends traffic evidence. Without a stream it is dropped, because it would be stale later. Evidence that is too old for the
+   * API is dropped, too.
+   */
   evidence(heard: readonly string[], sent: readonly string[], ageMs: number): void {
     if (ageMs > LIMITS.evidenceAgeMs) return;
     const handles = (spis: readonly string[]) => spis.flatMap((spi) => this.registration.handleOf(spi) ?? []);
@@ -160,7 +163,7 @@ export class ShardUplink {
     this.#send({ case: 'path', value: { ...path, ways: path.ways?.map((way) => ({ ...way })) ?? [] } });
   }
 
-  /** SAs of the shard that are not told. Sent when they are others than before, and to each node that the shard comes to. */
+  /** SAs of the shard that are not registered. Sent when they change, and to each new node of the shard. */
   leftOut(sas: readonly LeftOutSa[]): void {
     const key = sas.map(({ id, why }) => `${id.initiatorSpi} ${id.responderSpi} ${why}`).join();
     if (key === this.#leftOut.key) return;
@@ -207,7 +210,7 @@ export class ShardUplink {
     this.#stream = undefined;
   }
 
-  /** Leaves the node for the one that is chosen now, which asks the former one for the shard. */
+  /** Leaves the node for the one that is chosen now; that node gets the shard from the former one. */
   move(): void {
     const stream = this.#stream;
     if (!stream) return;
@@ -258,7 +261,7 @@ export class ShardUplink {
     this.#events.disconnected();
   }
 
-  /** A node that says what cannot be is left, and another asked; it does not end the agent. */
+  /** If a node sends invalid messages, the agent leaves it for another node; this does not end the agent. */
   #receive(stream: UplinkStream, response: ConnectShardResponse): void {
     try {
       this.#onResponse(response);
@@ -314,7 +317,7 @@ export class ShardUplink {
         break;
       }
       case 'verdicts':
-        // Of another shard, or of no SA, it would be nobody's to apply.
+        // A verdict of another shard, or of no SA, must not be applied.
         this.#events.verdicts(message.value.verdicts.filter(({ shard, sa }) => shard === this.#hello.shard && sa));
         break;
       case 'delegatedProbes':
@@ -384,7 +387,7 @@ export class ShardUplink {
     }
   }
 
-  /** A batch that is on its way no more, or undefined if it was of a former stream. */
+  /** A batch that is not on its way any more, or undefined if it belonged to a former stream. */
   #answered(batchId: bigint): Batch | undefined {
     const batch = this.#outstanding.get(batchId);
     this.#outstanding.delete(batchId);

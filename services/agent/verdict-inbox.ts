@@ -1,4 +1,4 @@
-/** Verdicts on their way into the data plane: each applied once, however often delivered, and acknowledged each time. */
+/** Verdicts for the data plane: each is applied once, however often it is delivered, and acknowledged each time. */
 
 import { Outcome, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import type { Logger } from '../base/log.ts';
@@ -81,7 +81,7 @@ export class VerdictInbox {
   }
 }
 
-/** Each attempt of a verdict is work of its own. */
+/** Each attempt of a verdict is applied separately. */
 function attemptOf({ id, attempt }: Verdict): string {
   return `${id}/${attempt}`;
 }

@@ -1,4 +1,4 @@
-/** `npm run failover`: a failover worker of its own, for nodes that run with --failover elsewhere. */
+/** `npm run failover`: a separate failover worker, for nodes that run with --failover elsewhere. */
 
 import { SettingsError } from '../../workers/base/errors.ts';
 import { systemClock } from '../base/clock.ts';

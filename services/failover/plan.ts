@@ -1,10 +1,10 @@
-/** What to do next about one failover: pure, told everything. */
+/** Decides the next step of one failover: a pure function of its inputs. */
 
 import { Outcome } from '../../proto/gen/dpd/v1/types_pb.js';
 import { always } from '../../workers/base/always.ts';
 import { isObject, isWhole } from '../base/shape.ts';
 
-/** Where one failover stands. Stored between steps. */
+/** The progress of one failover. Stored between steps. */
 export type FailoverProgress = {
   /** Present attempt; 0 is the verdict's own. */
   readonly attempt: number;
@@ -13,7 +13,7 @@ export type FailoverProgress = {
   readonly attemptUnix: number;
   /** Endpoints tried in the present round. */
   readonly tried: readonly number[];
-  /** Rounds through the whole list that brought nothing. */
+  /** Rounds through the whole list without success. */
   readonly rounds: number;
 };
 
@@ -24,14 +24,14 @@ export type Situation = {
   readonly nextEndpoint: number;
   /** Why its endpoint did not come up, as it was acknowledged; undefined before that. */
   readonly failed: string | undefined;
-  /** Whether the cluster holds an endpoint for dead, by index. */
+  /** Whether the cluster takes an endpoint for dead, by index. */
   readonly knownDead: (endpoint: number) => boolean;
 };
 
 export type Step =
   /** Nothing to do before `dueUnix`, unless the attempt is acknowledged. */
   | { readonly kind: 'wait'; readonly dueUnix: number }
-  /** Ask for another endpoint; from `dueUnix` on there is no more time for it. */
+  /** Try another endpoint; its time is over at `dueUnix`. */
   | {
       readonly kind: 'advance';
       readonly endpoint: number;
@@ -51,8 +51,8 @@ const ROUND_MS = { first: 1_000, longest: 60_000 };
 always(ROUND_MS.first < ROUND_MS.longest, 'a round waits longer than the one before');
 
 /**
- * Whether a verdict with this outcome is seen through. FAILED_OVER is a proof of life: who says so has just been answered by the
- * endpoint, in an exchange that it authenticated. A peer that falls silent after that has a verdict of its own.
+ * Whether this outcome completes a verdict. FAILED_OVER is a proof of life: the endpoint has just answered the agent, in an
+ * authenticated exchange. A peer that falls silent after that gets a new verdict.
  */
 export function seenThrough(outcome: Outcome): boolean {
   return outcome !== Outcome.FAILOVER_FAILED && outcome !== Outcome.UNSPECIFIED;
@@ -63,7 +63,7 @@ export function begin(nowUnix: number, nextEndpoint: number): FailoverProgress {
   return { attempt: 0, beganUnix: nowUnix, attemptUnix: nowUnix, tried: [nextEndpoint], rounds: 0 };
 }
 
-/** Where a failover stands, from its JSON. Throws RangeError if that is none, or SyntaxError. */
+/** The progress of a failover, from its JSON. Throws RangeError or SyntaxError if it is invalid. */
 export function readProgress(text: string): FailoverProgress {
   const value: unknown = JSON.parse(text);
   const { attempt, beganUnix, attemptUnix, tried, rounds } = isObject(value) ? value : {};
@@ -75,7 +75,7 @@ export function readProgress(text: string): FailoverProgress {
 }
 const MOST_ATTEMPTS = 2 ** 32 - 1;
 
-/** The next step of one that has not been seen through. */
+/** The next step of a failover that is not complete. */
 export function plan(progress: FailoverProgress, now: Situation, limits: FailoverLimits, nowUnix: number): Step {
   const { failed } = now;
   const endUnix = progress.beganUnix + limits.deadlineMs;
@@ -83,7 +83,7 @@ export function plan(progress: FailoverProgress, now: Situation, limits: Failove
     const reason = `no endpoint came up in ${progress.attempt + 1} attempts; the last: ${failed}`;
     return { kind: 'giveUp', reason: failed === undefined ? 'not acknowledged' : reason };
   }
-  // An acknowledgement makes it due at once, and the shard's owner delivers it until then.
+  // An acknowledgement makes it due at once; until then the shard's owner delivers the verdict.
   if (failed === undefined) return { kind: 'wait', dueUnix: endUnix + 1 };
   return advance(progress, now, endUnix + 1, nowUnix);
 }

@@ -1,6 +1,6 @@
 /**
  * The durable queue of failovers, on BullMQ: one job a shard that has any, so that a mass failure is a batch and not a
- * storm of jobs. Whoever works on a job holds its lock; if he dies it stalls, and another takes it up.
+ * storm of jobs. The worker of a job holds its lock; if the worker dies, the job stalls, and another worker takes it.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -18,20 +18,20 @@ const PREFIX = '{dpd-queue}';
 const LOCK_MS = 10_000;
 const STALLED_MS = 5_000;
 always(STALLED_MS < LOCK_MS, 'a stalled job is noticed within its lock');
-/** A shard is woken so often at most, ms: it is looked at for the first time later than this after a verdict. */
+/** Shortest time between two wake-ups of a shard, ms: after a verdict it is first looked at later than this anyway. */
 const WAKE_MS = 4_000;
-/** And hurried so often, ms. */
+/** Shortest time between two urgent wake-ups, ms. */
 const HURRY_MS = 1_000;
 /** Shards worked on at the same time. */
 const CONCURRENCY = 8;
-/** A run that fails, for want of Redis mostly, is tried again for ever. */
+/** A run that fails, mostly because Redis is away, is tried again for ever. */
 const BACKOFF = { type: 'exponential', delay: 500 } as const;
 const ATTEMPTS = 1_000_000;
 
 export class FailoverQueue {
   readonly #queue: Queue<ShardId>;
   readonly #redis: RedisClient;
-  /** What was asked for a moment ago: shards to be woken, and those to be worked on now. */
+  /** Recent calls: shards to be woken, and shards to be worked on now. */
   readonly #lately = new Set<string>();
 
   constructor(url: string) {
@@ -42,7 +42,10 @@ export class FailoverQueue {
     this.#queue.on('error', () => {});
   }
 
-  /** There are failovers in this shard. Any number of calls make one job, which is there for as long as it has some. */
+  /**
+   * There are failovers in this shard. Any number of calls make one job, which exists as long as the shard has
+   * failovers.
+   */
   wake(id: ShardId): Promise<void> {
     const jobId = jobOf(id);
     return this.#once(WAKE_MS, jobId, () => this.#add(jobId, id));
@@ -54,12 +57,12 @@ export class FailoverQueue {
     return this.#once(HURRY_MS, `${jobId} now`, async () => {
       await this.#add(jobId, id);
       const job = await this.#queue.getJob(jobId);
-      // One that does not wait is at work, and comes back soon by itself.
+      // A job that does not wait is being worked on, and runs again soon by itself.
       await job?.promote().catch(() => {});
     });
   }
 
-  /** Makes a call once in a time, ms. While Redis is away one of a kind waits for it. */
+  /** Makes a call at most once in this time, ms. While Redis is away one call of each kind waits. */
   async #once(perMs: number, what: string, call: () => Promise<void>): Promise<void> {
     if (this.#lately.has(what)) return;
     this.#lately.add(what);

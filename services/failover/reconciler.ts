@@ -1,7 +1,7 @@
 /**
- * Sees failovers through whose endpoint did not come up, or that nobody acknowledges: another endpoint, or an operator. Those that
- * succeed end with their acknowledgement, and are not looked at. Works on one shard at a time, many failovers in one step; each
- * step is one atomic write that happens once, so that this code may die, or run twice, at any point.
+ * Handles failovers whose endpoint did not come up, or that are not acknowledged: they get another endpoint, or go to an operator.
+ * Failovers that succeed end with their acknowledgement, and never come here. Works on one shard at a time, many failovers in one
+ * step; each step is one atomic write that happens once, so that this code may die, or run twice, at any point.
  */
 
 import type { Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
@@ -24,8 +24,10 @@ import { begin, type FailoverLimits, type FailoverProgress, plan, readProgress }
 const BATCH = 200;
 /** Longest run before others get their turn, ms. */
 const RUN_MS = 5_000;
-/** How often a shard is looked at that has failovers, ms: an acknowledgement makes one due, and word of it may be lost; or, after a run
- * that had something to do, come while it was at work. */
+/**
+ * How often a shard with failovers is looked at, ms. An acknowledgement makes a failover due, but its message may be lost, or may come
+ * during a run.
+ */
 const LOOK_MS = { idle: 5_000, busy: 1_000 };
 
 const UNREADABLE = 'failover set aside: what Redis has of it cannot be read';
@@ -51,7 +53,7 @@ export class FailoverReconciler {
   }
 
   /**
-   * Does what is due in a shard. Returns after how long to come again, ms, or undefined if nothing is left. Times are
+   * Does what is due in a shard. Returns the time until the next run, ms, or undefined if nothing is left. Times are
    * Redis's: those of nodes may differ, and jump.
    */
   async run(id: ShardId): Promise<number | undefined> {
@@ -101,7 +103,7 @@ export class FailoverReconciler {
     await this.#giveUp(id, store, ended, nowUnix);
   }
 
-  /** Reads those that can be read; the others are nobody's any more, and held up all that come behind them. */
+  /** Returns the failovers that can be read, and drops the others, which would block all failovers behind them. */
   async #read(id: ShardId, store: FailoverStore, stored: readonly StoredFailover[], nowUnix: number): Promise<Due[]> {
     const unreadable: string[] = [];
     const failovers = stored.flatMap((failover) => {
@@ -151,7 +153,7 @@ export class FailoverReconciler {
   }
 }
 
-/** Throws if the verdict, or how far its failover is, cannot be read. */
+/** Throws if the verdict, or the progress of its failover, cannot be read. */
 function read({ id, verdict: message, progress, failed }: StoredFailover, nowUnix: number): Due {
   const verdict = readVerdict(message);
   const { deadEndpoint, nextEndpoint, endpoints } = verdict;

@@ -7,7 +7,7 @@ export type ShardId = { readonly headend: string; readonly shard: number };
 export const MOST_SHARDS = 256;
 const NAME = /^[A-Za-z0-9._-]{1,64}$/;
 
-/** Whether a headend or a node may be called so. */
+/** Whether a headend or a node may have this name. */
 export function isName(value: unknown): value is string {
   return typeof value === 'string' && NAME.test(value);
 }
@@ -23,11 +23,11 @@ export const HEADENDS = 'dpd:headends';
 export const NODES = 'dpd:nodes';
 /** Sorted set: endpoint (address:port) to the Unix ms of the last verdict on it. */
 export const DEAD_ENDPOINTS = 'dpd:dead-endpoints';
-/** String: nothing, sealed with the vault's key. See vault.ts. */
+/** String: an empty text, sealed with the vault's key. See vault.ts. */
 export const VAULT_CHECK = 'dpd:vault-check';
-/** Stream: what was done by whom, the latest of it: see node/access/audit.ts. */
+/** Stream: the latest actions, and who did them: see node/access/audit.ts. */
 export const AUDIT = 'dpd:audit';
-/** Channel on which nodes talk: see bus.ts. */
+/** Channel for messages between nodes: see bus.ts. */
 export const BUS = 'dpd:bus';
 
 /** Keys of one shard. */
@@ -58,7 +58,7 @@ export function shardKeys({ headend, shard }: ShardId) {
     failed: `${tag}:failed`,
     /** Hash: verdict id to its FailoverProgress as JSON. */
     progress: `${tag}:progress`,
-    /** Sorted set: verdict id to the Unix ms at which its failover is looked at; those that have ended are not in it. */
+    /** Sorted set: verdict id to the Unix ms at which its failover is looked at; without failovers that have ended. */
     due: `${tag}:due`,
     /** Hash: verdict id to the failover that was given up, until an operator replays or drops it. */
     deadLetters: `${tag}:dead-letters`,

@@ -1,11 +1,11 @@
-/** Reading what lies in Redis: whatever is there is looked at before it is used, and what is none of ours costs nothing else. */
+/** Reads records in Redis: each is checked before it is used, and a foreign record harms no other. */
 
 import type { RecordError } from '../../workers/base/errors.ts';
 
-/** Told of each record that was passed over. */
+/** Called for each record that was skipped. */
 export type OnRefused = (error: RecordError) => void;
 
-/** What a text says in JSON; undefined if it is none. */
+/** The JSON value of a text; undefined if the text is no JSON. */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);

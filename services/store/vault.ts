@@ -34,7 +34,7 @@ export function openVault(key: string | undefined, file: string | undefined, mak
 }
 
 /**
- * Sees to it that what lies in Redis can be opened. The first node there leaves a record for the others to try.
+ * Makes sure that the data in Redis can be opened. The first node writes a record for the others to try.
  * @throws SettingsError if it is sealed with another key
  */
 export async function checkVault(vault: Vault, redis: RedisClient): Promise<void> {

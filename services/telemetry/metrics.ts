@@ -1,6 +1,6 @@
 /**
- * Metrics: a shard's counters and what the guards against false death did, read when they are exported. Over OTLP when the
- * standard OTEL_EXPORTER_OTLP_ENDPOINT (or ..._METRICS_ENDPOINT) is set, off otherwise. Never a label per peer.
+ * Metrics: a shard's counters and the actions of the guards against false verdicts, read when they are exported. Over OTLP
+ * when the standard OTEL_EXPORTER_OTLP_ENDPOINT (or ..._METRICS_ENDPOINT) is set, off otherwise. Never a label per peer.
  */
 
 import type { Attributes, BatchObservableResult, Observable } from '@opentelemetry/api';
@@ -20,7 +20,7 @@ export type Metric = {
   readonly attributes?: Attributes;
 };
 
-/** Everything that is exported: counters only grow, gauges are what is now. */
+/** Everything that is exported: counters only grow, gauges are present values. */
 export const INSTRUMENTS = {
   ...SHARD_METRICS,
   'dpd.members': { kind: 'gauge', unit: '{node}', description: 'nodes that live, as this one knows' },
@@ -33,7 +33,7 @@ export const INSTRUMENTS = {
 } as const satisfies Record<string, { kind: 'gauge' | 'counter'; unit: string; description: string }>;
 
 /**
- * Starts exporting if it is configured. Returns what flushes and stops it.
+ * Starts exporting if it is configured. Returns the function that flushes and stops it.
  * @param read the values as they are now; a value that cannot be read is left out of that export
  */
 export function startMetrics(

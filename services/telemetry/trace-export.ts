@@ -1,4 +1,4 @@
-/** Where spans go: OpenTelemetry's SDK, 37 MB of memory that is only loaded where traces are wanted. */
+/** Exports spans with OpenTelemetry's SDK, which takes 37 MB of memory and is loaded only if traces are wanted. */
 
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import { resourceFromAttributes } from '@opentelemetry/resources';

@@ -7,7 +7,7 @@ import { context, propagation, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode
 import type { SpanProcessor } from '@opentelemetry/sdk-trace-node';
 
 const TRACER = 'dpd-offload';
-/** Suspicions whose acknowledgement is awaited at most; the oldest is ended first. */
+/** Maximum number of suspicions that wait for an acknowledgement; the oldest is ended first. */
 const MAX_OPEN = 10_000;
 /** Longest wait for an acknowledgement, ms. */
 const MAX_OPEN_MS = 10 * 60_000;
@@ -25,7 +25,7 @@ export async function startTracing(
   return exportTraces(service, env, processor);
 }
 
-/** Whether spans go anywhere: when they do not, nothing is done for them. */
+/** Whether spans are exported: if not, none are made. */
 let tracing = false;
 
 /** One suspicion's facts. Times in Unix ms. */

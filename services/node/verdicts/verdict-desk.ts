@@ -103,7 +103,9 @@ export class VerdictDesk {
     this.#context.log.warn({ verdicts: held.length, held: this.held.count }, 'too many deaths at once: verdicts held');
   }
 
-  /** Peers answered: a verdict that is not delivered yet is taken back; one in the log is marked as revived. */
+  /**
+   * Peers answered: a verdict that is not written yet is taken back; if it is in the log, the SA counts as alive again.
+   */
   recovered(recoveries: readonly Recovery[]): void {
     const { id, traces, log } = this.#context;
     const records = this.#events.records();

@@ -1,6 +1,6 @@
 /**
- * What nodes tell each other, over Redis pub/sub. A message may get lost: everything that depends on one also happens without it,
- * only later. Whatever else is published on the channel is dropped.
+ * Messages between nodes, over Redis pub/sub. A message may get lost: everything that depends on one also happens without it,
+ * only later. Foreign data on the channel is dropped.
  */
 
 import { RecordError } from '../../../workers/base/errors.ts';
@@ -9,7 +9,7 @@ import { BUS, isName, MOST_SHARDS, type ShardId } from '../keys.ts';
 import { parseJson } from '../record.ts';
 import { patientRedis, type RedisClient } from '../redis/redis.ts';
 
-/** Who wants to speak for a headend. */
+/** A process that wants to speak for a headend. */
 export type Claim = {
   /** See Hello.instance. */
   readonly instance: string;
@@ -17,9 +17,9 @@ export type Claim = {
 };
 
 export type ClusterMessage =
-  /** Another node wants the shard: its owner writes its checkpoint and lets go. */
+  /** Another node wants the shard: its owner writes its checkpoint and gives the shard up. */
   | ({ readonly type: 'yield'; readonly epoch: string; readonly to: string; readonly claim: Claim } & ShardId)
-  /** Its owner does not: another process speaks for the headend, from this address. */
+  /** The owner refuses: another process speaks for the headend, from this address. */
   | ({ readonly type: 'kept'; readonly epoch: string; readonly address: string } & ShardId)
   /** There is a verdict to deliver again. */
   | ({ readonly type: 'look' } & ShardId)
@@ -54,7 +54,7 @@ export async function joinBus(
   };
 }
 
-/** The message of a text, or what is wrong with it. */
+/** The message in a text, or what is wrong with the text. */
 export function readMessage(text: string): ClusterMessage | RecordError {
   const refuse = (why: string) => new RecordError(BUS, why);
   if (text.length > MOST.message) return refuse(`${text.length} characters`);

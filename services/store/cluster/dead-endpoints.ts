@@ -1,6 +1,6 @@
 /**
- * Endpoints that some headend's verdict has found dead lately: what no single hub can know. A hint only: they are tried
- * last, not never.
+ * Endpoints that a verdict of any headend has lately found dead, which a single hub cannot know. Only a hint: they are
+ * still tried, but last.
  */
 
 import type { Endpoint } from '../../../proto/gen/dpd/v1/types_pb.js';
@@ -21,12 +21,12 @@ export async function markDead(redis: RedisClient, endpoints: readonly Place[], 
 
 /** SAs came up on these endpoints: they live. */
 export async function markAlive(redis: RedisClient, endpoints: readonly Place[]): Promise<void> {
-  // Where none is held for dead, a registration of many need not name them all.
+  // If no endpoint is taken for dead, a registration of many need not name them all.
   if (endpoints.length === 0 || (await redis.zcard(DEAD_ENDPOINTS)) === 0) return;
   await redis.zrem(DEAD_ENDPOINTS, ...new Set(endpoints.map(nameOf)));
 }
 
-/** Which of these endpoints are held for dead. */
+/** Which of these endpoints are taken for dead. */
 export async function knownDead(
   redis: RedisClient,
   endpoints: readonly Place[],

@@ -9,7 +9,7 @@ import { type Lease, readLeases } from '../shard/lease.ts';
 /** A shard of a headend ever seen, with that headend's number of shards. */
 export type KnownShard = { readonly id: ShardId; readonly shards: number; readonly lease: Lease | undefined };
 
-/** Every shard there is, with its lease. Of what is no headend, or no lease, it tells. */
+/** All shards, with their leases. Reports records that are no headend, or no lease. */
 export async function readShards(redis: RedisClient, refused: OnRefused): Promise<KnownShard[]> {
   const found = [...(await readHeadends(redis, refused))].flatMap(([headend, shards]) =>
     Array.from({ length: shards }, (_, shard) => ({ id: { headend, shard }, shards })),
@@ -19,7 +19,7 @@ export async function readShards(redis: RedisClient, refused: OnRefused): Promis
   return found.map((shard, n) => ({ ...shard, lease: leases[n] }));
 }
 
-/** Headends ever seen, with their number of shards. Of what is none it tells. */
+/** Headends ever seen, with their number of shards. Reports records that are none. */
 export async function readHeadends(redis: RedisClient, refused: OnRefused): Promise<Map<string, number>> {
   const headends = new Map<string, number>();
   for (const [name, text] of Object.entries(await redis.hgetall(HEADENDS))) {

@@ -11,7 +11,7 @@ import { runScript } from '../redis/scripts.ts';
 export const BEAT_TTL_MS = 3_500;
 /** A silent node is forgotten after this, ms. */
 const FORGET_MS = 600_000;
-/** Nodes of one cluster: a thousand would be told of each other every second. */
+/** Maximum number of nodes of one cluster: a thousand would hear of each other every second. */
 const MOST_MEMBERS = 1_000;
 const MOST_ADDRESS = 256;
 const MOST_COUNT = 2 ** 32 - 1;
@@ -27,7 +27,7 @@ export type Member = {
   readonly peers: number;
 };
 
-/** Notes that this node lives. Returns the nodes that do, by id, this one among them; of what is no node it tells. */
+/** Notes that this node lives. Returns the live nodes by id, including this one; reports records that are no node. */
 export async function beat(redis: RedisClient, { id, ...description }: Member, refused: OnRefused): Promise<Member[]> {
   const reply = await runScript(redis, 'beat', [NODES], [id, JSON.stringify(description), BEAT_TTL_MS, FORGET_MS]);
   return readMembers(reply as string[], refused);

@@ -8,7 +8,7 @@ import { type RedisClient, redisNow } from '../redis/redis.ts';
 const WATCH_MS = 2_200;
 const LOOK_MS = 100;
 
-/** Address of a node that lives under this name. Takes up to 2.2 s if one has not said that it is gone. */
+/** Address of a live node with this name. Takes up to 2.2 s if such a node has not reported that it is gone. */
 export async function livingTwin(redis: RedisClient, id: string): Promise<string | undefined> {
   const first = await readBeat(redis, id);
   if (!first || first.untilMs <= (await redisNow(redis))) return undefined;

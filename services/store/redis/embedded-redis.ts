@@ -11,13 +11,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SettingsError } from '../../../workers/base/errors.ts';
 import { connectRedis } from './redis.ts';
 
-/** A smaller file is not rewritten: that takes a core, in a burst of writes of all times; to read it takes 3 s. */
+/**
+ * A smaller file is not rewritten: rewriting takes a whole core, and would begin during a burst of writes. Reading the
+ * file takes 3 s.
+ */
 const REWRITE_FROM = '256mb';
 const START_MS = 30_000;
 const STOP_MS = 5_000;
 /** The shell's exit code for a program that it cannot find. */
 const NOT_FOUND = 127;
-/** Ends redis-server when our end of descriptor 3 closes, however this process dies: two must never share a file. */
+/**
+ * Ends redis-server when our end of descriptor 3 closes, however this process dies: two servers must never share a
+ * file.
+ */
 const DIES_WITH_US = `
 (cat <&3; grep -qs redis-server /proc/$$/comm && kill -TERM $$) >/dev/null 2>&1 &
 exec 3<&-
@@ -32,7 +38,7 @@ export class EmbeddedRedis {
   readonly #settings: readonly string[];
   readonly #path: string;
   readonly #sockets: string;
-  /** When it had to be started again, ms on the process's clock: the latest of these moments. */
+  /** The latest moments at which it had to be started again, ms on the process's clock. */
   readonly #restarts: number[] = [];
   /** Told of a server that ended by itself; `forGood`: it is not started again. */
   onFailure: (error: Error, forGood: boolean) => void = () => {};
@@ -106,7 +112,8 @@ export class EmbeddedRedis {
 
   /** Starts the server and waits until it has read its file. */
   async #run(): Promise<void> {
-    // A session of its own: what a terminal or a supervisor sends to our group is for us, and we end it in time.
+    // A separate session: signals that a terminal or a supervisor sends to our group are for us only, and we end the
+    // server in time.
     const child = spawn('sh', ['-c', DIES_WITH_US, 'redis', ...this.#settings], {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
       detached: true,
@@ -128,7 +135,7 @@ export class EmbeddedRedis {
         code === NOT_FOUND
           ? new SettingsError('redis-server is not installed: `apt-get install redis-server`, or set REDIS_URL')
           : new Error(`redis-server ended with ${signal ?? code}:\n${output}`);
-      // The shell that waits for our end may go.
+      // The shell that waits for our end may exit.
       (child.stdio[3] as Writable).destroy();
       if (running && !this.#stopping) this.#again(failure);
     });

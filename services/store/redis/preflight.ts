@@ -1,18 +1,18 @@
 /**
- * What is asked of Redis before anything relies on it: whether this user may do all that the product does, and whether the server
- * keeps what it is given. A library that may not use one command would only find out later, and try for ever.
+ * Checks of Redis before anything relies on it: whether this user may use all commands of the product, and whether the server
+ * keeps its data. Without this check a library that may not use one command would find out only later, and try for ever.
  */
 
 import { SettingsError } from '../../../workers/base/errors.ts';
 import { BUS } from '../keys.ts';
 import type { RedisClient } from './redis.ts';
 
-/** Oldest version whose commands are all that is used. */
+/** Oldest version that has all commands used here. */
 const OLDEST = [6, 2] as const;
-/** Where keys of ours lie, and of the failover queue's; in each a scratch key of every type. */
+/** Prefixes of our keys and of the failover queue's; each gets a scratch key of every type. */
 const PLACES = ['dpd:', 'dpd:{preflight/0}:', '{dpd-queue}:'] as const;
 
-/** Commands that are used, on scratch keys of one type each. */
+/** Commands used, each on scratch keys of one type. */
 const TRIALS: Readonly<Record<string, readonly string[]>> = {
   hash: [
     ...['hset K f v', 'hsetnx K f v', 'hget K f', 'hmget K f', 'hgetall K', 'hexists K f', 'hlen K', 'hkeys K'],
@@ -34,7 +34,7 @@ const TO_NOBODY = JSON.stringify({ type: 'look', headend: 'preflight', shard: 0 
 const WITHOUT_KEYS = ['info server', 'time', 'ping', `publish ${BUS} ${TO_NOBODY}`];
 
 /**
- * Tries everything. Returns what an operator should know of the server.
+ * Tries everything. Returns warnings about the server for an operator.
  * @throws SettingsError that names what this user may not do, or why the server cannot be used
  */
 export async function checkRedis(redis: RedisClient): Promise<string[]> {
@@ -50,7 +50,10 @@ export async function checkRedis(redis: RedisClient): Promise<string[]> {
   return properties(await redis.info());
 }
 
-/** What the user may not do; undefined if he may. Other errors are for whoever runs the command in earnest. */
+/**
+ * The command that the user may not use; undefined if allowed. Other errors are left to the code that really uses the
+ * command.
+ */
 async function trial(redis: RedisClient, line: string, place = ''): Promise<string | undefined> {
   const [command, ...args] = line.split(' ') as [string, ...string[]];
   try {
@@ -65,7 +68,7 @@ async function trial(redis: RedisClient, line: string, place = ''): Promise<stri
   }
 }
 
-/** What INFO says of the server that endangers what is stored. */
+/** Facts in INFO that endanger stored data. */
 function properties(info: string): string[] {
   const of = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
   const [major = 0, minor = 0] = of('redis_version').split('.').map(Number);

@@ -1,5 +1,5 @@
 /**
- * Connections to Redis: one server, Sentinel, or Cluster. Commands fail at once while it is away: whoever writes decides
+ * Connections to Redis: one server, Sentinel, or Cluster. Commands fail at once while it is away: each writer decides
  * what to do about it.
  */
 
@@ -11,7 +11,7 @@ import { SteadySentinelConnector } from './sentinel-connector.ts';
 /** Longest wait for one command, ms. */
 const COMMAND_TIMEOUT_MS = 5_000;
 const CONNECT_TIMEOUT_MS = 10_000;
-/** Longest wait for the first connection, whatever has to be asked for it, ms. */
+/** Longest wait for the first connection, including all requests that it needs, ms. */
 const FIRST_CONNECT_MS = 15_000;
 const SENTINEL_PORT = 26_379;
 const REDIS_PORT = 6_379;
@@ -80,8 +80,8 @@ function parseRedisUrl(url: string): RedisTarget {
 }
 
 /**
- * A connection for a library that waits for its own: commands queue while Redis is away, and begin by themselves.
- * Not connected yet when returned.
+ * A connection for a library that handles waiting itself: commands queue while Redis is away, and are sent when it is
+ * back. Not connected yet when returned.
  */
 export function patientRedis(url: string): RedisClient {
   const redis = makeClient(parseRedisUrl(url), PATIENT);
@@ -90,7 +90,7 @@ export function patientRedis(url: string): RedisClient {
   return redis;
 }
 
-/** Connects; reconnects by itself for ever after. Rejects if Redis cannot be reached at first, with where it was looked for, and why. */
+/** Connects; reconnects by itself for ever after. Rejects if Redis cannot be reached at first, with the address and the reason. */
 export async function connectRedis(url: string): Promise<RedisClient> {
   const redis = makeClient(parseRedisUrl(url), OPTIONS);
   let reason = `no answer within ${FIRST_CONNECT_MS} ms`;
@@ -106,7 +106,7 @@ export async function connectRedis(url: string): Promise<RedisClient> {
     await Promise.race([redis.connect(), deadline.promise]);
     return redis;
   } catch {
-    // It would go on trying, for nobody.
+    // Otherwise it would go on trying without a user.
     redis.disconnect();
     throw new Error(`${withoutLogin(url)}: ${reason}`);
   } finally {
@@ -114,7 +114,7 @@ export async function connectRedis(url: string): Promise<RedisClient> {
   }
 }
 
-/** A URL as it may be shown. */
+/** A URL without its secrets. */
 function withoutLogin(url: string): string {
   return url.replace(/\/\/[^@/]*@/, '//');
 }

@@ -104,7 +104,7 @@ export async function runFenced(
 /**
  * Waits until so many replicas have a write that Redis has acknowledged. Throws NotReplicatedError if they do not soon, or
  * what {@link runFenced} throws.
- * @param redis a connection for this alone: WAIT holds up whatever comes behind it
+ * @param redis a separate connection: WAIT blocks all later commands
  */
 export async function confirmWrite(
   redis: RedisClient,
@@ -126,7 +126,7 @@ export async function confirmWrite(
   if (reached < replicas) throw new NotReplicatedError(`${reached} of ${replicas} replicas`);
 }
 
-/** What a script that may be refused returned. Throws FencedError, ForgottenError or LostWritesError if it was. */
+/** The result of a script that may be refused. Throws FencedError, ForgottenError or LostWritesError if it was. */
 export function accepted(name: FencedScript | OpenScript, reply: unknown): unknown {
   if (reply === FENCED) throw new FencedError(`${name}: stale epoch`);
   if (reply === FORGOTTEN) throw new ForgottenError(`${name}: no lease in Redis`);

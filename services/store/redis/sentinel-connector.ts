@@ -1,14 +1,14 @@
-/** How ioredis finds the master through Sentinels, with one fault of it kept out. */
+/** How ioredis finds the master through Sentinels, with a fix for one of its faults. */
 
 import { type SentinelConnectionOptions, SentinelConnector } from 'ioredis';
 
 /**
- * ioredis hears of failovers through ears that outlive the connection they were made for. One announced while the next
- * connection looks for the master ends that search, and the connection is given up for good. Here they end first: whoever
- * is looking finds the new master by himself.
+ * ioredis has listeners for failovers that outlive their connection. If a failover is announced while the next connection
+ * looks for the master, they end that search, and the connection is given up for good. Here the listeners end first, and
+ * the search finds the new master by itself.
  */
 export class SteadySentinelConnector extends SentinelConnector {
-  /** @param options of the connection, as ioredis hands them over */
+  /** @param options of the connection, as ioredis passes them */
   constructor(options: unknown) {
     super(options as SentinelConnectionOptions);
   }

@@ -1,4 +1,4 @@
-/** What data planes answer to verdicts. */
+/** Answers of data planes to verdicts. */
 
 import { type ShardId, shardKeys } from '../keys.ts';
 import type { RedisClient } from '../redis/redis.ts';
@@ -8,11 +8,14 @@ import { runScript } from '../redis/scripts.ts';
 export type VerdictAnswer = {
   readonly verdictId: string;
   readonly attempt: number;
-  /** Why no endpoint came up, not ''; undefined if the verdict is seen through. */
+  /** Why no endpoint came up, not ''; undefined if the failover is complete. */
   readonly failed: string | undefined;
 };
 
-/** Notes acknowledgements, and ends what is seen through; any node may. Of each whether that attempt of the verdict was waiting for one. */
+/**
+ * Notes acknowledgements, and ends successful failovers; any node may do so. Returns for each whether that attempt of the verdict was
+ * waiting for one.
+ */
 export async function acknowledgeVerdicts(
   redis: RedisClient,
   id: ShardId,

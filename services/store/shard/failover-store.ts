@@ -12,13 +12,13 @@ import { readVerdict } from './stored-verdict.ts';
 /** Failovers given up that a shard keeps at most. */
 const DEAD_LETTERS = 10_000;
 
-/** One failover as it was read: a step is taken only if it still stands so. */
+/** One failover as it was read: a step is taken only if it has not changed since. */
 export type StandingFailover = {
   /** The verdict's. */
   readonly id: string;
   /** Number of the present attempt. */
   readonly attempt: number;
-  /** Why that failed, once it is acknowledged. */
+  /** Why that attempt failed, once it is acknowledged. */
   readonly failed: string | undefined;
 };
 
@@ -26,7 +26,7 @@ export type StandingFailover = {
 export type StoredFailover = Omit<StandingFailover, 'attempt'> & {
   /** The verdict as last delivered: see stored-verdict.ts. */
   readonly verdict: Buffer;
-  /** FailoverProgress as JSON, undefined if nobody has looked at it yet. */
+  /** FailoverProgress as JSON, undefined if no worker has looked at it yet. */
   readonly progress: string | undefined;
 };
 
@@ -60,8 +60,8 @@ export class FailoverStore {
   }
 
   /**
-   * Failovers that are due, the longest overdue first, and the time, by Redis's clock, Unix ms. If none is, when the next one will
-   * be; undefined if there is none.
+   * Failovers that are due, the longest overdue first, and the time, by Redis's clock, Unix ms. If none is due, when the next one
+   * will be; undefined if there is none.
    */
   async readDue(
     most: number,
@@ -82,7 +82,7 @@ export class FailoverStore {
     return { nowUnix, nextUnix: next.length === 0 ? undefined : Number(next), due: failovers };
   }
 
-  /** Notes where failovers stand and when to look again, unless that has changed meanwhile. */
+  /** Notes the progress of failovers and when to look again, unless they have changed meanwhile. */
   async wait(
     waits: readonly (StandingFailover & { readonly progress: string; readonly dueUnix: number })[],
   ): Promise<void> {
@@ -92,7 +92,9 @@ export class FailoverStore {
     await runScript(this.#redis, 'wait-failovers', [attempts, failed, progress, due], args);
   }
 
-  /** Begins other attempts. Of each whether it did: not if somebody else has, or it has ended. */
+  /**
+   * Begins other attempts. Returns for each whether it did: not if another worker has, or if the failover has ended.
+   */
   async advance(steps: readonly NextAttempt[]): Promise<boolean[]> {
     if (steps.length === 0) return [];
     const { attempts, failed, progress, due, failover, unacked, verdicts } = this.#keys;
@@ -123,12 +125,12 @@ export class FailoverStore {
     return (reply as number[]).map((one) => (['changed', 'kept', 'noRoom'] as const)[one]!);
   }
 
-  /** Those of these verdicts are looked at no more: what is stored of them cannot be read. */
+  /** Failovers of these verdicts are not looked at any more: their records cannot be read. */
   async setAside(ids: readonly string[]): Promise<void> {
     if (ids.length > 0) await this.#redis.zrem(this.#keys.due, ...ids);
   }
 
-  /** Failovers given up, by verdict id. Of what is none it tells. */
+  /** Failovers given up, by verdict id. Reports records that are none. */
   async deadLetters(refused: OnRefused): Promise<Map<string, DeadLetter>> {
     const letters = new Map<string, DeadLetter>();
     for (const [id, text] of Object.entries(await this.#redis.hgetall(this.#keys.deadLetters))) {
@@ -157,12 +159,12 @@ export class FailoverStore {
   }
 }
 
-/** How a failover stood when it was read, for scripts. */
+/** The state of a failover when it was read, for scripts. */
 function standing({ id, attempt, failed }: StandingFailover): [id: string, attempt: number, failed: string] {
   return [id, attempt, failed === undefined ? '' : '1'];
 }
 
-/** The letter of a text, its verdict read for a test; undefined if it is none. */
+/** The letter in a text, with its verdict decoded as a check; undefined if it is none. */
 function readLetter(text: string): DeadLetter | undefined {
   const value = parseJson(text);
   const { attempts, reason, givenUpUnix, verdict } = isObject(value) ? value : {};

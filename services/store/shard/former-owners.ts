@@ -1,4 +1,4 @@
-/** What former owners left of a shard in Redis, read: a part that is none of theirs, or damaged, is passed over. */
+/** Reads what former owners left of a shard in Redis: a foreign or damaged part is skipped. */
 
 import { RecordError } from '../../../workers/base/errors.ts';
 import { PARKED_ID } from '../../../workers/ikev2/header.ts';
@@ -10,7 +10,7 @@ const CHUNK = /^(\d{1,15}):\d{1,7}$/;
 const TIME = /^\d{1,15}$/;
 const SPI_PAIR = /^[0-9a-f]{32}$/;
 const IDS = /^(\d{1,10}):(\d{1,10})$/;
-/** Of a checkpoint whose time cannot be read, ms: whoever had the shard may have asked all the while. */
+/** Age of a checkpoint whose time cannot be read, ms: a former owner may have asked all the time. */
 const LONG_AGO_MS = 86_400_000;
 
 export type StoredFormer = {
@@ -51,7 +51,10 @@ export function readFormer(
   };
 }
 
-/** When the checkpoint was made, by its owner's clock, and by Redis's; one that nobody has written yet was never made. */
+/**
+ * When the checkpoint was made, by its owner's clock and by Redis's; an empty one that no owner has written has no such
+ * time.
+ */
 function readTimes(
   at: Buffer | undefined,
   taken: Buffer | undefined,
@@ -62,7 +65,7 @@ function readTimes(
     : undefined;
 }
 
-/** The daemon's id of a request, and that under which its spoke has it; undefined if they cannot be. */
+/** The daemon's id of a request, and the id under which its spoke got it; undefined if they are invalid. */
 function readIds(text: string): Translated | undefined {
   const [, daemonId, id] = (IDS.exec(text) ?? []).map(Number);
   if (daemonId === undefined || id === undefined) return undefined;

@@ -1,6 +1,6 @@
 /**
- * The lease of a shard: who owns it, and under which epoch, which fences off what former owners write. It does not say who may ask
- * the shard's peers: that the headend's rules say (see docs/decisions).
+ * The lease of a shard: who owns it, and under which epoch, which fences off what former owners write. It does not say who may
+ * probe the shard's peers: the headend's rules do (see docs/decisions).
  */
 
 import { RecordError } from '../../../workers/base/errors.ts';
@@ -30,7 +30,7 @@ export type TakenLease = {
 };
 
 /**
- * Takes a shard's lease with a new epoch. Throws FencedError if another owner holds it than the one allowed.
+ * Takes a shard's lease with a new epoch. Throws FencedError if an owner other than the allowed one holds it.
  * @param holder epoch under which it may be held; undefined: any
  */
 export async function takeLease(
@@ -44,7 +44,7 @@ export async function takeLease(
   return { epoch, takenUnix, lastWrite };
 }
 
-/** Reads a shard's lease. One that is none counts as none, and is told of. */
+/** Reads a shard's lease. An invalid one counts as none, and is reported. */
 export async function readLease(redis: RedisClient, id: ShardId, refused: OnRefused): Promise<Lease | undefined> {
   return (await readLeases(redis, [id], refused))[0];
 }

@@ -45,17 +45,17 @@ export type StoreContext = {
 };
 
 export class ShardStore {
-  /** When this one took it, by Redis's clock, Unix ms. */
+  /** When this owner took it, by Redis's clock, Unix ms. */
   readonly takenUnix: number;
   readonly #context: StoreContext;
   readonly #id: ShardId;
   readonly #keys: ReturnType<typeof shardKeys>;
   #epoch: number;
-  /** Writes are numbered, so that one which Redis forgets is missed. */
+  /** Writes are numbered, so that a write which Redis forgets is noticed. */
   #writes = 0;
   #acknowledged = 0;
   #underWay = new Set<number>();
-  /** Replicas have what former owners wrote, as many as must. */
+  /** The required number of replicas has the writes of former owners. */
   #inheritanceSafe = false;
 
   private constructor(context: StoreContext, id: ShardId, { epoch, takenUnix }: TakenLease) {
@@ -76,8 +76,8 @@ export class ShardStore {
   }
 
   /**
-   * Takes the lease anew, if Redis knows of no other owner. Throws FencedError, or the error of the connection.
-   * Returns `lost` too: Redis does not know of all that was written under the former epoch, and nobody will miss it.
+   * Takes the lease anew, if Redis knows of no other owner. Throws FencedError, or the error of the connection. Also
+   * returns `lost`: Redis does not have all writes of the former epoch, and no later check will notice that.
    */
   async retake(): Promise<TakenLease & { readonly lost: boolean }> {
     const taken = await takeLease(this.#context, this.#id, this.#epoch);
@@ -91,7 +91,7 @@ export class ShardStore {
   }
 
   /**
-   * Prolongs the lease. Returns Redis's time, Unix ms. Throws LostWritesError, once, when it is prolonged all the same; or what
+   * Prolongs the lease. Returns Redis's time, Unix ms. Throws LostWritesError, once, when it is prolonged nevertheless; or what
    * {@link runFenced} throws.
    */
   async renew(): Promise<number> {
@@ -99,7 +99,7 @@ export class ShardStore {
     const reply = await runFenced(this.#context.redis, 'renew-lease', [this.#keys.lease], [this.#epoch, '', LEASE_MS]);
     const [known, nowUnix] = reply as [number, number];
     if (known >= expected) return nowUnix;
-    // From here on what Redis has counts, so that the repair is not refused as well.
+    // From here on Redis's number counts, so that the repair is not refused as well.
     this.#acknowledged = known;
     throw new LostWritesError(`write ${known} is the last of ${expected} that Redis knows`);
   }
@@ -124,7 +124,7 @@ export class ShardStore {
     await this.#write('write-sas', [lease, sas, dead, translated], [...counts, ...withKeys, ...without, ...removed]);
   }
 
-  /** Removes any number of SAs; what does not arrive may have been done in part. */
+  /** Removes any number of SAs; on an error a part may be done. */
   async removeSas(spis: readonly string[]): Promise<void> {
     for (let n = 0; n < spis.length; n += PAGE) await this.writeSas([], spis.slice(n, n + PAGE));
   }
@@ -155,8 +155,8 @@ export class ShardStore {
 
   /**
    * Writes chunks of the checkpoint.
-   * @param taken up to when all is told, by the owner's clock, and by Redis's at the earliest, Unix ms
-   * @param whole they are all there is; otherwise they stand beside those written before, of former owners too
+   * @param taken up to when it is complete, by the owner's clock, and by Redis's at the earliest, Unix ms
+   * @param whole they are complete; otherwise they are added to chunks written before, also by former owners
    */
   async writeCheckpoint(
     chunks: readonly CheckpointChunk[],
@@ -168,12 +168,14 @@ export class ShardStore {
       `${this.#epoch}:${index}`,
       Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
     ]);
-    // One that is lost must be missed: the next tells only of what changed since.
+    // A lost checkpoint must be noticed, because the next one has only later changes.
     const args = [Math.round(taken.unix), Math.floor(taken.redisUnix), whole ? '1' : '0', ...rows];
     await this.#write('write-checkpoint', [lease, checkpoint], args);
   }
 
-  /** What former owners left. Without any it is an empty one, of when the shard's lease was first taken. */
+  /**
+   * What former owners left. Without any it is an empty checkpoint of the time when the shard's lease was first taken.
+   */
   async readCheckpoint(): Promise<FormerOwners> {
     const { redis } = this.#context;
     const [checkpoint, translated, nowUnix] = await Promise.all([
@@ -234,7 +236,10 @@ export class ShardStore {
     return new Map(ids.map((id) => [attemptName(id, Number(laterAttempts[id] ?? 0)), id]));
   }
 
-  /** Reads some of those listed; one that is no verdict is passed over. Those of former owners may be new to replicas, which are waited for. */
+  /**
+   * Reads some of those listed; a record that is no verdict is skipped. Replicas may not have those of former owners yet, and are waited
+   * for.
+   */
   async readUnacked(listed: readonly { readonly name: string; readonly id: string }[]): Promise<StoredVerdict[]> {
     const { redis } = this.#context;
     if (listed.length > 0 && !this.#inheritanceSafe) {
@@ -253,7 +258,7 @@ export class ShardStore {
     return verdicts;
   }
 
-  /** A headend that is sent something else ends its stream, and comes back for it again and again. */
+  /** A headend that gets anything else would end its stream, and get it again and again. */
   #isVerdict(name: string, bytes: Uint8Array): boolean {
     try {
       readVerdict(bytes);
@@ -269,15 +274,15 @@ export class ShardStore {
     return (await this.#context.redis.zcard(this.#keys.due)) > 0;
   }
 
-  /** Waits until replicas have all writes up to this one, as many as must. */
+  /** Waits until the required number of replicas has all writes up to this one. */
   async #confirm(write: number): Promise<void> {
     const { replicated } = this.#context;
     if (replicated) await confirmWrite(replicated.redis, this.#keys.lease, this.#epoch, write, replicated.replicas);
   }
 
   /**
-   * Number of the last write that Redis must know of. One under way counts: it may still be acknowledged by a server that is
-   * replaced meanwhile, and the next would hide that it is lost.
+   * Number of the last write that Redis must know of. A write under way counts, too: it may still be acknowledged by a
+   * server that is replaced meanwhile, and the next write would hide its loss.
    */
   get #lastWrite(): number {
     return Math.max(this.#acknowledged, ...this.#underWay);
@@ -297,18 +302,20 @@ export class ShardStore {
     } finally {
       underWay.delete(write);
     }
-    // Whoever has taken the lease anew meanwhile counts anew.
+    // If the lease was taken anew meanwhile, numbers begin anew.
     if (underWay === this.#underWay) this.#acknowledged = Math.max(this.#acknowledged, write);
     return write;
   }
 }
 
-/** A name that may be anything, for the log. */
+/** An unchecked name, made safe for the log. */
 function nameOf(name: Buffer): string {
   return JSON.stringify(name.toString('latin1', 0, 40));
 }
 
-/** Verdicts as append-verdicts.lua reads them: one argument costs the client a third of what one a verdict do. */
+/**
+ * Verdicts as append-verdicts.lua reads them: one argument costs the client a third of one argument for each verdict.
+ */
 function packIds(verdicts: Parameters<ShardStore['appendVerdicts']>[0]): Buffer {
   const packed = Buffer.allocUnsafe(verdicts.reduce((sum, { id }) => sum + VERDICT_HEAD + id.length, 0));
   let at = 0;
@@ -321,7 +328,7 @@ function packIds(verdicts: Parameters<ShardStore['appendVerdicts']>[0]): Buffer 
 }
 const VERDICT_HEAD = 3;
 
-/** Name of a verdict's attempt; the first is called as the verdict. */
+/** Name of a verdict's attempt; the first one has the verdict's id. */
 export function attemptName(id: string, attempt: number): string {
   return attempt === 0 ? id : `${id}/${attempt}`;
 }

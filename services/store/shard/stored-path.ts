@@ -10,7 +10,7 @@ import type { ShardPath, Way } from '../../../workers/path/ways.ts';
 import { isObject, isWhole } from '../../base/shape.ts';
 import { parseJson } from '../record.ts';
 
-/** The path of a text, or what is wrong with it. @param key under which it lies */
+/** The path in a text, or what is wrong with it. @param key under which it lies */
 export function readStoredPath(key: string, text: string): ShardPath | RecordError {
   const value = parseJson(text);
   const { guarded, ready, returning, ways } = isObject(value) ? value : {};

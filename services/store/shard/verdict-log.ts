@@ -13,7 +13,7 @@ import type { RedisClient } from '../redis/redis.ts';
 const BLOCK_MS = 1_000;
 /** Entries of one shard read at once; each holds up to some hundred verdicts. */
 const BATCH = 20;
-/** How often the logs are looked at where one read cannot wait for all of them, ms. */
+/** How often the logs are read if one read cannot wait for all of them, ms. */
 const POLL_MS = 50;
 const START = '0-0';
 const ENTRY_ID = /^\d+-\d+$/;
@@ -61,9 +61,9 @@ export class LogPosition {
 }
 
 /**
- * Waits up to a second for verdicts behind `position` and moves it past what it yields.
+ * Waits up to a second for verdicts behind `position`, and moves the position past those that it returns.
  * @param redis a connection of the caller's own: the read blocks it
- * @param refused told of entries that are none of ours
+ * @param refused called for entries that are not ours
  * @returns Verdicts messages, possibly none
  */
 export async function* readVerdicts(
@@ -86,7 +86,10 @@ export async function* readVerdicts(
   }
 }
 
-/** Whether a message is of nothing but parts that may be verdicts: it is put into another, whose reader must find its end. */
+/**
+ * Whether a message consists only of parts that may be verdicts. It becomes part of another message, whose reader must find
+ * its end.
+ */
 function isVerdicts(message: Buffer): boolean {
   const reader = new MessageReader(message);
   try {
@@ -103,7 +106,10 @@ const VERDICTS = (VerdictsSchema.field.verdicts.number << 3) | WireType.LengthDe
 
 type LogEntries = [key: Buffer, entries: [id: Buffer, fields: Buffer[]][]];
 
-/** In Redis Cluster the logs of a headend's shards lie on several servers: none can be waited for, all are looked at. */
+/**
+ * In Redis Cluster the logs of a headend's shards are on several servers: one read cannot wait for all, so they are
+ * polled.
+ */
 async function readLogs(redis: RedisClient, keys: readonly string[], ids: readonly string[]): Promise<LogEntries[]> {
   if (!redis.isCluster) {
     const reply = await redis.xreadBuffer('COUNT', BATCH, 'BLOCK', BLOCK_MS, 'STREAMS', ...keys, ...ids);

@@ -1,4 +1,7 @@
-/** What a verdict does to the hub: the SA it names goes, and the next endpoint's connection comes up, if the peer is not back already. */
+/**
+ * Applies a verdict on the hub: deletes the SA that it names, and brings up the next endpoint's connection, unless the peer is back
+ * already.
+ */
 
 import pLimit from 'p-limit';
 import { Action, Outcome, type Policy, type Verdict } from '../../../../proto/gen/dpd/v1/types_pb.js';
@@ -12,15 +15,15 @@ import { type ListedSa, listSas } from './vici/sas.ts';
 
 /** Longest wait for an endpoint's SA to come up, ms. */
 const INITIATE_MS = 10_000;
-/** Connections to charon at the same time for that: it lets ten wait. */
+/** Number of simultaneous connections to charon for that: charon lets ten wait. */
 const initiations = pLimit(8);
-/** Ages are told in whole seconds, ms. */
+/** Ages are in whole seconds, ms. */
 const SLACK_MS = 2_000;
 
 export type VerdictContext = {
   readonly vici: ViciClient;
   readonly looks: Looks;
-  /** For what takes long: a connection of its own. */
+  /** A separate connection for commands that take long. */
   readonly viciSocket: string;
   readonly peers: PeersFile;
   readonly log: Logger;
@@ -28,7 +31,7 @@ export type VerdictContext = {
   uniqueId(spi: string): string | undefined;
   /** Another established SA with this peer; undefined if there is none. */
   otherSa(peerId: string, spi: string): string | undefined;
-  /** The SA was heard from so long ago, ms, after all. */
+  /** The SA was heard from, so long ago, ms. */
   alive(spi: string, ageMs: number): void;
 };
 
@@ -46,13 +49,13 @@ export async function applyVerdict(context: VerdictContext, verdict: Verdict): P
         detail: `SA ${spi} was heard from ${Math.round(heardAgeMs / 1_000)} s ago`,
       };
     }
-    // By charon's own number, which names exactly this SA and is never given to another.
+    // By charon's own number for the SA, which is never given to another SA.
     await vici.request('terminate', { 'ike-id': sa.uniqueId, force: 'yes' });
   } else if (verdict.attempt === 0 && verdict.action !== Action.FAILOVER)
     return { outcome: Outcome.SA_GONE, detail: `no SA ${spi}` };
   if (verdict.action !== Action.FAILOVER || verdict.endpoints.length < 2)
     return { outcome: Outcome.CLEARED, detail: `SA ${spi} deleted` };
-  // A peer that is back, as after a restart, has an SA of its own making.
+  // A peer that is back, for example after a restart, has set up its own SA.
   const other = context.otherSa(verdict.peerId, spi);
   if (other)
     return { outcome: sa ? Outcome.CLEARED : Outcome.SA_GONE, detail: `${verdict.peerId} is up on SA ${other}` };
@@ -83,8 +86,8 @@ async function failOver({ viciSocket, peers, log }: VerdictContext, verdict: Ver
 }
 
 /**
- * How long ago the SA's own counters saw a packet from the peer, ms, if that contradicts the verdict: for as long as a peer's detection
- * time nothing was heard of it. No clocks are compared.
+ * How long ago the SA's own counters saw a packet from the peer, ms, if that is shorter than the peer's detection time and so
+ * contradicts the verdict. No clocks are compared.
  */
 function lastLook({ children }: ListedSa, { intervalMs, retries, retryIntervalMs }: Policy): number | undefined {
   const used = children.flatMap(({ packetsIn, useIn }) =>

@@ -1,9 +1,9 @@
 /**
- * SAs on their way into the cluster's care and out of it. The order is the point of this file.
+ * Takes SAs into the cluster's care and out of it. The order of the steps is what matters here.
  *
  * Taking: the rules know the hub's address -> the cluster holds the SA with its keys -> answers come to the shard -> charon's request
- * counter is parked -> probing. Nothing is parked that the cluster does not know, so that whoever comes after a crash knows what is.
- * An SA that charon deletes stays for a while, unwatched: charon's own Delete goes through the shard.
+ * counter is parked -> probing. Only SAs that the cluster holds are parked, so that after a crash the next agent learns which SAs are
+ * parked. An SA that charon deletes stays for a while, unwatched: charon's own Delete goes through the shard.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -26,15 +26,15 @@ export type CareContext = {
   readonly parking: Parking;
   readonly peers: PeersFile;
   readonly log: Logger;
-  /** The SA still stands, as this record. */
+  /** Whether the SA still exists, as this record. */
   stands(record: SaRecord): boolean;
 };
 
 export class Care {
   readonly #context: CareContext;
-  /** SAs told to the cluster: from then on changes are told too. */
+  /** SAs registered with the cluster: from then on their changes are reported, too. */
   readonly #told = new Map<string, SaRecord>();
-  /** Who waits for the cluster to hold an SA, by SPI pair. */
+  /** Functions that wait for the cluster to hold an SA, by SPI pair. */
   readonly #awaited = new Map<string, () => void>();
   /** SAs that are not watched, by SPI pair, and why. */
   readonly #unwatched = new Map<string, { readonly peer: string; readonly why: string }>();
@@ -50,7 +50,7 @@ export class Care {
     return this.#unwatched;
   }
 
-  /** Takes an SA into care. On return the cluster has been told of it; the rest follows by itself. */
+  /** Takes an SA into care. On return the SA is registered with the cluster; the rest follows by itself. */
   async take(record: SaRecord): Promise<void> {
     if (!(await this.#context.guard.addWay(endName(record.local!)))) {
       this.leaveOut(record.spi, record.peerId, `the hub has too many addresses: ${endName(record.local!)}`);
@@ -94,7 +94,7 @@ export class Care {
       this.#context.agent.upsert(toApiSa(record, { ...peer, policy }, ++this.#revision), record.heldKeys);
       await sleep(GONE_MS, undefined, { ref: false });
     }
-    // The same SPIs may stand again, as the list of SAs had missed them.
+    // An SA with the same SPIs may be there again, because the list of SAs had missed it.
     if (this.#told.has(record.spi)) return;
     this.#context.agent.remove(spiFromHex(record.spi));
     if (record.parked) this.#context.guard.dropCare(careOf(record));
@@ -107,12 +107,12 @@ export class Care {
     this.#context.log.warn({ sa: spi, peer, why }, 'SA not watched');
   }
 
-  /** SAs that charon has no more need not be named. */
+  /** SAs that charon does not have any more need not be named. */
   keepUnwatched(listed: ReadonlySet<string>): void {
     for (const spi of this.#unwatched.keys()) if (!listed.has(spi)) this.#unwatched.delete(spi);
   }
 
-  /** Nothing more is taken into care. */
+  /** No more SAs are taken into care. */
   stop(): void {
     this.#stopped = true;
   }
@@ -137,7 +137,7 @@ export class Care {
     return !this.#stopped && this.#context.stands(record);
   }
 
-  /** Tells the cluster of an SA as it is now. False if it cannot be told. */
+  /** Registers an SA with the cluster as it is now. False if that is not possible. */
   #register(record: SaRecord): boolean {
     const { agent, peers } = this.#context;
     const refused = agent.upsert(toApiSa(record, peers.get(record.peerId), ++this.#revision), record.heldKeys);
@@ -147,7 +147,7 @@ export class Care {
   }
 }
 
-/** By what the rules know an SA: its responder SPI's low word. */
+/** The key of an SA in the rules: its responder SPI's low word. */
 export function careOf({ id }: Pick<SaRecord, 'id'>): number {
   return id.spiR.readUInt32BE(4);
 }

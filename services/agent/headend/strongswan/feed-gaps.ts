@@ -1,4 +1,6 @@
-/** SAs that charon has and its feed has not told of, or not with keys: charon is asked for all SAs again, or has one rekeyed. */
+/**
+ * SAs that charon has but its feed has not announced, or not with keys. The agent requests all SAs again, or has one rekeyed.
+ */
 
 import type { Logger } from '../../../base/log.ts';
 import { careOf } from './care.ts';
@@ -7,17 +9,17 @@ import type { ListedSa } from './vici/sas.ts';
 
 /** SAs whose keys are asked for by rekeying at a time. */
 const LEARNED_AT_ONCE = 5;
-/** From so many missing SAs on charon is asked for all. */
+/** If at least so many SAs are missing, the agent requests all. */
 const RESYNC_FROM = 50;
-/** How often at most: twice as long each time, up to the longest, while that does not close the gaps, ms. */
+/** Shortest and longest time between two requests, ms: it doubles while the gaps remain. */
 const RESYNC_MS = { first: 60_000, longest: 3_600_000 };
 
 export type FeedGapsContext = {
-  /** Has charon tell of all SAs. Resolves with false if it may not have heard that. */
+  /** Requests all SAs from charon. Resolves with false if charon may have missed the request. */
   resync(): Promise<boolean>;
-  /** How much of what charon told was lost on the way since this was asked last. */
+  /** Number of charon's messages that were lost since the last call. */
   lost(): Promise<number>;
-  /** Has charon rekey an IKE SA, by its number: the new one is told of, with keys. */
+  /** Has charon rekey an IKE SA, by its number: the feed announces the new SA, with keys. */
   rekey(uniqueId: string): Promise<unknown>;
   /** An SA cannot be watched. */
   leaveOut(sa: ListedSa, why: string): void;
@@ -27,7 +29,7 @@ export type FeedGapsContext = {
 export class FeedGaps {
   readonly #context: FeedGapsContext;
   readonly #missing = new MissingSas();
-  /** By careOf: SAs that a former agent had taken into care, and perhaps parked. */
+  /** By careOf: SAs that a former agent had taken into care, and may have parked. */
   #steered: ReadonlySet<number> = new Set();
   #resyncedAt = Number.NEGATIVE_INFINITY;
   #resyncMs = RESYNC_MS.first;
@@ -37,7 +39,7 @@ export class FeedGaps {
     this.#context = context;
   }
 
-  /** What the rules steered before this agent began. */
+  /** SPIs that the rules steered before this agent began. */
   setSteered(steered: ReadonlySet<number>): void {
     this.#steered = steered;
   }
@@ -55,7 +57,7 @@ export class FeedGaps {
     this.#stopped = true;
   }
 
-  /** Has charon tell all SAs again. It rekeys their children for that, so not too often. */
+  /** Requests all SAs again. charon rekeys their children for that, so this must not happen too often. */
   async resync(why: string): Promise<void> {
     if (performance.now() - this.#resyncedAt < this.#resyncMs || this.#stopped) return;
     if (Number.isFinite(this.#resyncedAt)) this.#resyncMs = Math.min(2 * this.#resyncMs, RESYNC_MS.longest);
@@ -69,7 +71,7 @@ export class FeedGaps {
 
   /**
    * Closes gaps that have stood for some polls.
-   * @param sas all that charon lists @param told whether the feed has told of one, or need not
+   * @param sas all that charon lists @param told whether the feed has announced an SA, or need not
    */
   async close(sas: readonly ListedSa[], told: (sa: ListedSa) => boolean): Promise<void> {
     this.#missing.keep(new Set(sas.map(({ spi }) => spi)));
@@ -79,13 +81,13 @@ export class FeedGaps {
       else if (this.#missing.missed(sa.spi)) unknown.push(sa);
     }
     if (!this.any) this.#resyncMs = RESYNC_MS.first;
-    // A request of charon's on one that is parked comes to its shard, which has no keys of it.
+    // If the SA is parked, charon's request would go to its shard, which has no keys for it.
     const parked = unknown.some((sa) => this.wasSteered(sa));
     if (parked || unknown.length >= RESYNC_FROM) await this.resync(`${unknown.length} SAs are not in the feed`);
     else for (const sa of unknown.slice(0, LEARNED_AT_ONCE)) await this.#learnKeys(sa);
   }
 
-  /** Rekeying brings an SA's successor, with keys. It is not parked, so charon hears the answers. */
+  /** Rekeying brings the SA's successor, with keys. The SA is not parked, so charon gets the answers. */
   async #learnKeys(sa: ListedSa): Promise<void> {
     this.#missing.settle(sa.spi);
     if (!this.#missing.mayRekey(sa, performance.now())) {

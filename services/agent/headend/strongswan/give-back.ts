@@ -1,17 +1,22 @@
-/** What a clean stop does: SAs go back to charon, each with the id that it may go on with. */
+/** A clean stop: SAs go back to charon, each with the message id that charon continues with. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SaRecord } from './sa-book.ts';
 
-/** Longest wait for the node to let SAs go, and for charon to have them back, ms; and so much more for each of them. */
+/**
+ * Longest wait for the node to give SAs up, and for charon to get them back, ms; and the additional time for each SA.
+ */
 const RELEASE_MS = 10_000;
 const RELEASE_EACH_MS = 5;
 const LOOK_MS = 20;
 
 export type GiveBackContext = {
-  /** Has the node let an SA go. */
+  /** Has the node give an SA up. */
   remove(record: SaRecord): void;
-  /** By SPI pair, the first ids that the node has not used, of those that it has let go; undefined where it cannot tell. */
+  /**
+   * By SPI pair, the first id that the node has not used, for each SA that it has given up; undefined if the node does not
+   * know it.
+   */
   readonly released: ReadonlyMap<string, number | undefined>;
   /** Sets charon's counter. Resolves with false if the SA is gone. */
   unpark(record: SaRecord, nextId: number): Promise<boolean>;
@@ -19,7 +24,7 @@ export type GiveBackContext = {
   dropCare(record: SaRecord): void;
 };
 
-/** Gives back all that are parked. Returns them, and those of them that stay so. */
+/** Gives back all parked SAs. Returns them, and those that stay parked. */
 export async function giveBack(
   all: readonly SaRecord[],
   { remove, released, unpark, dropCare }: GiveBackContext,

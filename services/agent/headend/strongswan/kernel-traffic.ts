@@ -1,23 +1,23 @@
 /**
- * Traffic evidence from the kernel's own SAs: who was heard from, and sent to, since the last look. Inbound packets are counted when they
- * are authentic, and of outbound ones nothing else is wanted than that there were some.
+ * Traffic evidence from the kernel's own SAs: which SAs had inbound or outbound packets since the last look. Inbound packets are counted
+ * when they are authentic; for outbound packets it only matters whether there were some.
  */
 
 import { Address } from '../../../../workers/base/address.ts';
 import { XfrmSas } from '../xfrm/xfrm-sas.ts';
 import type { SaRecord } from './sa-book.ts';
 
-/** SPI pairs in hex. When the packets came is not known, only that it was since the last look: they count as of now. */
+/** SPI pairs in hex. The packets came at an unknown time since the last look: they count as of now. */
 export type KernelEvidence = { readonly heard: readonly string[]; readonly sent: readonly string[] };
 
 type Packets = { readonly in: number; readonly out: number };
-/** So much of {@link XfrmSas} as is used. */
+/** The part of {@link XfrmSas} that is used here. */
 type Sas = Pick<XfrmSas, 'list' | 'find' | 'close'>;
 
 export class KernelTraffic {
   readonly #open: () => Sas | undefined;
   #sas: Sas | undefined;
-  /** Packets of each child at the last look, by its inbound SPI: in, and out where somebody wants to know. */
+  /** Packets of each child at the last look, by its inbound SPI: in, and, if wanted, out. */
   #before: Map<number, Packets> | undefined;
   /** The hub's own addresses. */
   readonly #locals = new Map<string, Address>();
@@ -28,7 +28,7 @@ export class KernelTraffic {
   }
 
   /**
-   * @param wantsSent whether it matters for this SA what it is sent
+   * @param wantsSent whether outbound traffic matters for this SA
    * @returns undefined if the kernel does not have these SAs' children, or cannot be asked: charon has to be
    */
   look(records: Iterable<SaRecord>, wantsSent: (record: SaRecord) => boolean): KernelEvidence | undefined {
@@ -49,7 +49,7 @@ export class KernelTraffic {
         if (row < 0) continue;
         const out = remote === undefined ? -1 : this.#sas!.find(outbound, remote);
         const packets = { in: columns.packets[row]!, out: out < 0 ? 0 : columns.packets[out]! };
-        // A child that was not there at the last look is new, and all of its packets with it.
+        // A child that was not there at the last look is new, and so are all of its packets.
         const before = this.#before && (this.#before.get(inbound) ?? NONE);
         wasHeard ||= before !== undefined && packets.in > before.in;
         wasSent ||= before !== undefined && packets.out > before.out;

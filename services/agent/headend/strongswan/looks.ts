@@ -1,19 +1,19 @@
 /**
- * Looks at single SAs as charon has them. It goes through all of its SAs for each that it is asked for: so where many are looked at,
- * one list is for all of them.
+ * Looks at single SAs as charon has them. charon goes through all of its SAs for each single request: so if many SAs are looked at,
+ * one list serves for all.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ListedSa } from './vici/sas.ts';
 
-/** From so many SAs on charon is asked for all. */
+/** For at least so many SAs the whole list is requested. */
 export const MANY = 25;
-/** After so many there are more to come: they are waited for, ms. */
+/** After so many looks more are expected, and are waited for, ms. */
 const GATHER_MS = 200;
 
 /** An SA to be looked at: charon's number of it, as far as that is known. */
 export type Lookable = { readonly spi: string; readonly uniqueId: string | undefined };
-/** SAs as charon has them now and that are wanted: of all, or the one with that number. Rejects if charon cannot be asked. */
+/** The wanted SAs as charon has them now: of all SAs, or the one with that number. Rejects if charon cannot be asked. */
 export type ListSas = (wanted: (sa: ListedSa) => boolean, uniqueId?: string) => Promise<readonly ListedSa[]>;
 
 /** Looks at some. Returns those of them that charon has, by SPI pair. Rejects as `list` does. */
@@ -31,7 +31,7 @@ type Waiting = Lookable & {
   readonly reject: (error: unknown) => void;
 };
 
-/** Looks that come one by one, taken together where they are many. */
+/** Single looks, combined if there are many. */
 export class Looks {
   readonly #list: ListSas;
   #waiting: Waiting[] = [];
@@ -51,7 +51,7 @@ export class Looks {
 
   async #work(): Promise<void> {
     this.#working = true;
-    // Those of one batch of verdicts come in one turn.
+    // Looks for one batch of verdicts come in one turn.
     await sleep(0);
     while (this.#waiting.length > 0) {
       const batch = this.#waiting;

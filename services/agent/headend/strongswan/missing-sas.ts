@@ -1,6 +1,6 @@
 /**
- * SAs that charon lists and its feed never told of. Rekeying one brings a successor that the feed tells, with keys; not always: charon 6.0.0
- * says nothing of rekeyings with further key exchanges. So a peer is not rekeyed again and again.
+ * SAs that charon lists but its feed never announced. Rekeying such an SA usually brings a successor that the feed announces, with keys.
+ * But charon 6.0.0 does not announce rekeyings with further key exchanges. So a peer must not be rekeyed again and again.
  */
 
 import type { ListedSa } from './vici/sas.ts';
@@ -28,12 +28,12 @@ export class MissingSas {
     return polls >= MISSED_POLLS;
   }
 
-  /** An SA is missing no more, or something is being done about it. */
+  /** An SA is not missing any more, or is being handled. */
   settle(spi: string): void {
     this.#polls.delete(spi);
   }
 
-  /** Forgets SAs that charon lists no more. */
+  /** Forgets SAs that charon does not list any more. */
   keep(listed: ReadonlySet<string>): void {
     for (const spi of this.#polls.keys()) if (!listed.has(spi)) this.#polls.delete(spi);
   }

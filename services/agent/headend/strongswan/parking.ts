@@ -1,6 +1,6 @@
 /**
- * Setting charon's own request counters: far ahead when an SA is taken into care, and true again when it is given back. charon resets
- * the SA's exchanges with that. So it is done when the SA has none under way, once, and known to have arrived.
+ * Sets charon's own request counters: far ahead when an SA is taken into care, and to the true value when it is given back. That
+ * resets the SA's exchanges. So it is done once, when the SA has none under way, and the agent makes sure that charon received it.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,24 +9,24 @@ import type { HaSaId } from './ha/ha-message.ts';
 import { type ListSas, lookAt } from './looks.ts';
 import type { ListedSa } from './vici/sas.ts';
 
-/** SAs between the looks at them and the datagrams that concern them, at most. */
+/** Maximum number of SAs between a look and its datagrams. */
 const BATCH = 100;
 /** An SA that could not be parked is looked at again after this, ms. */
 const AGAIN_MS = 1_000;
-/** How often there is a look for what has come, ms. */
+/** How often waiting SAs are checked, ms. */
 const TURN_MS = 50;
 /**
- * charon forgets its last answer: the spoke, which repeats its request if it missed that, must have had it. strongSwan repeats after 4 s
- * and 7 s more.
+ * charon forgets its last answer, so the spoke must have received it: otherwise the spoke repeats its request. strongSwan repeats after
+ * 4 s, and 7 s later.
  */
 const ANSWERED_MS = 12_000;
-/** Each parking of an SA begins elsewhere, so that no answer to what went before fits. */
+/** Each parking of an SA begins at another id, so that no answer to an earlier request fits. */
 const BASES = 0x4000;
 const BASE_STEP = 0x10000;
-/** A packet counter's age is told in whole seconds, ms. */
+/** A packet counter's age is in whole seconds, ms. */
 const USE_STEP_MS = 1_000;
 
-/** An SA, as far as parking needs to know it. */
+/** The data of an SA that parking needs. */
 export type Parkable = {
   readonly id: HaSaId;
   readonly spi: string;
@@ -34,7 +34,7 @@ export type Parkable = {
   readonly respondedAt: number;
   /** It is parked already, as it turns out. */
   readonly parked: boolean;
-  /** By inbound SPI: without any, nothing is heard from the spoke. */
+  /** By inbound SPI: without any, no traffic of the spoke can be seen. */
   readonly children: { readonly size: number };
 };
 
@@ -42,14 +42,14 @@ export type ParkingContext = {
   /** See HaFeed.setNextIds. */
   setNextIds(ids: readonly { readonly id: HaSaId; readonly mid: number }[]): Promise<boolean>;
   readonly list: ListSas;
-  /** It is worth waiting for this SA. */
+  /** Whether to go on waiting for this SA. */
   stands(spi: string): boolean;
   now(): number;
 };
 
 type Waiting = {
   readonly sa: Parkable;
-  /** Where to; undefined: parked. */
+  /** The id to set; undefined: parked. */
   readonly mid: number | undefined;
   /** When it is looked at next, ms. */
   at: number;
@@ -67,7 +67,7 @@ export class Parking {
     this.#context = context;
   }
 
-  /** Parks an SA as soon as that may be. Resolves with false if it is gone before. */
+  /** Parks an SA as soon as possible. Resolves with false if the SA is gone before. */
   park(sa: Parkable): Promise<boolean> {
     return this.#set(sa, undefined);
   }
@@ -82,7 +82,7 @@ export class Parking {
     return this.#waiting.size;
   }
 
-  /** Whoever waits is let go. */
+  /** Ends all waits. */
   stop(): void {
     this.#stopped = true;
     for (const { settle } of this.#waiting.values()) settle(false);
@@ -120,7 +120,7 @@ export class Parking {
       if (!stands(sa.spi) || (sa.parked && mid === undefined)) this.#done(waiting, false);
       else if (waiting.at <= now() && due.length < BATCH) due.push(waiting);
     }
-    // Busy with one charon says nothing of it; if it cannot be asked at all, there is another time.
+    // charon omits an SA that is busy; if charon cannot be asked at all, this is tried again later.
     const listed = await lookAt(
       list,
       due.map(({ sa }) => sa),
@@ -154,7 +154,7 @@ export class Parking {
   }
 }
 
-/** When an SA may be parked at the earliest, ms: one from whose spoke nothing can be heard has to wait. */
+/** The earliest time at which an SA may be parked, ms: it has to wait if no traffic of its spoke can be seen. */
 function soonest({ id, children, respondedAt }: Parkable): number {
   return id.initiator || children.size > 0 ? 0 : respondedAt + ANSWERED_MS;
 }
@@ -163,7 +163,10 @@ function isIdle({ established, busy }: ListedSa): boolean {
   return established && !busy;
 }
 
-/** Whether the spoke has certainly had the hub's last answer: as initiator the hub has had the last word itself. */
+/**
+ * Whether the spoke has certainly received the hub's last answer. If the hub was the initiator, it got the last message
+ * itself.
+ */
 function answerArrived({ id, respondedAt }: Parkable, { children }: ListedSa, now: number): boolean {
   if (id.initiator || now - respondedAt >= ANSWERED_MS) return true;
   return children.some(({ useIn }) => useIn !== undefined && now - useIn * USE_STEP_MS - USE_STEP_MS > respondedAt);

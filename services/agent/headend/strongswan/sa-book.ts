@@ -1,4 +1,4 @@
-/** The hub's IKE SAs as the ha feed tells of them, completed by what vici lists. */
+/** The hub's IKE SAs from the ha feed, completed from vici's list. */
 
 import { isIPv6 } from 'node:net';
 import { create } from '@bufbuild/protobuf';
@@ -9,27 +9,27 @@ import { type HaHost, type HaMessage, type HaSaId, HaType } from './ha/ha-messag
 import { type Derivation, deriveSaKeys, isFurther } from './sa-keys.ts';
 import type { ListedSa } from './vici/sas.ts';
 
-/** Child SPIs told of one SA; the API's limit. */
+/** Child SPIs reported for one SA; the API's limit. */
 const MAX_CHILD_SPIS = 64;
-/** Children that an SA has here at most: of more charon has not told that they are gone. */
+/** Maximum number of children of an SA here: if there are more, charon has not reported that some are gone. */
 const MOST_CHILDREN = 1_024;
 
 export type SaRecord = {
   readonly id: HaSaId;
   readonly spi: string;
-  /** charon's number for it, as soon as vici has told. */
+  /** charon's number for it, as soon as vici has given it. */
   uniqueId: string | undefined;
   peerId: string;
   connection: string;
   local: HaHost | undefined;
   remote: HaHost | undefined;
-  /** Undefined where the cluster holds them already, or nobody does. */
+  /** Undefined if the cluster holds them already, or if they are not known. */
   keys: SaKeys | undefined;
   /** The cluster holds this SA's keys from before. */
   heldKeys: boolean;
   /** SPI pair of the SA that it replaces. */
   readonly replaces: string | undefined;
-  /** What the feed told of its keys. */
+  /** Key material from the feed. */
   derivation: Derivation | undefined;
   nextMid: number;
   /** When the hub last answered a request of the spoke's, or set the SA up, ms of performance.now(). */
@@ -61,7 +61,7 @@ export function spiOf(id: HaSaId): string {
 export type HubFacts = {
   /** Whether the rules can carry IPv6. */
   readonly ipv6: boolean;
-  /** Whether the rules steered answers on this SA before this agent began: nobody has given it back. */
+  /** Whether the rules steered answers on this SA before this agent began: then it was not given back. */
   wasInCare(record: SaRecord): boolean;
 };
 
@@ -142,13 +142,13 @@ export class SaBook {
     this.#settle(record);
   }
 
-  /** Completes what the feed told by what vici lists: a lost update, a name that the feed has only in binary. */
+  /** Completes the feed's data from vici's list: a lost update, or a name that the feed has only in binary. */
   takeListed(listed: ListedSa): void {
     const record = this.#records.get(listed.spi);
     if (!record) return;
     record.uniqueId = listed.uniqueId;
     if (!listed.established) return;
-    // The feed does not tell that an SA moves.
+    // The feed does not report that an SA moves.
     const moved = !sameHost(record.local, listed.local) || !sameHost(record.remote, listed.remote);
     const renamed = record.peerId !== listed.remoteId;
     record.peerId = listed.remoteId;
@@ -166,7 +166,7 @@ export class SaBook {
     if (record.ready) this.#events.gone(record);
   }
 
-  /** Whoever deletes an SA that he had replaced has had the answer to that. */
+  /** A spoke that deletes an SA which it had replaced has received the answer to the replacement. */
   #deleted(record: SaRecord): void {
     for (const other of this.#records.values())
       if (other.replaces === record.spi) other.respondedAt = Number.NEGATIVE_INFINITY;
@@ -175,7 +175,7 @@ export class SaBook {
 
   #add(message: HaMessage, id: HaSaId, known: SaRecord | undefined): void {
     const further = isFurther(message);
-    // Without what went before it there is nothing to derive from: missed, as if the feed had told nothing.
+    // Without the messages before it keys cannot be derived: the SA counts as not announced.
     if (further && !known?.derivation) return;
     // After RESYNC it is the same again.
     if (known?.heldKeys || (message.secret && known?.derivation?.secrets.some((told) => told.equals(message.secret!))))
@@ -221,13 +221,13 @@ export class SaBook {
     record.local = message.localAddress ?? record.local;
     record.remote = message.remoteAddress ?? record.remote;
     record.up ||= message.configName !== undefined;
-    // Up, and a key exchange of it was not told: missed, as if the feed had told nothing.
+    // The SA is up, but a key exchange is missing: it counts as not announced.
     if (!record.ready && record.up && record.derivation && record.derivation.due > 0) this.drop(record);
     else this.#settle(record);
   }
 
   /**
-   * charon tells which id its next request has, or had when it last sent one. One far ahead it has from us: from a former agent, if
+   * charon reports the id of its next request, or of the last one that it sent. An id far ahead comes from us: from a former agent
    * that has not given the SA back since.
    */
   #counted(record: SaRecord, mid: number): void {
@@ -300,7 +300,7 @@ export function toApiSa(record: SaRecord, peer: PeerEntry, revision: number): Sa
     parked: record.parked,
     localAddress: record.local?.address ?? '',
     localPort: record.local?.port ?? 0,
-    // Those that come to one address of the hub's come by one uplink, and may be cut off together.
+    // Peers that connect to one address of the hub use one uplink, and may be cut off together.
     site: peer.site ?? record.local?.address ?? '',
   });
 }

@@ -1,6 +1,6 @@
 /**
- * An IKE SA's keys from what the ha feed tells. A further key exchange before IKE_AUTH (IKE_INTERMEDIATE, RFC 9370 section 2.2.2) makes
- * new keys from those before, and is told in an IKE_ADD of its own; the further ones of a rekeying come in one with the first.
+ * An IKE SA's keys from the ha feed. A further key exchange before IKE_AUTH (IKE_INTERMEDIATE, RFC 9370 section 2.2.2) makes new keys
+ * from those before, and comes in a separate IKE_ADD; the further exchanges of a rekeying come in one IKE_ADD with the first.
  */
 
 import { create } from '@bufbuild/protobuf';
@@ -9,27 +9,31 @@ import { findSuite, type Suite } from '../../../../workers/ikev2/suites.ts';
 import { deriveKeys, knowsPrf } from '../../../../workers/keys/derivation.ts';
 import type { HaMessage } from './ha/ha-message.ts';
 
-/** Keys, and what those of a further key exchange are made from. */
+/** Keys, and the input for those of a further key exchange. */
 export type Derivation = {
   readonly keys: SaKeys;
   readonly suite: Suite;
   readonly prf: number;
   readonly skD: Uint8Array;
-  /** Of every key exchange that is in the keys, in order. */
+  /** Of every key exchange so far, in order. */
   readonly secrets: readonly Buffer[];
-  /** Further key exchanges to come, as far as charon tells: until then the keys are not those that the SA comes up with. */
+  /**
+   * Further key exchanges still expected, as far as charon announces them: until then the keys are not the SA's final ones.
+   */
   readonly due: number;
 };
 
-/** The IKE_ADD tells of a further key exchange before IKE_AUTH. 6.0.0 names the SA as its own successor, later ones name no algorithms. */
+/**
+ * The IKE_ADD announces a further key exchange before IKE_AUTH. 6.0.0 names the SA as its own successor, later ones name no algorithms.
+ */
 export function isFurther({ ikeId, rekeyId, encryption }: HaMessage): boolean {
   if (!ikeId || !rekeyId) return encryption === undefined;
   return rekeyId.spiI.equals(ikeId.spiI) && rekeyId.spiR.equals(ikeId.spiR);
 }
 
 /**
- * The keys that an IKE_ADD tells, or why there are none.
- * @param before of a further key exchange: what the one before came to
+ * The keys from an IKE_ADD, or why there are none.
+ * @param before of a further key exchange: the result of the one before
  */
 export function deriveSaKeys(message: HaMessage, before: Derivation | undefined): Derivation | string {
   const { ikeId, nonceI, nonceR, secret, addSecret, oldSkD, oldPrf } = message;
@@ -39,7 +43,7 @@ export function deriveSaKeys(message: HaMessage, before: Derivation | undefined)
   if (!ikeId || !nonceI || !nonceR || !secret) return 'incomplete key material';
   const { suite, prf } = algorithms;
   if (oldSkD && oldPrf !== undefined && !knowsPrf(oldPrf)) return `PRF ${oldPrf} is not supported`;
-  // SK_d of an SA that is named as its own successor is the new one already.
+  // If an SA is named as its own successor, its SK_d is already the new one.
   const old = further ? before : oldSkD && { skD: oldSkD, prf: oldPrf ?? prf };
   const { skD, skEi, skEr, skAi, skAr } = deriveKeys(suite, {
     prf,

@@ -1,6 +1,6 @@
 /**
- * strongSwan as a headend. Its feed tells of SAs and their keys, vici of names and counters; the steering rules and charon's parked
- * request counters put the shard between charon and the spokes. How an SA gets there is told in care.ts.
+ * strongSwan as a headend. Its feed reports SAs and their keys, vici reports names and counters. The steering rules and charon's
+ * parked request counters put the shard between charon and the spokes: see care.ts.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -35,27 +35,27 @@ export type StrongSwanSettings = {
   readonly charonHaAddress: string;
   readonly shards: number;
   readonly steering: Steering;
-  /** Rules are ours to write; else we only watch them. */
+  /** The agent writes the rules; otherwise it only watches them. */
   readonly installRules: boolean;
   readonly peersFile: string | undefined;
   /** How often counters are read, ms. */
   readonly pollMs: number;
   /** How long late replies have between the last probe and unparking, ms. */
   readonly lingerMs: number;
-  /** A clean stop gives SAs back; else it leaves everything standing for the next agent. */
+  /** A clean stop gives SAs back; otherwise everything stays in place for the next agent. */
   readonly releaseOnStop: boolean;
 };
 
 /** Longest wait for charon's ha plugin at the start, ms. */
 const FEED_MS = 10_000;
 const BEGIN_AGAIN_MS = 1_000;
-/** How often charon is asked for all SAs where the kernel tells of traffic, ms. */
+/** How often the list of all SAs is read from charon if the kernel reports traffic, ms. */
 const LIST_MS = 60_000;
-/** How often charon's connections are read, ms: it does not tell when they change. */
+/** How often charon's connections are read, ms: charon does not report their changes. */
 const SETTINGS_MS = 300_000;
-/** Events of charon's that tell of SAs. */
+/** Events of charon about SAs. */
 const EVENTS = ['ike-updown', 'ike-rekey', 'ike-update'];
-/** What is told of in one line of the log at most. */
+/** Maximum number of items in one line of the log. */
 const NAMED = 10;
 
 export class StrongSwanHeadend implements Headend {
@@ -114,7 +114,7 @@ export class StrongSwanHeadend implements Headend {
     );
     const list: ListSas = (wanted, uniqueId) =>
       listSas(this.#vici, uniqueId === undefined ? {} : { 'ike-id': uniqueId }, (sa) => {
-        // An event may have told of an SA before the feed did.
+        // An event may have announced an SA before the feed did.
         this.#book.takeListed(sa);
         return wanted(sa);
       });
@@ -200,7 +200,7 @@ export class StrongSwanHeadend implements Headend {
     for (const spi of spis) this.#care.held(spi);
   }
 
-  /** charon tells them again; whoever is parked stays so, and its message id is searched for. */
+  /** charon sends them again. Parked SAs stay parked, and their message ids are searched for. */
   keysWanted(spis: readonly string[]): void {
     for (const spi of spis) {
       const record = this.#book.get(spi);
@@ -260,7 +260,7 @@ export class StrongSwanHeadend implements Headend {
     }
     this.#aimCanaries();
     await this.#guard.start();
-    // Keys of SAs that nobody holds yet are in charon alone.
+    // If the cluster does not hold an SA yet, only charon has its keys.
     if (inCare.length === 0 && !stands) await this.#gaps.resync('the agent begins');
     else this.#log.info({ sas: inCare.length }, 'going on where a former agent stopped');
     this.#held.clear();
@@ -270,7 +270,7 @@ export class StrongSwanHeadend implements Headend {
     this.#poll();
   }
 
-  /** A former SA of the same peer is no other: the newest one counts, and it is not the one that died. */
+  /** The peer's newest SA besides the one that died. */
   #otherSa(peerId: string, spi: string): string | undefined {
     let other: string | undefined;
     for (const record of this.#book.ready()) if (record.peerId === peerId && record.spi !== spi) other = record.spi;
@@ -292,7 +292,9 @@ export class StrongSwanHeadend implements Headend {
     }, this.#settings.pollMs);
   }
 
-  /** The kernel is asked for counters; charon where that has none, and now and then for what only it knows. */
+  /**
+   * Counters come from the kernel; from charon if the kernel has none, and now and then for data that only charon has.
+   */
   async #lookAtTraffic(): Promise<void> {
     this.#aimCanaries();
     const onDemand = (record: SaRecord) => this.#peers.get(record.peerId).policy.mode === Mode.ON_DEMAND;
@@ -308,7 +310,7 @@ export class StrongSwanHeadend implements Headend {
     await this.#readSettings();
   }
 
-  /** Tells of charon's settings that matter, at the start and when they are others. */
+  /** Logs charon's settings that matter, at the start and when they change. */
   async #readSettings(): Promise<void> {
     if (performance.now() - this.#settingsAt < SETTINGS_MS) return;
     this.#settingsAt = performance.now();
@@ -319,7 +321,7 @@ export class StrongSwanHeadend implements Headend {
   }
 
   /**
-   * The feed may lose a datagram; vici's list is the truth, about SAs known before it was asked for.
+   * The feed may lose a datagram. vici's list is reliable for SAs that were known before it was requested.
    * @param known SPI pairs ready before the list was made
    */
   async #compare(sas: readonly ListedSa[], known: ReadonlySet<string>): Promise<void> {
@@ -352,8 +354,8 @@ export class StrongSwanHeadend implements Headend {
   }
 
   /**
-   * Gives all SAs back: probing has ended, late answers have their time, and tell the shards which ids are next; charon's counters are
-   * true again, the rules go.
+   * Gives all SAs back: probing ends, late answers get their time and show the shards the next ids, charon's counters are set to their
+   * true values, and the rules are removed.
    */
   async #release(): Promise<void> {
     await sleep(this.#settings.lingerMs);
@@ -368,7 +370,7 @@ export class StrongSwanHeadend implements Headend {
       await this.#guard.remove();
       return;
     }
-    // Answers on those given back are charon's.
+    // Answers on SAs given back go to charon.
     await this.#guard.syncCare();
     this.#log.error(
       { sas: left.length, first: left.slice(0, NAMED).map(({ peerId }) => peerId) },

@@ -1,4 +1,4 @@
-/** Traffic evidence from vici's counters: who was heard from and sent to since the last look. */
+/** Traffic evidence from vici's counters: which SAs had inbound or outbound packets since the last look. */
 
 import type { ListedSa } from './vici/sas.ts';
 
@@ -13,8 +13,8 @@ export class TrafficWatch {
   look(sas: readonly ListedSa[]): EvidenceGroup[] {
     const groups = new Map<number, EvidenceGroup>();
     const group = (use: number) => {
-      // A difference of whole seconds is up to one more than the time that passed. Taken as the age it would put the
-      // evidence before the packet, and a verdict before its time: the doubt is the peer's.
+      // A difference of whole seconds is up to one more than the time that passed. Taken as the age, it would put the
+      // evidence before the packet, and a verdict before its time: the peer gets the benefit of the doubt.
       const ageMs = Math.max(0, use - 1) * 1_000;
       let found = groups.get(ageMs);
       if (!found) {

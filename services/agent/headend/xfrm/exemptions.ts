@@ -1,6 +1,6 @@
 /**
- * What nodes beside the hub send to spokes, and get from them, goes past the hub's IPsec policies. A tunnel's selectors may hold a node's
- * address, as 0.0.0.0/0 does: its probes would leave inside the tunnel, and answers, which come outside of it, would be dropped.
+ * Exempts packets between nodes beside the hub and spokes from the hub's IPsec policies. A tunnel's selectors may contain a node's
+ * address, for example 0.0.0.0/0: then its probes would leave inside the tunnel, and answers, which come outside of it, would be dropped.
  */
 
 import { Address, FAMILY_NUMBER } from '../../../../workers/base/address.ts';
@@ -10,11 +10,11 @@ import { NetlinkSocket } from './netlink.ts';
 import { NETLINK_XFRM } from './xfrm-sas.ts';
 
 const XFRM_MSG_DELPOLICY = 20;
-/** Adds a policy, or takes the place of one with the same selector. */
+/** Adds a policy, or replaces one with the same selector. */
 const XFRM_MSG_UPDPOLICY = 25;
 /** struct xfrm_userpolicy_id. */
 const PolicyId = { LENGTH: 64, DIRECTION: 60 } as const;
-/** struct xfrm_selector, which begins both. What is not named is 0 as well: any. */
+/** struct xfrm_selector, which begins both. All other fields are 0: any. */
 const Selector = {
   DESTINATION: 0,
   SOURCE: 16,
@@ -28,10 +28,10 @@ const Selector = {
 /** Length of an address, bits, by version of IP. */
 const BITS = { 4: 32, 6: 128 } as const;
 const UDP = 17;
-/** Directions of what is sent on: the way out, and the look at where it came from. */
+/** Directions for forwarded packets: the way out, and the check of their source. */
 const OUT = 1;
 const FORWARD = 2;
-/** The lowest comes first. */
+/** The lowest priority comes first. */
 const FIRST = 1;
 
 /** A node's address, and a port that it probes from. */
@@ -39,7 +39,7 @@ export type Exempt = { readonly address: string; readonly port: number };
 
 export class Exemptions {
   readonly #socket: NetlinkSocket;
-  /** What the kernel was told, by address and port. */
+  /** Policies in the kernel, by address and port. */
   readonly #standing = new Map<string, Exempt>();
 
   private constructor(socket: NetlinkSocket) {
@@ -52,12 +52,12 @@ export class Exemptions {
     return socket && new Exemptions(socket);
   }
 
-  /** Exempts these, and no others that it did before. Throws SteeringError if the kernel refuses. */
+  /** Exempts these, and removes earlier exemptions. Throws SteeringError if the kernel refuses. */
   set(wanted: readonly Exempt[]): void {
     const names = new Set(wanted.map(nameOf));
     for (const [name, exempt] of this.#standing) {
       if (names.has(name)) continue;
-      // Somebody else may have removed it.
+      // Another program may have removed it.
       for (const direction of [OUT, FORWARD]) this.#socket.tell(XFRM_MSG_DELPOLICY, policyId(exempt, direction));
       this.#standing.delete(name);
     }

@@ -1,6 +1,6 @@
 /**
- * A netlink socket of the C library (netlink(7)), for questions that the kernel answers at once: it writes the first part of the
- * answer while it takes the question, and the next whenever one is taken. So nothing here ever waits.
+ * A netlink socket of the C library (netlink(7)), for requests that the kernel answers at once: it writes the first part of the
+ * answer while it takes the request, and each next part when one is read. So nothing here ever waits.
  */
 
 import { nativeFunctions, nativeMemory } from '../../../../workers/base/ffi.ts';
@@ -50,17 +50,20 @@ export class NetlinkSocket {
     return fd < 0 ? undefined : new NetlinkSocket(fd);
   }
 
-  /** What was taken last, from its start; good until more is taken. */
+  /** The messages read last, from their start; valid until the next read. */
   get bytes(): Buffer {
     return this.#answer.bytes;
   }
 
-  /** Asks for all that there is of something, with no more said. Returns the question's number, or -1 if it was not taken. */
+  /** Requests a dump of all objects of a kind, without a body. Returns the request's number, or -1 if it was not taken. */
   askForAll(type: number): number {
     return this.#send(type, NLM_F_DUMP, 0) ? this.#sequence : -1;
   }
 
-  /** Tells the kernel something. Returns 0, or the number of its error; -1: it did not take it. @param body behind the header */
+  /**
+   * Sends the kernel a command. Returns 0, or the number of its error; -1: the kernel did not take it. @param body behind the
+   * header
+   */
   tell(type: number, body: Buffer): number {
     body.copy(this.#question.bytes, Header.LENGTH);
     if (!this.#send(type, NLM_F_ACK, body.length)) return -1;
@@ -80,7 +83,7 @@ export class NetlinkSocket {
     this.#fd = -1;
   }
 
-  /** A question of its own number, with a body that is there already. Returns whether it was taken. */
+  /** Sends a request with a new number; its body is in place already. Returns whether it was taken. */
   #send(type: number, flags: number, bodyLength: number): boolean {
     const { bytes, address } = this.#question;
     const length = Header.LENGTH + bodyLength;

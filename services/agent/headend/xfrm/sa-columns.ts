@@ -1,6 +1,6 @@
 /**
- * The kernel's ESP SAs in columns, read from the messages of a dump (linux/xfrm.h). A row is an SA; nothing is made for one. Those
- * whose destination is the hub's own address are inbound. Memory layouts are those of 64-bit little-endian Linux.
+ * The kernel's ESP SAs in columns, read from the messages of a dump (linux/xfrm.h). A row is an SA; nothing is allocated for it.
+ * Those whose destination is the hub's own address are inbound. Memory layouts are those of 64-bit little-endian Linux.
  */
 
 import { Address, FAMILY_NUMBER } from '../../../../workers/base/address.ts';
@@ -29,12 +29,12 @@ const WORD = 4;
 const WORDS = 4;
 const EMPTY = -1;
 
-/** What a part of a dump came to. */
+/** The result of reading a part of a dump. */
 export const Dump = { MORE: 0, DONE: 1, FAILED: 2 } as const;
 export type DumpState = (typeof Dump)[keyof typeof Dump];
 
 export class SaColumns {
-  /** How many rows there are; what is behind them in a column is stale. */
+  /** Number of rows; values beyond them in a column are stale. */
   count = 0;
   /** SPI, as a number. */
   spi = new Uint32Array(0);
@@ -49,7 +49,7 @@ export class SaColumns {
   /** Authenticated packets and their bytes, since the SA was made. */
   packets = new Float64Array(0);
   bytes = new Float64Array(0);
-  /** When the first packet came, and the last one where the kernel tells: Unix time, s; 0: unknown, or never. */
+  /** When the first packet came, and the last one if the kernel reports it: Unix time, s; 0: unknown, or never. */
   firstUsed = new Float64Array(0);
   lastUsed = new Float64Array(0);
   /** As in the message; IPv4 mapped into IPv6. */
@@ -67,12 +67,12 @@ export class SaColumns {
     this.#indexed = false;
   }
 
-  /** Where the SA's packets come from. Good until an address is next asked for. */
+  /** The source of the SA's packets. Valid until the next call for an address. */
   source(row: number): Address {
     return this.#read(this.#source, row);
   }
 
-  /** Where they go. Good until an address is next asked for. */
+  /** Their destination. Valid until the next call for an address. */
   destination(row: number): Address {
     return this.#read(this.#destination, row);
   }
@@ -93,7 +93,7 @@ export class SaColumns {
    * Adds the SAs of a part of a dump.
    * @param words whole messages, from their start
    * @param length of them, bytes
-   * @param sequence of the question: what answers another is skipped
+   * @param sequence of the request: answers to another are skipped
    */
   add(words: Uint32Array, length: number, sequence: number): DumpState {
     const end = length / WORD;
@@ -219,7 +219,7 @@ function swapped(word: number): number {
   return ((word << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24)) >>> 0;
 }
 
-/** SPIs of charon's begin alike; others' may run in order. */
+/** SPIs of charon have the same first bits; those of other programs may be consecutive. */
 function spread(spi: number): number {
   const mixed = Math.imul(spi, 0x9e3779b1);
   return mixed ^ (mixed >>> 15);

@@ -1,4 +1,4 @@
-/** The kernel's table of SAs (NETLINK_XFRM): all of them with one question, without a word to the IKE daemon. */
+/** The kernel's table of SAs (NETLINK_XFRM): all SAs with one request, without the IKE daemon. */
 
 import type { Address } from '../../../../workers/base/address.ts';
 import { NetlinkSocket } from './netlink.ts';
@@ -25,7 +25,7 @@ export class XfrmSas {
   }
 
   /**
-   * Reads the table. What is returned is good until the next look; SAs that come or go meanwhile may be there or not.
+   * Reads the table. The result is valid until the next look; SAs that come or go meanwhile may be in it or not.
    * @returns undefined if the kernel refused (only CAP_NET_ADMIN may ask) or did not come to an end: close it and open another
    */
   list(): SaColumns | undefined {

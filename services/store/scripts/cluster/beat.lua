@@ -1,6 +1,5 @@
--- Notes that a node lives, and says who else does.
--- KEYS: nodes   ARGV: node, its description, ttl ms (0: it is gone), ms after which a silent node is forgotten
--- Returns: node, description, for each that lives by Redis's clock.
+-- Notes that a node lives, and returns the live nodes. KEYS: nodes ARGV: node, its description, ttl ms (0: it is gone),
+-- ms after which a silent node is forgotten Returns: node, description, for each that lives by Redis's clock.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if ARGV[3] == '0' then redis.call('HDEL', KEYS[1], ARGV[1])
@@ -9,7 +8,7 @@ local all = redis.call('HGETALL', KEYS[1])
 local live = {}
 for at = 1, #all, 2 do
   local untilMs, description = string.match(all[at + 1], '^(%d+) (.*)$')
-  -- What is no beat is nobody's.
+  -- A record that is no beat is removed.
   if not untilMs then redis.call('HDEL', KEYS[1], all[at])
   elseif tonumber(untilMs) > now then
     live[#live + 1] = all[at]

@@ -1,7 +1,6 @@
--- Notes what a data plane made of verdicts. Failovers that are seen through end here; what is left of the others keeps them.
--- KEYS: attempts, failed, progress, due, failover, unacked, dead-letters
--- ARGV: for each, 1,000 at most: verdict id, attempt, why it failed, or '' if it is seen through
--- Returns: for each 1, or 0 if that attempt of the verdict was not waiting for one.
+-- Notes what a data plane did about verdicts. Successful failovers end here; the others go on. KEYS: attempts, failed,
+-- progress, due, failover, unacked, dead-letters ARGV: for each, 1,000 at most: verdict id, attempt, why it failed, or '' if
+-- it succeeded Returns: for each 1, or 0 if that attempt of the verdict was not waiting for one.
 local ids = {}
 for at = 1, #ARGV, 3 do ids[#ids + 1] = ARGV[at] end
 if #ids == 0 then return {} end
@@ -35,7 +34,7 @@ if #ended > 0 then
   redis.call('HDEL', KEYS[3], unpack(ended))
   redis.call('ZREM', KEYS[4], unpack(ended))
 end
--- One that was given up before may have come up all the same.
+-- A failover that was given up may have succeeded after all.
 if #over > 0 then redis.call('HDEL', KEYS[7], unpack(over)) end
 if #reasons > 0 then
   redis.call('HSET', KEYS[5], unpack(messages))

@@ -17,7 +17,7 @@ while at < removed do
   local spis, fields, written = {}, {}, {}
   for n = at, to, 2 do spis[#spis + 1] = ARGV[n] end
   for n, old in ipairs(redis.call('HMGET', KEYS[2], unpack(spis))) do
-    -- One that comes twice is written twice.
+    -- An SA that comes twice is written twice.
     old = written[spis[n]] or old
     local keys = old and #old > 1 and old:sub(3 + struct.unpack('>I2', old)) or ''
     written[spis[n]] = ARGV[at + 2 * n - 1] .. keys

@@ -1,6 +1,6 @@
 /**
- * The ha plugin's feed: charon believes that we are its standby. UDP on loopback, for it carries secrets in the clear. What we tell
- * charon it does not answer: whether it has read it is seen by its socket's queue and drops, which the kernel tells.
+ * The ha plugin's feed: charon believes that we are its standby. UDP on loopback only, because it carries secrets in the clear.
+ * charon does not answer our messages: the kernel's figures of its socket's queue and drops show whether charon has read them.
  */
 
 import type { Socket } from 'node:dgram';
@@ -27,13 +27,16 @@ const HA_PORT = 4510;
 const SILENT_MS = 3_500;
 /** RESYNC brings 2.5 KB an SA at once: room for 25,000. */
 const BUFFER_BYTES = 64 * 1024 * 1024;
-/** How often charon's queue is looked at, and for how long at most, ms: it handles message after message, and waits for busy SAs. */
+/**
+ * How often charon's queue is checked, and for how long at most, ms: charon handles one message after the other, and waits for busy
+ * SAs.
+ */
 const LOOK_MS = 5;
 const READ_MS = 60_000;
 
 export type FeedEvents = {
   message(message: HaMessage): void;
-  /** charon asks for all that we know: it has just started. */
+  /** charon requests all SAs from us: it has just started. */
   restarted(): void;
 };
 
@@ -46,7 +49,7 @@ export class HaFeed {
   #version: number | undefined;
   #heardAt = Number.NEGATIVE_INFINITY;
   #misunderstood: string | undefined;
-  /** What is told to charon, one thing after the other. */
+  /** Messages to charon, one after the other. */
   #telling: Promise<unknown> = Promise.resolve();
 
   private constructor(socket: Socket, own: string, charon: string, log: Logger, events: FeedEvents) {
@@ -63,7 +66,8 @@ export class HaFeed {
   }
 
   /**
-   * Listens where charon's ha plugin sends (its `remote`), and answers to where it listens (its `local`).
+   * Listens at the address that charon's ha plugin sends to (its `remote`), and answers to the one where it listens
+   * (its `local`).
    * @throws SettingsError if the address is not on loopback or taken
    */
   static async open(own: string, charon: string, log: Logger, events: FeedEvents): Promise<HaFeed> {
@@ -78,24 +82,24 @@ export class HaFeed {
     }
   }
 
-  /** Whether charon has been heard lately. */
+  /** Whether charon has sent something lately. */
   get alive(): boolean {
     return performance.now() - this.#heardAt < SILENT_MS;
   }
 
-  /** Why nothing that charon says is understood; undefined if something was, or nothing came. */
+  /** Why none of charon's messages can be read; undefined if one could, or none came. */
   get misunderstood(): string | undefined {
     return this.#version === undefined ? this.#misunderstood : undefined;
   }
 
-  /** Messages of charon's that were lost here since this was asked last, as far as the kernel tells. */
+  /** Messages of charon that were lost here since the last call, as far as the kernel reports them. */
   lost(): Promise<number> {
     return this.#drops.readNew(performance.now());
   }
 
   /**
-   * Sets charon's own request counters of SAs. charon resets the SA's exchanges: it must have none under way, and hear this once.
-   * Resolves with true when charon has done so; false if it may have missed some.
+   * Sets charon's own request counters of SAs. charon resets the SA's exchanges: it must have none under way, and must get this
+   * only once. Resolves with true when charon has done so; false if it may have missed some.
    */
   setNextIds(ids: readonly { readonly id: HaSaId; readonly mid: number }[]): Promise<boolean> {
     return this.#tell(ids.map(({ id, mid }) => encodeMidInitiator(this.#spoken, id, mid)));
@@ -134,7 +138,7 @@ export class HaFeed {
     const message = read(datagram);
     if (typeof message === 'string') {
       this.#misunderstood = message;
-      // At the start it is told once, by whoever waits for the feed.
+      // At the start it is logged once, by the code that waits for the feed.
       if (this.#version !== undefined) this.#refusals.note('ha', message);
       return;
     }
@@ -145,7 +149,7 @@ export class HaFeed {
     else this.#hand(message, events);
   }
 
-  /** What cannot be made use of is as good as lost, which happens to datagrams; it does not end the agent. */
+  /** A datagram that cannot be used counts as lost, as any datagram may be; it does not end the agent. */
   #hand(message: HaMessage, events: FeedEvents): void {
     try {
       events.message(message);

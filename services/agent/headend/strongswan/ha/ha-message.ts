@@ -1,7 +1,7 @@
 /**
- * Messages of charon's ha plugin (strongSwan, src/libcharon/plugins/ha/ha_message.h and .c). One byte version, one byte
- * type, then attributes: one byte number and a value whose form the number tells. Attribute numbers moved in 6.0.1, where ADD_SECRET
- * came in at 18 and ALG_ADD_KES at 26; the version byte was raised with that.
+ * Messages of charon's ha plugin (strongSwan, src/libcharon/plugins/ha/ha_message.h and .c). One byte version, one byte type, then
+ * attributes: one byte number and a value whose form the number tells. Attribute numbers moved in 6.0.1, when ADD_SECRET was
+ * inserted at 18 and ALG_ADD_KES at 26; the version byte was raised for that.
  */
 
 import { createHash } from 'node:crypto';
@@ -36,7 +36,7 @@ export type HaSaId = {
 
 export type HaHost = { readonly address: string; readonly port: number };
 
-/** A message's attributes by name; those that may repeat are left out or the last one counts. */
+/** A message's attributes by name. Of repeated attributes the last one counts, or they are omitted. */
 export type HaMessage = {
   readonly version: number;
   readonly type: number;
@@ -128,7 +128,9 @@ type Version = {
   readonly segment: number;
 };
 
-/** By version byte. 4 and 5 differ in the meaning of an attribute that is not read here. 5.0 to 5.3 say 3, too, and mean other numbers. */
+/**
+ * By version byte. 4 and 5 differ in the meaning of an attribute that is not read here. 5.0 to 5.3 also send 3, but with other numbers.
+ */
 const VERSIONS: Readonly<Record<number, Version>> = {
   3: { releases: '5.4.0 to 6.0.0', attributes: ATTRIBUTES_5_4, mid: 33, segment: 34 },
   4: { releases: '6.0.1', attributes: ATTRIBUTES_6_0_1, mid: 35, segment: 36 },
@@ -140,7 +142,7 @@ const TS_IPV6_RANGE = 8;
 const ID_IPV4 = 1;
 const TEXT_IDS = new Set([2, 3, 11]);
 
-/** Version bytes that are spoken, and by which releases. */
+/** Version bytes that are supported, and the releases that send them. */
 const KNOWN = Object.entries(VERSIONS).map(([version, { releases }]) => `${version} (strongSwan ${releases})`);
 
 /** Decodes a message. Throws HaFormatError. */
@@ -182,7 +184,7 @@ export function encodeResync(version: number): Buffer {
   return Buffer.of(version, HaType.RESYNC, VERSIONS[version]!.segment, 0, 1);
 }
 
-/** Encodes a message that charon reads and does nothing about: what was sent before it is done with when it is read. */
+/** Encodes a message that charon reads and ignores: when charon has read it, it has handled all messages before. */
 export function encodeBarrier(version: number): Buffer {
   return Buffer.of(version, HaType.CHILD_DELETE);
 }
@@ -219,7 +221,7 @@ class Reader {
       case 'u32':
         return this.uint(4);
       case 'spi': {
-        // charon keeps SPIs in network order, and puts that number into network order again.
+        // charon keeps SPIs in network order, and converts them to network order once more.
         const bytes = this.take(4);
         return endianness() === 'LE' ? bytes.readUInt32LE() : bytes.readUInt32BE();
       }
@@ -277,6 +279,6 @@ function addressText(bytes: Buffer): string {
 function identityText(type: number, bytes: Buffer): string {
   if (TEXT_IDS.has(type)) return bytes.toString('utf8');
   if (type === ID_IPV4 && bytes.length === 4) return addressText(bytes);
-  // Binary names, such as distinguished ones, until vici tells how they read.
+  // Binary names, such as distinguished names, until vici gives their text.
   return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 }

@@ -19,7 +19,7 @@ export class ViciClient {
     this.#path = path;
   }
 
-  /** Runs a command. Throws ViciError if charon says no or does not answer in time. */
+  /** Runs a command. Throws ViciError if charon refuses or does not answer in time. */
   async request(command: string, message: ViciSection = {}, deadlineMs = REQUEST_MS): Promise<ViciSection> {
     const response = await this.#exclusive(() => this.#exchange(command, message, deadlineMs));
     if (response['success'] === 'no') throw new ViciError(`${command}: ${String(response['errmsg'] ?? 'refused')}`);
@@ -28,7 +28,7 @@ export class ViciClient {
 
   /**
    * Runs a command that streams its results as events of one name.
-   * @param read what is wanted of a result: the rest of it goes as the next one comes
+   * @param read returns the needed part of a result; the rest is dropped when the next result comes
    * @returns what was read of all of them
    */
   async list<T>(
@@ -56,7 +56,7 @@ export class ViciClient {
 
   #exclusive<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#queue.then(work);
-    // What came of it is not kept until the next request.
+    // The results are not kept until the next request.
     this.#queue = result.then(
       () => {},
       () => {},
@@ -92,7 +92,7 @@ export class ViciClient {
         finish();
       };
       const timer = setTimeout(() => {
-        // What comes late must not be taken for the answer to the next request.
+        // A late answer must not be taken for the answer to the next request.
         this.close();
         end(() => reject(new ViciError(`charon did not answer within ${deadlineMs} ms`)));
       }, deadlineMs);

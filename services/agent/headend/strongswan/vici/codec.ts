@@ -92,7 +92,7 @@ export function decodeMessage(bytes: Buffer): ViciSection {
   return root;
 }
 
-/** Cuts what a socket gives into packets. Whoever is given one may throw ViciFormatError. */
+/** Cuts a socket's data into packets. The receiver of a packet may throw ViciFormatError. */
 export class PacketReader {
   #received: Buffer = Buffer.alloc(0);
   readonly #onPacket: (type: number, body: Buffer) => void;
@@ -101,7 +101,7 @@ export class PacketReader {
     this.#onPacket = onPacket;
   }
 
-  /** False if what came is no packet, or none that could be read: then nothing more can be told. */
+  /** False if the data is no packet, or one that could not be read: then the rest cannot be read either. */
   take(bytes: Buffer): boolean {
     this.#received = this.#received.length > 0 ? Buffer.concat([this.#received, bytes]) : bytes;
     while (this.#received.length >= 4) {

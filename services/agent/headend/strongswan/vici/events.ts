@@ -1,4 +1,4 @@
-/** What charon tells of its own accord over vici, on a connection of its own that is kept up. */
+/** Events that charon sends unasked over vici, on a separate connection that is kept up. */
 
 import { connect, type Socket } from 'node:net';
 import { decodeEvent, encodePacket, Packet, PacketReader, type ViciSection } from './codec.ts';
@@ -13,7 +13,7 @@ export class ViciEvents {
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  /** @param path charon's vici socket; @param names of the events; what is told while there is no connection is lost */
+  /** @param path charon's vici socket; @param names of the events; events without a connection are lost */
   constructor(path: string, names: readonly string[], onEvent: (name: string, message: ViciSection) => void) {
     this.#path = path;
     this.#names = names;

@@ -38,8 +38,8 @@ export type ListedSa = {
 export type SaFilter = { readonly 'ike-id'?: string; readonly ike?: string };
 
 /**
- * IKE SAs of the hub. One that charon is busy with just now is waited for, or left out if it is asked for alone. Throws ViciError.
- * @param keep which of them are returned, asked of each as it comes: there may be very many
+ * IKE SAs of the hub. charon waits for an SA that is busy, or omits it if only that one is requested. Throws ViciError.
+ * @param keep which of them are returned; called for each as it comes, because there may be very many
  */
 export async function listSas(
   vici: ViciClient,
@@ -51,7 +51,7 @@ export async function listSas(
   return vici.list('list-sas', 'list-sa', read, { ...filter, ...(alone && { noblock: 'yes' }) });
 }
 
-/** IKE SAs in a message of charon's, by connection; of a rekeying the new one. One that is told in part, or as none can be, is none. */
+/** IKE SAs in a message of charon's, by connection; of a rekeying the new one. An SA that is incomplete or invalid is skipped. */
 export function readSas(message: ViciSection): ListedSa[] {
   return Object.entries(message).flatMap(([connection, value]) => {
     if (typeof value !== 'object' || Array.isArray(value)) return [];
@@ -62,7 +62,7 @@ export function readSas(message: ViciSection): ListedSa[] {
   });
 }
 
-/** Whether an SA has SPIs, and, once it stands, two ends. */
+/** Whether an SA has SPIs, and, once it is established, two ends. */
 function isSound({ spi, established, local, remote }: ListedSa): boolean {
   return SPI_PAIR.test(spi) && (!established || [local, remote].every(isHost));
 }

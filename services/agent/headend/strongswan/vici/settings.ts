@@ -1,11 +1,11 @@
-/** What of charon's connections matters to the cluster, from vici's list-conns. */
+/** The settings of charon's connections that matter to the cluster, from vici's list-conns. */
 
 import type { ViciClient } from './client.ts';
 import type { ViciSection } from './codec.ts';
 
 type Connection = { readonly name: string; readonly version: unknown; readonly delay: unknown };
 
-/** One line for each setting that is not as it is best, by what it means. Throws ViciError. */
+/** One line for each setting that should be changed, with its effect. Throws ViciError. */
 export async function readConcerns(vici: ViciClient): Promise<string[]> {
   const connections = await vici.list('list-conns', 'list-conn', readConnections);
   const named = (wanted: (connection: Connection) => boolean) => connections.filter(wanted).map(({ name }) => name);
@@ -30,7 +30,7 @@ function asksItself({ delay }: Connection): boolean {
   return delay !== undefined && delay !== '0';
 }
 
-/** Names are told up to a few. */
+/** Only a few names are listed. */
 function concern(what: string, names: readonly string[]): string | undefined {
   const NAMED = 5;
   if (names.length === 0) return undefined;
