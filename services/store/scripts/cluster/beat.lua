@@ -1,5 +1,6 @@
--- Notes that a node lives, and returns the live nodes. KEYS: nodes ARGV: node, its description, ttl ms (0: it is gone),
--- ms after which a silent node is forgotten Returns: node, description, for each that lives by Redis's clock.
+-- Notes that a node lives, and returns the live nodes.
+-- KEYS: nodes   ARGV: node, its description, ttl ms (0: it is gone), ms after which a silent node is forgotten
+-- Returns: node, description, for each that lives by Redis's clock.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if ARGV[3] == '0' then redis.call('HDEL', KEYS[1], ARGV[1])

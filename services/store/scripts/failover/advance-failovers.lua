@@ -1,8 +1,8 @@
 -- Begins another attempt of failovers, once each: the verdict goes into the log and waits for its acknowledgement again.
 -- KEYS: attempts, failed, progress, due, failover, unacked, verdicts
 -- ARGV: entries kept in the log, then for each: verdict id, present attempt, '' if that is not acknowledged, next attempt, Verdicts
---       message of one, FailoverProgress as JSON, due (Unix ms) Returns: for each 1, or 0 if it has changed since it was read:
--- another worker did it, or it has ended.
+--       message of one, FailoverProgress as JSON, due (Unix ms)
+-- Returns: for each 1, or 0 if it has changed since it was read: another worker did it, or it has ended.
 local function stands(id, attempt, failed)
   return redis.call('ZSCORE', KEYS[4], id) and (redis.call('HGET', KEYS[1], id) or '0') == attempt
     and (redis.call('HEXISTS', KEYS[2], id) == 1) == (failed ~= '')

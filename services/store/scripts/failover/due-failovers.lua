@@ -1,7 +1,7 @@
--- Failovers that are due, the longest overdue first. A failover without its verdict is removed. KEYS: due, unacked, failover,
--- failed, progress ARGV: how many at most Returns: the time (Unix ms); when the next is due if none is due now (Unix ms), '' if
--- there is none; then for each that is due: verdict id, Verdicts message of one, why its attempt failed or '', FailoverProgress as
--- JSON or ''.
+-- Failovers that are due, the longest overdue first. A failover without its verdict is removed.
+-- KEYS: due, unacked, failover, failed, progress   ARGV: how many at most
+-- Returns: the time (Unix ms); when the next is due if none is due now (Unix ms), '' if there is none; then for each that is due:
+-- verdict id, Verdicts message of one, why its attempt failed or '', FailoverProgress as JSON or ''.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local ids = redis.call('ZRANGEBYSCORE', KEYS[1], 0, string.format('%.0f', now), 'LIMIT', 0, ARGV[1])

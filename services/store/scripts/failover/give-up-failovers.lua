@@ -1,7 +1,8 @@
 -- Gives failovers up: each is kept for an operator. A verdict that is not acknowledged is still delivered, with its
--- present attempt. KEYS: attempts, failed, progress, due, failover, unacked, dead-letters ARGV: letters at most, then for
--- each: verdict id, present attempt, '' if that is not acknowledged, letter as JSON Returns: for each 1; 2 if there is no
--- room for its letter; 0 if it has changed since it was read.
+-- present attempt.
+-- KEYS: attempts, failed, progress, due, failover, unacked, dead-letters
+-- ARGV: letters at most, then for each: verdict id, present attempt, '' if that is not acknowledged, letter as JSON
+-- Returns: for each 1; 2 if there is no room for its letter; 0 if it has changed since it was read.
 local function stands(id, attempt, failed)
   return redis.call('ZSCORE', KEYS[4], id) and (redis.call('HGET', KEYS[1], id) or '0') == attempt
     and (redis.call('HEXISTS', KEYS[2], id) == 1) == (failed ~= '')

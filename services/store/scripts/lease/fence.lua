@@ -1,7 +1,8 @@
--- Put before every script that writes a shard's state. KEYS: lease, ... ARGV: epoch, number of this write / number of the last
--- before it that was acknowledged or is under way, or '' if its loss does not matter, ... Returns -1 if the shard has a newer
--- owner, -2 if Redis has forgotten the lease, -3 if Redis does not have that earlier write, because it forgot or refused it; in
--- these cases nothing is written.
+-- Put before every script that writes a shard's state.
+-- KEYS: lease, ...   ARGV: epoch, number of this write / number of the last before it that was acknowledged or is under way, or ''
+-- if its loss does not matter, ...
+-- Returns -1 if the shard has a newer owner, -2 if Redis has forgotten the lease, -3 if Redis does not have that earlier write,
+-- because it forgot or refused it; in these cases nothing is written.
 local held = redis.call('HGET', KEYS[1], 'epoch')
 if not held then return -2 end
 if held ~= ARGV[1] then return -1 end

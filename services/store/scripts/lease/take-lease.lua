@@ -1,7 +1,8 @@
 -- Takes the lease of a shard with a new epoch: from any holder, or only if no other node holds it. A shard without a checkpoint
--- gets an empty one, so that the time without a checkpoint is known. KEYS: lease, checkpoint ARGV: node, ttl ms, epoch under
--- which the lease may be held, '' for any Returns: -1 if another node holds it that is not allowed to; otherwise the new epoch,
--- the time (Unix ms), and the number of the last write under the former epoch that Redis knows of, -1 if it knows of no lease.
+-- gets an empty one, so that the time without a checkpoint is known.
+-- KEYS: lease, checkpoint   ARGV: node, ttl ms, epoch under which the lease may be held, '' for any
+-- Returns: -1 if another node holds it that is not allowed to; otherwise the new epoch, the time (Unix ms), and the number of the
+-- last write under the former epoch that Redis knows of, -1 if it knows of no lease.
 -- Epochs follow the clock, so that a Redis which lost its last writes, or all of them, does not give one twice.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

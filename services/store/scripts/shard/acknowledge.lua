@@ -1,6 +1,7 @@
--- Notes what a data plane did about verdicts. Successful failovers end here; the others go on. KEYS: attempts, failed,
--- progress, due, failover, unacked, dead-letters ARGV: for each, 1,000 at most: verdict id, attempt, why it failed, or '' if
--- it succeeded Returns: for each 1, or 0 if that attempt of the verdict was not waiting for one.
+-- Notes what a data plane did about verdicts. Successful failovers end here; the others go on.
+-- KEYS: attempts, failed, progress, due, failover, unacked, dead-letters
+-- ARGV: for each, 1,000 at most: verdict id, attempt, why it failed, or '' if it succeeded
+-- Returns: for each 1, or 0 if that attempt of the verdict was not waiting for one.
 local ids = {}
 for at = 1, #ARGV, 3 do ids[#ids + 1] = ARGV[at] end
 if #ids == 0 then return {} end

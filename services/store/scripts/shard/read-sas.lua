@@ -1,6 +1,8 @@
--- Reads a page of SAs: one reply in place of two values an SA. KEYS: sas ARGV: cursor, SAs wanted, roughly Returns: the next
--- cursor, 0 at the end; SPI pairs, 32 bytes each; where each record ends (little-endian, 4 bytes each); the records; and
--- names of other entries, which are no SPI pairs
+-- Reads a page of SAs: one reply in place of two values an SA.
+-- KEYS: sas
+-- ARGV: cursor, SAs wanted, roughly
+-- Returns: the next cursor, 0 at the end; SPI pairs, 32 bytes each; where each record ends (little-endian, 4 bytes each); the
+-- records; and names of other entries, which are no SPI pairs
 local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
 local spis, ends, records, others, length = {}, {}, {}, {}, 0
 for at = 1, #page[2], 2 do
