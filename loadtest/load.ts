@@ -55,7 +55,7 @@ const SOCKETS = 128;
 const SUITE = suiteNamed('aes-256-gcm');
 /** Deaths are spread over this share of the interval. */
 const KILL_SPREAD = 0.8;
-/** How often is told how it goes, ms. */
+/** How often progress is printed, ms. */
 const LOOK_MS = 5_000;
 /** How long verdicts may be late at most before one counts as missed, ms. */
 const PATIENCE_MS = 10_000;
@@ -109,7 +109,7 @@ async function run(settings: Settings, node: NodeProcess) {
     const fleet: FleetShape = { count, shards, seed: 'load', suite: SUITE, sockets: spokes.sockets };
     const victims = spread(count, settings.kill);
     const traffic = { share: settings.traffic / 100, everyMs: settings.every || interval / 3 };
-    /** What of the lateness is the shard's own, ms: the rest is the way through Redis to the headend. */
+    /** The shard's own part of the lateness, ms; the rest is the way through Redis to the headend. */
     const decidedLate: number[] = [];
     const headend = new LeanHeadend(node.address, fleet, policy, traffic, (verdict) => {
       ledger.verdict(verdict, Date.now());

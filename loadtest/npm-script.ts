@@ -1,4 +1,4 @@
-/** What `npm run` starts, for whoever starts it without npm. */
+/** What `npm run` starts, for programs that start it without npm. */
 
 import { readFileSync } from 'node:fs';
 

@@ -2,7 +2,7 @@
 # Lints the API, refuses changes that break it against the main branch, and checks that what is generated is fresh.
 set -eu
 buf lint
-# On main itself, the commit before is what it must not break.
+# On main itself, it must not break the API of the commit before.
 base=$(git rev-parse -q --verify origin/main || echo HEAD~1)
 [ "$base" != "$(git rev-parse HEAD)" ] || base=HEAD~1
 if git cat-file -e "$base:buf.yaml" 2>/dev/null; then

@@ -1,4 +1,7 @@
-/** Checks the shape of the house: few files a folder, a note in each, a map that can be read. Exit code 1 names what is not. */
+/**
+ * Checks the shape of the house: few files a folder, a note in each, a map that can be read. On exit code 1 it names the
+ * faults.
+ */
 
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';

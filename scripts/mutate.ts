@@ -1,4 +1,7 @@
-/** Puts each fault of mutations.ts into a copy of the project and runs the tests that are to catch it. Exit code 1 names those that none does. */
+/**
+ * Puts each fault of mutations.ts into a copy of the project and runs the tests that must catch it. Exit code 1 names faults that no test
+ * catches.
+ */
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';

@@ -1,10 +1,12 @@
-/** Faults that a test has to catch: what is changed, and which tests are to fail. Each has been in the code, or would cost somebody a tunnel. */
+/**
+ * Faults that a test has to catch: what is changed, and which tests must fail. Each has been in the code, or would cost a user a tunnel.
+ */
 
 export type Mutation = {
   /** What the fault is. */
   readonly fault: string;
   readonly file: string;
-  /** Text that stands there once, and what is put in its place. */
+  /** Text that occurs exactly once in the file, and its replacement. */
   readonly from: string;
   readonly to: string;
   /** Test files, one of which must fail. */

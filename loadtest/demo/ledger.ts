@@ -1,4 +1,4 @@
-/** The demo's book of deaths: who died when, by the spokes' own account, and which verdicts came. */
+/** The demo's book of deaths: which spoke died when, as the spokes report, and which verdicts came. */
 
 import type { Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 

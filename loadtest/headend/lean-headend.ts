@@ -65,7 +65,7 @@ export class LeanHeadend {
   }
 
   /**
-   * Registers every spoke, and tells of traffic as soon as a spoke is held. Rejects if a stream ends.
+   * Registers every spoke, and reports traffic as soon as the node holds a spoke. Rejects if a stream ends.
    * @param mortal spokes that may be silenced later
    */
   async register(mortal: ReadonlySet<number>): Promise<void> {

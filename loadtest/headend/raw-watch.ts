@@ -1,4 +1,4 @@
-/** A watch that reads of each verdict only how old it is, so that the watcher costs next to nothing. */
+/** A watch that reads only the age of each verdict, so that the watcher costs next to nothing. */
 
 import { create } from '@bufbuild/protobuf';
 import { WireType } from '@bufbuild/protobuf/wire';

@@ -18,7 +18,7 @@ export type SimulatedSpokes = {
   failOver(sa: Sa, endpoint: number): Sa | undefined;
 };
 
-/** What the simulation tells whoever watches it. */
+/** Events for an observer of the simulation. */
 export type SimulatedEvents = {
   verdict?(verdict: Verdict, receivedUnix: number): void;
   failedOver?(verdict: Verdict): void;

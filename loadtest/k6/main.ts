@@ -53,7 +53,7 @@ await runMain(async () => {
   }
 });
 
-/** A TCP port that nobody has just now: k6 speaks no unix sockets. */
+/** A free TCP port, because k6 does not support unix sockets. */
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -1,4 +1,4 @@
-/** Nodes as processes of their own on a Redis given by URL, agents of several headends in this process, and spokes. */
+/** Nodes as separate processes on a Redis given by URL, agents of several headends in this process, and spokes. */
 
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -115,7 +115,7 @@ export class ChaosCluster {
     return headend;
   }
 
-  /** The headend's agent, anew if there was one. */
+  /** Starts the headend's agent; one that runs is replaced. */
   async startAgent(headend: ChaosHeadend): Promise<void> {
     const { name, fleet, address, verdicts } = headend;
     const sas = Array.from({ length: fleet.count }, (_, spoke) => saOf(fleet, spoke, 0, POLICY));
@@ -155,7 +155,7 @@ export class ChaosCluster {
     return answers.flat();
   }
 
-  /** Everybody living is asked, and answers, twice from now on. */
+  /** Waits until every living spoke has been probed and has answered twice from now on. */
   async everyoneProbed(within: number): Promise<void> {
     const before = this.headends.map(({ responder }) => responder.answered);
     await eventually('everyone is probed', within, () =>

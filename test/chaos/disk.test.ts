@@ -42,7 +42,7 @@ await inOwnNamespaces('a disk of its own for Redis', import.meta.url, () => {
     assert.equal(hub.verdicts.length, 0, 'a verdict was delivered that the log does not have');
     rmSync(join(disk, 'filler'), { recursive: true });
     await eventually('they come', 15_000, () => cluster.deadOf(hub).length === 3);
-    // What is acknowledged now is on the disk again.
+    // Acknowledged writes are on the disk again now.
     await eventually('the agent is content', 15_000, () => hub.agent!.settled);
     await server!.kill();
     await server!.start();

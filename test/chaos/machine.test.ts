@@ -13,7 +13,7 @@ const SPOKES = 200;
 const HOUR_MS = 3_600_000;
 const MEDDLER = new URL('./meddler.ts', import.meta.url).href;
 
-/** One node, so that nobody else takes over, and a way to meddle with it. */
+/** One node, so that no other takes over, and a way to disturb it. */
 async function start(t: { after(done: () => Promise<void>): void }) {
   const directory = mkdtempSync(join(tmpdir(), 'dpd-meddle-'));
   const order = join(directory, 'order.json');
@@ -73,7 +73,7 @@ test('clocks stepped by hours, and apart by hours when a shard moves: nobody is 
   assert.equal(hub.verdicts.length, 0);
   hub.responder.kill(8, 0);
   await eventually('the dead one is found', DETECTION_MS + 3_000, () => cluster.deadOf(hub).length === 1);
-  // One whose clock was never right takes its share, then all.
+  // A node whose clock was never right takes its share, then all shards.
   await cluster.startNode('two', { DPD_MEDDLE_STEP_MS: String(-HOUR_MS) });
   await eventually('shards move', 20_000, async () => (await cluster.counters('two')).length === 2);
   await cluster.everyoneProbed(20_000);

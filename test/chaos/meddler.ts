@@ -1,7 +1,7 @@
 /**
- * Loaded into a node before its own code, in its main thread and in each worker: does to it what its machine may do. At
- * SIGUSR2 the main thread reads the file named in DPD_MEDDLE and tells all. With DPD_MEDDLE_STEP_MS the clock is wrong from
- * the beginning.
+ * Loaded into a node before its own code, in its main thread and in each worker: simulates what a machine may do to a node.
+ * At SIGUSR2 the main thread reads the file named in DPD_MEDDLE and passes it to all threads. With DPD_MEDDLE_STEP_MS the
+ * clock is wrong from the beginning.
  */
 
 import { readFileSync } from 'node:fs';

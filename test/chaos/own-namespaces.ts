@@ -1,4 +1,6 @@
-/** Tests that cut networks or fill disks: their file starts itself again in namespaces of its own, which end with it. */
+/**
+ * For tests that cut networks or fill disks: the test file starts itself again in its own namespaces, which end with it.
+ */
 
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
@@ -22,7 +24,7 @@ export async function run(command: string, ...args: string[]): Promise<void> {
   await execute(command, args, { timeout: 10_000 });
 }
 
-/** Defines a file's tests where they may do what they like to network and mounts. */
+/** Defines a file's tests inside these namespaces, where they may change network and mounts. */
 export async function inOwnNamespaces(what: string, file: string, define: () => void): Promise<void> {
   if (process.env[INSIDE]) {
     await run('ip', 'link', 'set', 'lo', 'up');

@@ -55,7 +55,7 @@ class Cables {
   }
 
   /**
-   * Drops what a node sends; what it is sent cannot be answered then. Returns the undoing.
+   * Drops the packets that a node sends; so it cannot answer either. Returns the function that undoes this.
    * @param what nft's matches; '': all
    */
   async cut(name: string, what = ''): Promise<() => Promise<void>> {
@@ -154,7 +154,7 @@ await inOwnNamespaces('partitions, on cables between namespaces', import.meta.ur
       await cluster.everyoneProbed(20_000);
       await sleep(2 * DETECTION_MS);
       assert.equal(hub.verdicts.length, 0);
-      // What dies alone is found as ever.
+      // A spoke that dies alone is found as usual.
       const [lonely] = await spokesOf('two');
       hub.responder.kill(lonely!, 0);
       await eventually('it is found', DETECTION_MS + 5_000, () => cluster.deadOf(hub).length === 1);

@@ -30,7 +30,7 @@ test('Sentinel: the master is killed under load of 1,000 verdicts, which wait fo
   for (let spoke = 0; spoke < 1_000; spoke++) hub.responder.kill(spoke, 0);
   await eventually('verdicts come', DETECTION_MS + 5_000, () => hub.verdicts.length > 50);
   await redis.servers[0]!.kill();
-  // Its replica takes over, and has none itself: what comes now does not count as written.
+  // Its replica takes over, and has no replica itself: writes from now on do not count as written.
   await sleep(15_000);
   const delivered = cluster.deadOf(hub).length;
   assert(delivered < 1_000, `${delivered} delivered without a replica`);

@@ -1,4 +1,7 @@
-/** `npm run fuzz -- --minutes M [--target NAME] [--seed S] [--inputs N]`: exit code 1 if an input did what none may. */
+/**
+ * `npm run fuzz -- --minutes M [--target NAME] [--seed S] [--inputs N]`: exit code 1 if an input did something that is
+ * not allowed.
+ */
 
 import { parseArgs } from 'node:util';
 import { runTarget, TARGETS } from './run.ts';

@@ -1,4 +1,4 @@
-/** Runs what is fuzzed: input after input, each from a seed of its own, so that one that fails is repeated alone. */
+/** Runs a fuzz target: input after input, each from its own seed, so that a failing input can be repeated alone. */
 
 import { Random } from '../simulation/random.ts';
 import { fuzzHa, fuzzNetlink, fuzzVici } from './targets/charon.ts';
@@ -7,7 +7,7 @@ import { fuzz as fuzzPeers } from './targets/peers.ts';
 import { fuzzRecords, fuzzTakeover } from './targets/redis.ts';
 import { fuzz as fuzzUpserts } from './targets/upserts.ts';
 
-/** Gives one input to a parser. Returns whether it got past the first look; throws if what comes of it is wrong. */
+/** Gives one input to a parser. Returns whether it passed the first check; throws if the result is wrong. */
 type Target = (random: Random) => boolean;
 
 export const TARGETS: Readonly<Record<string, Target>> = {
@@ -21,15 +21,15 @@ export const TARGETS: Readonly<Record<string, Target>> = {
   peers: fuzzPeers,
 };
 
-/** Longest time that one input may take, ms: with the machine busy otherwise. */
+/** Longest time for one input, ms, on a busy machine. */
 const SLOW_MS = 2_000;
-/** Failures told of one target. */
+/** Maximum number of failures reported for one target. */
 const MOST_FAILURES = 5;
 
 export type Outcome = {
   readonly target: string;
   inputs: number;
-  /** Of these, those that got past the first look. */
+  /** Number of inputs that passed the first check. */
   taken: number;
   readonly failures: { readonly seed: number; readonly reason: string }[];
 };

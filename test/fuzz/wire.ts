@@ -5,21 +5,21 @@ import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import type { Random } from '../simulation/random.ts';
 import { spoil } from './bytes.ts';
 
-/** A field as it stands on the wire; `parts` of one that is a message, else `value`: what follows the tag, without a length. */
+/** A field on the wire: `parts` if it is a message, otherwise `value`, which is what follows the tag, without a length. */
 type Field = {
   number: number;
   type: WireType;
   value: Buffer;
   parts: Field[] | undefined;
-  /** Bytes beyond those that tag and length need. */
+  /** Extra bytes in tag and length, beyond those needed. */
   overlong: number;
-  /** Added to the length that is told. */
+  /** Added to the encoded length. */
   lie: number;
 };
 
 const NUMBERS = [0, 1, 2 ** 29, 2 ** 30, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1];
 
-/** The message, encoded as nobody would: changed in some places, most often still to be decoded. */
+/** The message in an unusual encoding: changed in some places, but mostly still decodable. */
 export function mutateMessage(bytes: Uint8Array, schema: DescMessage, random: Random): Buffer {
   const root = takeApart(Buffer.from(bytes), schema);
   for (let edits = random.integer(1, 4); edits > 0; edits--) edit(root, random);

@@ -61,7 +61,7 @@ test('an SA whose keys do not open any more is left out as well, though the node
   const { sas } = shardKeys({ headend: HEADEND, shard: 0 });
   const redis = await connectRedis(rig.redisUrl);
   const records = Object.entries(await redis.hgetallBuffer(sas));
-  // More than one, as the first of a shard is opened at once.
+  // More than one, because the first one of a shard is opened at once.
   for (const [spi, record] of records.slice(0, 3)) {
     record[record.length - 1]! ^= 1;
     await redis.hset(sas, spi, record);

@@ -99,7 +99,7 @@ export class Rig {
       DPD_DATA_DIR: join(this.directory, 'data'),
       DPD_NODE_ID: 'rig-node',
       DPD_ADVERTISE: this.#agentAddress,
-      // Tests kill many at once; the storm guard has a test of its own.
+      // Tests kill many at once; the storm guard has its own test.
       DPD_STORM_SHARE: '0',
       LOG_LEVEL: 'debug',
       ...this.#options.nodeEnv,

@@ -9,7 +9,7 @@ import { DETECTION_MS, eventually, Offload } from './offload.ts';
 
 const PROPOSAL = 'aes256gcm16-prfsha256-x25519';
 const OPTIONS = { skip: LAB_SKIP, timeout: 400_000 };
-/** What a careful hub lets in: IKE and ESP in UDP, and what it speaks of with itself. */
+/** What a careful hub lets in: IKE and ESP in UDP, and loopback. */
 const FIREWALL = `flush ruleset
 table inet firewall {
   chain input { type filter hook input priority 0; policy drop;
@@ -129,7 +129,7 @@ test(
     assert((await pinged) >= 75, 'the tunnel was torn down');
     const { probesAnswered } = (await offload.peer('spoke1'))[0]!;
     await eventually('it is asked on', async () => (await offload.peer('spoke1'))[0]!.probesAnswered > probesAnswered);
-    // And when it dies in earnest it goes.
+    // When the peer really dies, its SA is deleted.
     lab.freeze('spoke-a');
     await eventually('it fails over', async () =>
       (await lab.sas('hub')).some(({ established, remote }) => established && remote.address === '198.51.100.10'),

@@ -67,7 +67,7 @@ describe('the way out', { skip: LAB_SKIP, timeout: 400_000 }, () => {
       await install();
       await probing();
     }
-    // Where no rule of ours is touched, but answers are brought nowhere.
+    // A fault that leaves our rules alone, but stops answers.
     await lab.exec('hub', 'nft', 'flush', 'set', 'ip', 'dpd_offload', 'care');
     await blocked();
     await install();
@@ -112,10 +112,10 @@ describe('the way back', { skip: LAB_SKIP, timeout: 400_000 }, () => {
         return peers.length === sas && peers.every(answered);
       });
     };
-    /** The spoke stands still with an unanswered probe of every SA in its socket. */
+    /** Stops the spoke with an unanswered probe of every SA in its socket. */
     const holdReplies = async () => {
       lab.freeze('spoke-a');
-      // What it answered just before it stood still is counted first.
+      // Answers from just before the stop are counted first.
       await sleep(200);
       const before = new Map((await offload.peers()).map((peer) => [peer.sa!.peerId, peer.probesSent]));
       await eventually('a probe of every SA is unanswered', async () => {
@@ -130,7 +130,7 @@ describe('the way back', { skip: LAB_SKIP, timeout: 400_000 }, () => {
       await offload.startNode();
       const before = offload.log.length;
       offload.startAgent();
-      // The node goes on by what Redis has, before its agent is there.
+      // The node goes on with the data in Redis before its agent is there.
       await eventually('the agent is back', () => offload.log.slice(before).includes('"ready":true'));
       await probing(sas);
     };
@@ -140,7 +140,7 @@ describe('the way back', { skip: LAB_SKIP, timeout: 400_000 }, () => {
     await probing(SAS);
     offload.watch();
 
-    // Killed between probe and reply, the rule standing: charon hears nothing of it.
+    // The agent is killed between probe and reply, but the rule stays: the reply does not reach charon.
     await holdReplies();
     await kill();
     lab.thaw('spoke-a');
@@ -162,7 +162,7 @@ describe('the way back', { skip: LAB_SKIP, timeout: 400_000 }, () => {
     assert.deepEqual(await alive(), everyone);
     await probing(SAS);
 
-    // Stopped cleanly between probe and reply: given back at the true ids, the rules last.
+    // The agent stops cleanly between probe and reply: SAs are given back at the true ids, and the rules go last.
     await holdReplies();
     const stopped = offload.end('agent', 'SIGTERM');
     await sleep(500);
@@ -180,7 +180,8 @@ describe('the way back', { skip: LAB_SKIP, timeout: 400_000 }, () => {
     });
     await restart(SAS);
 
-    // Stopped cleanly while nobody knows their ids: they stay parked, and charon tells the next agent their keys.
+    // The agent stops cleanly while the ids are not known: the SAs stay parked, and the next agent gets their keys from
+    // charon.
     lab.freeze('spoke-a');
     await kill();
     const again = offload.log.length;
@@ -195,7 +196,7 @@ describe('the way back', { skip: LAB_SKIP, timeout: 400_000 }, () => {
     await probing(SAS);
     assert.deepEqual(await alive(), everyone);
 
-    // What all this prevents: an SA that is not parked, without the inbound rule, dies of the late reply.
+    // This is what parking and rules prevent: without the inbound rule a late reply destroys an SA that is not parked.
     await holdReplies();
     const victim = (await offload.peer('extra1'))[0]!;
     await kill();

@@ -137,7 +137,7 @@ export class Lab {
     return listSas(this.#viciOf(host));
   }
 
-  /** The daemon is killed, as by a power failure, and starts anew; it remembers nothing. */
+  /** Kills the daemon, as by a power failure, and starts it again without any memory of its SAs. */
   async restart(host: Host): Promise<void> {
     const daemon = this.#daemons.get(host)!;
     const ended = once(daemon, 'exit');
@@ -150,7 +150,7 @@ export class Lab {
     await this.#load(host);
   }
 
-  /** The daemon stands still: a dead peer. */
+  /** Stops the daemon: a dead peer. */
   freeze(host: Host): void {
     this.#daemons.get(host)!.kill('SIGSTOP');
   }
@@ -344,7 +344,7 @@ export class Lab {
 
   async #load(host: Host): Promise<void> {
     const vici = this.#viciOf(host);
-    // The socket's file is there a moment before somebody listens.
+    // The socket's file exists a moment before charon listens.
     const answers = () =>
       vici.request('version').then(
         () => true,

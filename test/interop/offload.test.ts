@@ -95,7 +95,7 @@ for (const { name, proposal, where, flags } of CASES)
         return peers.some(({ sa, probesAnswered }) => sa!.activeEndpoint === 1 && probesAnswered > 0);
       });
 
-      // On the wire: whatever came to the spoke from the hub as IKE came from its own port.
+      // On the wire: all IKE from the hub to the spoke came from the hub's own port.
       await capture.end();
       const wire = await capture.read('src host 192.0.2.1 or src host 10.9.0.2');
       const ports = new Set(

@@ -1,4 +1,4 @@
-/** The product beside the lab's hub: a node and an agent as processes of their own, and a client that watches them. */
+/** The product beside the lab's hub: a node and an agent as separate processes, and a client that watches them. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -21,7 +21,7 @@ export const SHARDS = 2;
 export const POLICY = { intervalMs: 1_000, retryIntervalMs: 500, retries: 3, jitterPercent: 0 };
 export const DETECTION_MS = POLICY.intervalMs + POLICY.retries * POLICY.retryIntervalMs;
 
-/** What has not come by then does not come, ms: long enough for a machine that is busy with other things. */
+/** An event that has not come by then will not come, ms: long enough for a busy machine. */
 const PATIENCE_MS = 60_000;
 
 /** Waits as the others do, but asks charon and the kernel less often. */

@@ -8,13 +8,13 @@ import { eventually, Offload } from './offload.ts';
 
 const EXTRAS = 2;
 const SAS = EXTRAS + 1;
-/** For a soak: so many minutes at a hub's pace, in place of three quarters of one at a hurried pace. */
+/** For a soak: so many minutes at a real hub's pace, instead of 45 s at a fast pace. */
 const SOAK_MINUTES = Number(process.env['DPD_SOAK_MINUTES'] ?? 0);
 /** How long the hub is watched, ms: several rekeyings of each IKE SA, and a dozen of each child. */
 const WATCHED_MS = SOAK_MINUTES > 0 ? SOAK_MINUTES * 60_000 : 45_000;
 const REKEY = SOAK_MINUTES > 0 ? { ike: '40s', child: '15s' } : { ike: '14s', child: '4s' };
 const LOOK_MS = 3_000;
-/** Moments at which somebody is killed, as parts of that time. */
+/** Moments at which a program is killed, as parts of that time. */
 const KILLS = { node: [0.25, 0.75], agent: [0.4, 0.75] };
 /** Longest silence of a spoke as the cluster sees it, ms: a takeover, its agent away as well. */
 const SILENT_MS = 20_000;

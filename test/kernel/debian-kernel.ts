@@ -38,7 +38,7 @@ async function packageName(): Promise<string> {
   return name;
 }
 
-/** Complete or not there at all: it is made beside its place and then moved. */
+/** The folder is complete or does not exist: it is made elsewhere and then moved. */
 async function unpack(name: string, root: string): Promise<void> {
   mkdirSync(CACHE, { recursive: true });
   const workshop = mkdtempSync(join(CACHE, 'unpack-'));

@@ -1,7 +1,7 @@
 /**
  * The first files of the virtual machine: a busybox, the modules that reach the host's files, and two scripts. The first one puts
- * the host's root, read-only over 9p, below a tmpfs, so that everything there can be used and nothing changed; the second runs
- * the command and tells its exit code by a port of the machine.
+ * the host's root, read-only over 9p, below a tmpfs, so that everything there can be used but not changed; the second runs the
+ * command and reports its exit code through a port of the machine.
  */
 
 import { execFile } from 'node:child_process';

@@ -1,4 +1,4 @@
-/** What the tests in the virtual machine need of the machine that it borrows its files from. */
+/** What the tests in the virtual machine need on the host, whose files the virtual machine uses. */
 
 import { skipUnless } from '../requirements.ts';
 

@@ -46,7 +46,9 @@ export async function runInVm(kernel: Kernel, flags: readonly string[], deadline
   }
 }
 
-/** For sh. With a deadline of its own: what was said until then is told, and the machine ends even if nobody is there any more. */
+/**
+ * A command for sh with its own deadline: then output so far is printed, and the machine ends even if its host process is gone.
+ */
 function commandLine(flags: readonly string[], deadlineMs: number): string {
   const colours = process.stdout.isTTY ? [] : ['NO_COLOR=1'];
   const command = ['env', ...colours, 'timeout', String((deadlineMs - BOOT_MS) / 1_000), process.execPath, ...flags];

@@ -18,7 +18,7 @@ const DOMAIN = 'lab.example';
 const HEADEND = 'hub-1';
 const DEADLINE_MS = 5_000;
 
-/** Everybody who may call, by the names in his certificate; and what is said of him in the access file. */
+/** All callers with rights, by the names in their certificates; and their entries in the access file. */
 const CALLERS = {
   'its headend': `URI:spiffe://${DOMAIN}/headend/${HEADEND}`,
   'another headend': `URI:spiffe://${DOMAIN}/headend/hub-2`,
@@ -49,7 +49,7 @@ const READING: readonly CallerName[] = ['an operator who reads', ...ACTING];
 const CARRYING_OUT: readonly CallerName[] = [...OF_HEADEND, 'its watcher', ...ACTING];
 const SEEING: readonly CallerName[] = [...CARRYING_OUT, 'an operator who reads'];
 
-/** Who may, for each method; nobody else. */
+/** The callers that may call each method; no others may. */
 const MAY: Readonly<Record<Method, readonly CallerName[]>> = {
   connectShard: OF_HEADEND,
   watchVerdicts: SEEING,
@@ -114,7 +114,7 @@ describe('who may call what', { skip: PKI_SKIP, timeout: 60_000 }, () => {
       const client = new ApiClient({ ...secure.as(`caller-${n}`), trustDomain: DOMAIN });
       clients.set(name as CallerName, client);
     });
-    // Registered, so that whoever may watch it can.
+    // Registered, so that it can be watched.
     assert.equal(await outcome(clients.get('its headend')!, HeadendService.method.connectShard, {}), status.OK);
   });
 

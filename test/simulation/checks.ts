@@ -27,7 +27,7 @@ export function detectionMs({
 
 export class Checks {
   readonly #time: VirtualTime;
-  /** Who has probed last, and when, by lease. */
+  /** The task that probed last, and when, by lease. */
   readonly #probing = new Map<string, { readonly task: SimTask; readonly atMs: number }>();
   /** When each SA's verdict was decided last, ms. */
   readonly #decided = new Map<string, number>();
@@ -40,7 +40,10 @@ export class Checks {
     this.#time = time;
   }
 
-  /** No verdict on who never answered, nor while evidence is within bounds. What others decide than the owner has no effect. */
+  /**
+   * No verdict on a peer that never answered, nor while evidence is recent enough. Decisions of a task that is not the owner
+   * have no effect.
+   */
   decided(truth: TrueSa, rightful: boolean): void {
     this.verdicts++;
     this.#decided.set(truth.spi, this.#time.now);
@@ -76,8 +79,8 @@ export class Checks {
   }
 
   /**
-   * The headend's rules name one owner: whoever probes after another has a canary home that he sent after the other's last probe. And none
-   * probes on a way whose canaries did not come home a moment ago, out and in.
+   * The headend's rules name one owner: a task that probes after another has a canary home that it sent after the other's last probe. And
+   * no task probes on a way whose canaries, out and in, did not come home just before.
    */
   probed(lease: string, task: SimTask): void {
     this.probes++;
@@ -93,12 +96,12 @@ export class Checks {
       this.#fail('probe on a way that is not proven', `${lease} by ${name}`);
   }
 
-  /** The headend's daemon never takes for an answer what is none to its request. */
+  /** The headend's daemon never accepts an answer to another request. */
   misled(truth: TrueSa, id: number): void {
     this.#fail('the daemon was misled', `${name(truth)}, request ${id}`);
   }
 
-  /** No effect of a stale epoch: whoever writes is the owner. */
+  /** A stale epoch has no effect: only the owner writes. */
   wrote(lease: string, writer: string, owner: string): void {
     if (writer !== owner) this.#fail('effect of a stale epoch', `${lease}: ${writer} wrote, ${owner} owns`);
   }
@@ -108,13 +111,13 @@ export class Checks {
     if (problems.length > 0) this.#fail('not converged', problems.join('; '));
   }
 
-  /** The SA is gone: nothing more will be asked about it. */
+  /** The SA is gone: no more checks will concern it. */
   forget(truth: TrueSa): void {
     this.#decided.delete(truth.spi);
   }
 
   #fail(what: string, detail: string): never {
-    // Whoever catches errors must not swallow this one.
+    // Code that catches errors must not swallow this one.
     this.#time.failure ??= new Violation(`${what} at ${(this.#time.now / 1_000).toFixed(3)} s: ${detail}`);
     throw this.#time.failure;
   }

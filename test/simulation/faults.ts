@@ -4,10 +4,10 @@ import { shardOfSa } from './headend/headend.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
 
-/** A failover of Redis loses writes of so long at most, ms: a replica that is further behind is not promoted. */
+/** A failover of Redis loses at most the writes of this time, ms: a replica that is further behind is not promoted. */
 const MOST_LOST_MS = 9_500;
 
-/** Does something bad; returns how it ends and after how long, or undefined if it ends by itself. */
+/** Causes a fault; returns how it ends and after how long, or undefined if it ends by itself. */
 type Fault = (world: World, random: Random) => { afterMs: number; undo: () => void } | undefined;
 
 export const FAULTS: Readonly<Record<string, Fault>> = {
@@ -163,7 +163,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   },
 };
 
-/** What spokes do, faults or not. */
+/** Actions of spokes, with or without faults. */
 export const LIFE: Readonly<Record<string, (world: World, random: Random) => void>> = {
   dies(world, random) {
     const site = random.pick(world.spokes.sites);

@@ -65,7 +65,7 @@ async function quiet(world: World): Promise<void> {
   const { time, random } = world;
   await time.runUntil(time.now + 3 * world.detectionMs + 150_000);
   world.checks.converged(await world.problems());
-  // Spokes go on living meanwhile: whoever dies now is found in time.
+  // Spokes still come and go meanwhile: a spoke that dies now is found in time.
   for (const site of world.spokes.sites) if (random.chance(0.3)) site.up.fill(true);
   world.updateReach();
 }

@@ -42,7 +42,7 @@ export class SimTask implements ShardTaskHandle {
   /** SPI pair by handle. */
   readonly spis = new Map<number, string>();
   running = true;
-  /** It has been told to stop: what it hears from now on may be in its last word or not. */
+  /** It has been told to stop: evidence from now on may or may not be in its last checkpoint. */
   stopping = false;
   /** UDP port that it probes from. */
   readonly port: number;
@@ -238,7 +238,7 @@ export class SimTask implements ShardTaskHandle {
     this.#stalledUntil = Math.max(this.#stalledUntil, until);
   }
 
-  /** A stall ends: what it held up comes now, not when it would have. */
+  /** A stall ends: delayed events run now. */
   goOn(): void {
     const { time } = this.#world;
     if (this.#stalledUntil <= time.now) return;

@@ -20,10 +20,10 @@ import { SUITES } from '../../workers/ikev2/suites.ts';
 import { SendBuffers } from '../../workers/net/send-buffers.ts';
 import type { Random } from './random.ts';
 
-/** Where a payload's kind stands: by this a request of a headend's daemon is told from a probe, and the answer to it. */
+/** Offset of a payload's kind: it distinguishes a request of a headend's daemon, and its answer, from a probe. */
 const MARK = 42;
 
-/** One SA as it is in truth, whatever the cluster believes. */
+/** The true state of one SA, whatever the cluster believes. */
 export type TrueSa = {
   readonly spi: string;
   readonly handle: number;
@@ -55,7 +55,7 @@ export type Site = {
   readonly up: boolean[];
   /** UDP port that each endpoint shows to the world; changes when it roams. */
   readonly ports: number[];
-  /** The SA that stands at the headend, if any. */
+  /** The SA that the headend has, if any. */
   sa: TrueSa | undefined;
 };
 
@@ -160,7 +160,7 @@ export class Spokes {
     return truth;
   }
 
-  /** The SA is gone at the headend: nobody speaks on it any more. */
+  /** The SA is gone at the headend: it is not used any more. */
   forget(truth: TrueSa): void {
     if (truth.site.sa === truth) truth.site.sa = undefined;
     this.#sessions.remove(truth.handle);
@@ -182,7 +182,7 @@ export class Spokes {
     const isNew = request.readUInt32BE(Offset.MESSAGE_ID) === this.expects(truth);
     const answer = answerRequest(this.#sessions, truth.handle, request, this.#buffers);
     if (!answer) return undefined;
-    // What is asked again is answered as it was, whatever the question.
+    // A repeated id gets the same answer again, whatever the request.
     if (isNew) truth.marked = request[Offset.SK] === MARK;
     answer[Offset.SK] = truth.marked ? MARK : 0;
     seal(this.#sessions.suite(truth.handle), this.#sessions.receiveKeys(truth.handle), answer);

@@ -105,7 +105,7 @@ export class SimStream {
   check(): void {
     const { now } = this.#time;
     const reached = this.#reaches();
-    // Whoever runs there now does not know the call, and resets it.
+    // The process that runs there now does not know the call, and resets it.
     if (reached && !(this.node.alive && this.agent.alive)) this.break('connection reset');
     const silent = !reached || this.node.pausedUntil > now || this.agent.pausedUntil > now;
     if (!silent) this.#silentSince = undefined;

@@ -46,7 +46,7 @@ export class VirtualTime {
     };
   }
 
-  /** Suspends a process; what it would have done meanwhile comes afterwards, in order. A longer suspension stands. */
+  /** Suspends a process; its events meanwhile run afterwards, in order. A longer suspension stays in force. */
   suspend(process: Process, until: number): void {
     process.pausedUntil = Math.max(process.pausedUntil, until);
   }

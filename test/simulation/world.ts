@@ -32,12 +32,12 @@ import { SimStream } from './streams.ts';
 import { EPOCH_UNIX, Process, VirtualTime } from './virtual-time.ts';
 
 const STREAM_CHECK_MS = 500;
-/** A failover worker that died is missed after this, ms. */
+/** A failover worker that died is noticed after this, ms. */
 const STALLED_MS = 10_000;
 const REDIAL_MS = 15_000;
 const RESTART_MS = 1_000;
 const FAILOVER_DEADLINE_MS = 300_000;
-/** Message ids below this one are asked for every other time where nothing is known. */
+/** If nothing is known, message ids below this one are tried every other time. */
 const FOUND_SOON = 8;
 /** A request of a headend's daemon is answered within this where nothing is wrong, ms: it is repeated after 42 s at most. */
 const ANSWERED_MS = 100_000;
@@ -56,7 +56,7 @@ export type SimNode = {
 
 export type SimAgent = { readonly headend: SimHeadend; process: Process; agent: Agent | undefined };
 
-/** Whose shard a task watches, and its lease's key. */
+/** The headend and shard that a task watches, and the key of its lease. */
 type Watched = { readonly headend: SimHeadend; readonly lease: string };
 
 type Job = { readonly id: ShardId; runner: Process | undefined; turn: number };
@@ -235,7 +235,7 @@ export class World implements TaskWorld {
     return this.cut.has(site.headend);
   }
 
-  /** Notes what changed about who can be reached. */
+  /** Notes which spokes can be reached now. */
   updateReach(): void {
     for (const { sa, up } of this.spokes.sites) {
       if (!sa) continue;
@@ -256,7 +256,7 @@ export class World implements TaskWorld {
         const { sa } = site;
         const status = sa && (await this.#statusOf(headend, sa));
         if (!site.up.some(Boolean)) {
-          // Whose proof was lost with an owner, and who died before he answered the next one, is not judged.
+          // A peer is not judged if its proof was lost with an owner, and it died before it answered the next owner.
           if (sa && status?.state !== State.UNPROVEN)
             problems.push(`${site.name} is dead since ${this.time.now - (sa.deadMs ?? 0)} ms and not torn down`);
           continue;
@@ -272,7 +272,8 @@ export class World implements TaskWorld {
         );
         if (hosts.length !== 1) problems.push(`${headend.name}/${shard} has ${hosts.length} hosts`);
         else if (hosts[0]!.records.findHex(sa.spi) < 0) problems.push(`${site.name} is not watched`);
-        // Where everything was lost, an id is looked for from the one that the headend named: far ones take hours.
+        // If everything was lost, the search for an id begins at the one that the headend named: a distant id takes
+        // hours.
         else if (!status?.proven && this.spokes.expects(sa) < FOUND_SOON)
           problems.push(`${site.name} lives and is not proven`);
         const waits = sa && this.daemons.waitsSince(sa);
@@ -321,7 +322,7 @@ export class World implements TaskWorld {
     }
     const { headend, lease } = this.#watchedBy(task)!;
     if (headend.closed) {
-      // What the rules do not take is dropped.
+      // Messages that no rule takes are dropped.
       if (!headend.steers(task)) return;
       datagram.writeUInt32BE(0, 0);
     }
@@ -444,7 +445,7 @@ export class World implements TaskWorld {
 
   #breakSoon(stream: SimStream, reason: string): void {
     const pair = `${stream.agent.name} ${stream.node.name}`;
-    // Into a partition nobody sends a reset: keepalive finds out.
+    // No reset gets through a partition: keepalive notices the loss.
     if (!this.apart.has(pair)) stream.break(reason);
   }
 

@@ -12,7 +12,7 @@ export function ownCpuSeconds(pid: number): number {
   return readStat(pid)?.own ?? 0;
 }
 
-/** CPU time of all that a process has started, and what those have, ended or not, s. */
+/** CPU time of all descendants of a process, running or ended, s. */
 export function childrenCpuSeconds(pid: number): number {
   const stats = new Map<number, Stat>();
   for (const name of readdirSync('/proc')) {

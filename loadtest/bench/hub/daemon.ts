@@ -1,4 +1,4 @@
-/** A stock charon in a network namespace. It logs errors only: what it logs would be counted as its work. */
+/** A stock charon in a network namespace. It logs only errors, because logging would be counted as its work. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -81,19 +81,19 @@ export class Daemon {
     return Number(counters['']['info-out-req']);
   }
 
-  /** It stands still: all of its spokes are dead. */
+  /** Stops it: all of its spokes are dead. */
   freeze(): void {
     this.process.kill('SIGSTOP');
   }
 
-  /** What it has logged beside what is usual. */
+  /** Unusual lines of its log. */
   complaints(): string[] {
     return readFileSync(this.#log, 'utf8')
       .split('\n')
       .filter((line) => line !== '' && !USUAL.test(line));
   }
 
-  /** Ends it at once; nobody is told. */
+  /** Kills it at once, without any message to peers. */
   async stop(): Promise<void> {
     this.vici.close();
     if (this.process.exitCode !== null || this.process.signalCode !== null) return;

@@ -71,7 +71,7 @@ export class Fleet {
   }
 }
 
-/** Has a hub take in whoever knows the secret. @param dpdS how long it lets a spoke be silent, s; 0: it never asks */
+/** Has a hub accept every spoke that knows the secret. @param dpdS the hub's DPD delay, s; 0: no DPD */
 export async function openHub(hub: Daemon, dpdS: number): Promise<void> {
   await hub.vici.request('load-shared', SECRET);
   await hub.vici.request('load-conn', { any: connection([HUB_ADDRESS, '%any'], [HUB_ID, '%any'], dpdS) });

@@ -1,6 +1,6 @@
 /**
  * What the cluster costs a hub with stock strongSwan, in CPU: agent, its children, and what charon does for them, against the hub's own
- * DPD at the same interval. The node is not on the hub's account. Neither are the kernel's rules. The baseline has no ha plugin, which
+ * DPD at the same interval. The node and the kernel's rules are not counted as the hub's cost. The baseline has no ha plugin, which
  * would cost it more.
  */
 

@@ -1,8 +1,8 @@
 /**
- * 100 failovers a second on one node, seen through: verdict, acknowledgement, and what else it takes. First with endpoints that
- * come up at once, then with such as come up at the second attempt. What the same spokes cost a node if they answer at the last
- * moment, on a node beside it, is taken off: their silence, and that another SA takes over. Beside the floor: the two writes of a
- * failover, that it has begun and that it has ended, each sent to a Redis by itself.
+ * 100 failovers a second on one node, from verdict to end: verdict, acknowledgement, and all other steps. First with endpoints
+ * that come up at once, then with such as come up at the second attempt. What the same spokes cost a node if they answer at the
+ * last moment, on a node beside it, is taken off: their silence, and that another SA takes over. Beside the floor: the two writes
+ * of a failover, that it has begun and that it has ended, each sent to a Redis by itself.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -37,7 +37,10 @@ const FLOOR_WRITES = 2_000;
 const VERDICT_BYTES = 300;
 
 const times = { intervalMs: DETECTION_MS - 2_000, retryIntervalMs: 1_000, retries: 2, jitterPercent: 0 };
-/** Once proven, nobody is asked before the headend has sent him something: he dies at the moment that the benchmark chooses. */
+/**
+ * After it is proven, a spoke is not probed before the headend has sent it something: so it dies at the moment that the
+ * benchmark chooses.
+ */
 const MORTAL = { mode: Mode.ON_DEMAND, ...times };
 /** An SA that took over is asked, and answers, within this interval. */
 const SUCCESSOR = create(PolicySchema, { ...MORTAL, intervalMs: 30_000, action: Action.FAILOVER });

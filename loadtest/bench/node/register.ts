@@ -45,10 +45,10 @@ export async function register(): Promise<Result> {
   });
 }
 
-/** A policy that asks nobody while a benchmark lasts. */
+/** A policy under which no probe is due during a benchmark. */
 const QUIET = { mode: Mode.ON_IDLE, intervalMs: 3_600_000, retryIntervalMs: 2_000, retries: 5, jitterPercent: 10 };
 
-/** Spokes that nobody plays. */
+/** Spokes that are not simulated. */
 export function benchFleet(count: number, shards: number): FleetShape {
   const sockets = Array.from({ length: 128 }, (_, n) => ({ address: `127.${1 + (n >> 8)}.${n & 255}.1`, port: 9 }));
   return { count, shards, seed: 'register', sockets };

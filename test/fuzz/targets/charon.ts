@@ -1,4 +1,4 @@
-/** What charon and the kernel tell an agent: ha datagrams, vici packets, dumps of SAs. */
+/** Data from charon and the kernel to an agent: ha datagrams, vici packets, dumps of SAs. */
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -43,7 +43,7 @@ const LISTED = {
   'child-sas': { net: { 'spi-in': 'c0000001', 'spi-out': 'c0000002', 'packets-in': '7', 'use-in': '1' } },
 };
 
-/** Every SA that the book makes of it can be told to the cluster, or is refused by name. */
+/** Every SA that the book makes of it can be registered with the cluster, or is refused by name. */
 function bookOf(): SaBook {
   const tell = (record: Parameters<typeof toApiSa>[0]) => {
     checkSa(toApiSa(record, PEERS.get(record.peerId), 1), { shard: 0, shards: 1, loopback: false });

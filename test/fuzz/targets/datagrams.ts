@@ -1,4 +1,7 @@
-/** IKE datagrams into a shard: nothing but its spoke's own answer counts as one, and after all else the shard still takes that. */
+/**
+ * IKE datagrams into a shard: only its spoke's own answer counts as an answer, and the shard still accepts that after any other
+ * input.
+ */
 
 import assert from 'node:assert/strict';
 import { create } from '@bufbuild/protobuf';
@@ -16,7 +19,7 @@ import { spoil } from '../bytes.ts';
 
 const POLICY = create(PolicySchema, { mode: Mode.ON_IDLE, intervalMs: 1_000, retryIntervalMs: 9_000, retries: 3 });
 const ADDRESS = Address.of('192.0.2.10');
-/** Without an address of its own a way is any. */
+/** A way without a local address fits any SA. */
 const HUB = { toString: () => '' } as Address;
 const WAY = { local: '', ikePort: NAT_T_PORT, index: 0, canaryAddress: '192.0.2.10', canaryPort: NAT_T_PORT } as const;
 const MESSAGES = 20;
@@ -46,7 +49,7 @@ function isGood(datagram: Buffer, corpus: readonly Buffer[]): boolean {
   return responses.some((good) => good.equals(datagram) || good.subarray(MARKER_LENGTH).equals(datagram));
 }
 
-/** A shard that has asked the one peer that it watches, and waits. */
+/** A shard that has probed its only peer, and waits for the answer. */
 function watching(suite: number, guarded: boolean): { shard: Shard; now: (ms: number) => void } {
   let now = 0;
   const shard: Shard = new Shard({
@@ -72,7 +75,7 @@ function watching(suite: number, guarded: boolean): { shard: Shard; now: (ms: nu
   const on = (ms: number) => {
     for (const end = now + ms; now < end; now += 5) shard.tick();
   };
-  // One that is vouched for is the only owner only after a while.
+  // Where the headend vouches, a shard is the only owner only after a while.
   on(2_200);
   return { shard, now: on };
 }

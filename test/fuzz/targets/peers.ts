@@ -1,4 +1,4 @@
-/** Peers files: read as they are meant, or refused with the place of what is wrong. */
+/** Peers files: read correctly, or refused with the place of the error. */
 
 import assert from 'node:assert/strict';
 import { PeersFile } from '../../../services/agent/headend/peers-file.ts';
@@ -28,7 +28,7 @@ export function fuzz(random: Random): boolean {
     assert(error instanceof SettingsError && error.message.startsWith('peers fuzz'), String((error as Error).stack));
     return false;
   }
-  // What it takes the API takes.
+  // The API accepts everything that the file reader accepts.
   for (const peer of ['spoke', 'toString', 'x']) {
     const { policy, endpoints, site } = file.get(peer);
     const sa = { ...goodSa(1, random), policy, ...(site !== undefined && { site }) };

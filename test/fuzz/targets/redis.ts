@@ -1,4 +1,4 @@
-/** What lies in Redis, or is published there: each record is read, or refused with its key, and no more comes of it. */
+/** Data in Redis, or published there: each record is read, or refused with its key, without further effect. */
 
 import assert from 'node:assert/strict';
 import { create, toBinary } from '@bufbuild/protobuf';
@@ -39,7 +39,7 @@ function text(value: unknown, random: Random): string {
   return random.chance(0.3) ? spoil(Buffer.from(json), random).toString() : json;
 }
 
-/** Whether the reading did well; it may throw only where its caller takes that for a record that cannot be read. */
+/** Whether reading succeeded; it may throw only if its caller treats that as an unreadable record. */
 function reads(read: () => unknown): boolean {
   try {
     read();
@@ -60,7 +60,7 @@ export function fuzzRecords(random: Random): boolean {
   return !(message instanceof RecordError) || members.length > 0;
 }
 
-/** A shard is taken over from whatever lies in its place: it asks on, and checkpoints what it has. */
+/** A shard is taken over from any data in Redis: it goes on probing, and checkpoints what it has. */
 export function fuzzTakeover(random: Random): boolean {
   const posted: FromShard[] = [];
   const shard = shardOf(posted);

@@ -5,7 +5,7 @@ import { type Mode, type Sa, SaSchema } from '../../../proto/gen/dpd/v1/types_pb
 import { SUITES } from '../../../workers/ikev2/suites.ts';
 import type { Random } from '../../simulation/random.ts';
 
-/** An SA as the API takes it, of whatever kind. */
+/** An SA of any kind that the API accepts. */
 export function goodSa(n: number, random: Random): Sa {
   const suite = random.pick(SUITES);
   const key = (length: number) => {

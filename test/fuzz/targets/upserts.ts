@@ -1,4 +1,4 @@
-/** Upserts, encoded as nobody would: what the door has checked is what the shard's thread reads, and the records give back. */
+/** Upserts in unusual encodings: the shard's thread and the records must read exactly what validation checked. */
 
 import assert from 'node:assert/strict';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
@@ -27,7 +27,7 @@ export function fuzz(random: Random): boolean {
   return agree(mutateMessage(toBinary(ConnectShardRequestSchema, good), ConnectShardRequestSchema, random));
 }
 
-/** Asserts that all who read the request read the same, if the door takes it. Returns whether it does. */
+/** Asserts that all readers of a request read the same, if validation accepts it. Returns whether it does. */
 export function agree(request: Buffer): boolean {
   const sas = taken(request);
   if (!sas) return false;
@@ -38,7 +38,7 @@ export function agree(request: Buffer): boolean {
   return true;
 }
 
-/** SAs that the door takes; undefined: it does not. */
+/** SAs that validation accepts; undefined: it refuses. */
 function taken(request: Buffer): Sa[] | undefined {
   try {
     const { message } = fromBinary(ConnectShardRequestSchema, request);

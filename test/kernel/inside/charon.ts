@@ -33,7 +33,7 @@ export class Charon {
   /**
    * Starts it, and waits until it takes commands.
    * @param directory for its files, its own
-   * @param exports whether it tells of its SAs by its ha plugin; then until that does, too
+   * @param exports whether it exports its SAs by its ha plugin; then also waits until the plugin is active
    */
   static async start(host: Namespace, directory: string, exports: boolean): Promise<Charon> {
     mkdirSync(directory, { recursive: true });
@@ -44,7 +44,7 @@ export class Charon {
     const charon = new Charon(directory, host.spawn(command, { STRONGSWAN_CONF: configuration }));
     await eventually(`charon starts in ${host.name}`, START_MS, () => existsSync(charon.viciSocket), LOOK_MS);
     await charon.#vici.request('load-shared', { id: 'lab', type: 'IKE', data: 'labsecret', owners: [] }, COMMAND_MS);
-    // An SA that is made before is missing from what the plugin tells.
+    // The plugin does not announce an SA that is made earlier.
     if (exports)
       await eventually(
         'the HA segment is active',
@@ -83,7 +83,7 @@ export class Charon {
     return listSas(this.#vici);
   }
 
-  /** Ends it at once, without a word to anybody; its kernel's SAs stay. */
+  /** Kills it at once, without any message to peers; the kernel's SAs stay. */
   async kill(): Promise<void> {
     this.#vici.close();
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;

@@ -14,7 +14,7 @@ const UP_MS = 30_000;
 export type Tunnel = {
   /** Of IP, outside and inside. */
   readonly version: 4 | 6;
-  /** What goes through: all between the hosts themselves, or between the networks behind them, or all that the spoke has to do with anybody. */
+  /** The tunnel's traffic: all between the hosts themselves, or between the networks behind them, or all traffic of the spoke. */
   readonly between: 'hosts' | 'sites' | 'spoke and all';
   /** ESP in UDP, as behind a NAT, or plain. */
   readonly encapsulated: boolean;
@@ -51,7 +51,7 @@ export class Lab {
     return new Lab(directory, hub, spoke, charons);
   }
 
-  /** The spoke brings a tunnel up; it stands at both ends on return. */
+  /** The spoke brings a tunnel up; it is up at both ends on return. */
   async connect(tunnel: Tunnel): Promise<void> {
     await this.hubCharon.load(connection(tunnel, HUB, SPOKE, [HUB_ID, SPOKE_ID]));
     await this.spokeCharon.load(connection(tunnel, SPOKE, HUB, [SPOKE_ID, HUB_ID]));
@@ -68,7 +68,7 @@ export class Lab {
     await eventually('the tunnel is gone', UP_MS, async () => (await this.hubCharon.sas()).length === 0);
   }
 
-  /** One of them makes a new IKE SA in place of the one that stands; the hub has it on return. */
+  /** One host makes a new IKE SA in place of the present one; the hub has it on return. */
   async rekey(by = this.spokeCharon): Promise<void> {
     const before = (await this.hubCharon.sas())[0]!.spi;
     await by.rekey(CONNECTION);
@@ -97,7 +97,7 @@ export class Lab {
   async ping({ version, between }: Tunnel, count: number): Promise<number> {
     const ends = between === 'sites' ? 'inner' : 'outer';
     const way = ['-I', SPOKE[ends][version], HUB[ends][version]];
-    // ping fails if all or some were lost, and says how many all the same.
+    // ping fails if any were lost, but still prints how many.
     const said = await this.spoke
       .run('ping', '-q', '-c', String(count), '-i', '0.2', '-W', '2', ...way)
       .catch((error: { stdout?: string }) => error.stdout ?? '');

@@ -48,7 +48,7 @@ export async function makeNetwork(tag: string): Promise<{ hub: Namespace; spoke:
   return { hub, spoke };
 }
 
-/** A device that goes down loses it. Nobody else can have the address: it is good at once. */
+/** A device that goes down loses its address. No other host can have it, so it is valid at once. */
 export async function addOuter6(host: Namespace, { device, outer }: Place): Promise<void> {
   await host.ip('addr', 'add', `${outer[6]}/64`, 'dev', device, 'nodad');
 }
@@ -66,7 +66,7 @@ export async function addNodeHost(tag: string, hub: Namespace): Promise<Namespac
   return node;
 }
 
-/** Of what leaves by a device so much is lost from now on, %. */
+/** From now on so much of what leaves by a device is lost, %. */
 export async function lose(host: Namespace, device: string, percent: number): Promise<void> {
   await host.run('tc', 'qdisc', 'replace', 'dev', device, 'root', 'netem', 'loss', `${percent}%`);
 }

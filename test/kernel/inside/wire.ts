@@ -1,6 +1,6 @@
 /**
- * What leaves by a device, as the kernel's packet sockets tell it (packet(7)). They tell of what comes in twice, as it came and
- * once it is decrypted: so whoever wants both ways listens at both ends.
+ * Packets that leave by a device, from the kernel's packet sockets (packet(7)). These report incoming packets twice, as they
+ * came and decrypted: so to see both directions, listen at both ends.
  */
 
 import { nativeFunctions, nativeMemory } from '../../../workers/base/ffi.ts';
@@ -56,7 +56,7 @@ export class Wire {
     });
   }
 
-  /** IP packets since it was last asked, without what IPv6 sends for itself. */
+  /** IP packets since the last call, without IPv6's own control packets. */
   take(): Packet[] {
     const packets: Packet[] = [];
     for (;;) {

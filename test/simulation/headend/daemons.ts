@@ -17,7 +17,7 @@ const SENDER = { address: Address.of(HUB), port: 4500 };
 export type DaemonWorld = {
   readonly time: VirtualTime;
   readonly spokes: Spokes;
-  /** Whose socket the headend's rules bring a shard's datagrams to. */
+  /** The task to whose socket the headend's rules bring a shard's datagrams. */
   owner(headend: SimHeadend, shard: number): SimTask | undefined;
   /** The daemon was given an answer to another request. */
   misled(truth: TrueSa, id: number): void;
@@ -35,7 +35,7 @@ export class Daemons {
     this.#world = world;
   }
 
-  /** The headend's daemon has something to say to this SA's spoke. One thing at a time. */
+  /** The headend's daemon sends a request to this SA's spoke. One request at a time. */
   request(headend: SimHeadend, truth: TrueSa, shard: number): void {
     if (this.#pending.has(truth)) return;
     const id = this.#nextId.get(truth) ?? PARKED_ID;
@@ -56,7 +56,7 @@ export class Daemons {
     this.answered++;
   }
 
-  /** When the request was first sent that this SA's spoke has not answered, ms; undefined: there is none. */
+  /** When the unanswered request to this SA's spoke was first sent, ms; undefined: there is none. */
   waitsSince(truth: TrueSa): number | undefined {
     return this.#pending.get(truth)?.sinceMs;
   }

@@ -15,7 +15,7 @@ export type HeadendWorld = {
   readonly spokes: Spokes;
   readonly time: VirtualTime;
   readonly checks: Checks;
-  /** Nothing reaches this site, nor comes from there. */
+  /** No packets reach this site or come from it. */
   cutOff(site: Site): boolean;
 };
 
@@ -35,7 +35,7 @@ export class SimHeadend {
   /** Its rules steer probes and answers, name the owner of each shard, and bring canaries home to that one. */
   readonly closed: boolean;
   readonly index: number;
-  /** The rules stand, out and in. */
+  /** The rules are installed, out and in. */
   rulesUp = true;
   /** What comes to the hub does not arrive at the shard. */
   inwardDown = false;
@@ -56,7 +56,7 @@ export class SimHeadend {
     this.closed = closed;
   }
 
-  /** What an agent that starts now stands beside. */
+  /** The headend for an agent that starts now. */
   plane(clock: Clock): Headend {
     this.#plane = new Plane(this, clock, this.#random);
     return this.#plane;
@@ -80,7 +80,7 @@ export class SimHeadend {
   roamed(site: Site, endpoint: number): void {
     const truth = site.sa;
     if (!truth) return;
-    // The agent holds the former message: what is told is never changed.
+    // The agent still has the former message, so a message must never be changed.
     truth.sa = clone(SaSchema, truth.sa);
     truth.sa.endpoints[endpoint]!.port = site.ports[endpoint]!;
     truth.sa.revision = this.#revision++;
@@ -97,7 +97,7 @@ export class SimHeadend {
     return this.rulesUp && this.owners[shard] === port;
   }
 
-  /** A canary of a headend without rules has arrived: its agent vouches for whoever it is connected to. */
+  /** A canary of a headend without rules has arrived: its agent vouches for the owner that it is connected to. */
   vouch(shard: number, port: number, canary: number): void {
     this.#plane?.vouch(shard, port, canary);
   }
@@ -172,7 +172,7 @@ class Plane implements Headend {
 
   keysWanted(): void {}
 
-  /** Everything is told once every shard is connected. */
+  /** Everything is reported when every shard is connected. */
   #begin(shard: number, held: readonly HeldSa[]): void {
     if (this.#begun) return;
     this.#held.set(shard, held);

@@ -1,4 +1,4 @@
-/** What a probe costs in things that can be counted: the guard against a slower engine that no clock is needed for. */
+/** The cost of a probe in things that can be counted: this guards against slower code without a clock. */
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';

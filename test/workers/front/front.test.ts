@@ -142,7 +142,9 @@ class Rig {
     );
   }
 
-  /** The hub's rules: canaries turn around, requests leave as the hub's, what is the daemon's is given to it. */
+  /**
+   * The hub's rules: canaries turn around, requests leave as the hub's own, messages for the daemon are handed to it.
+   */
   deliver(): void {
     for (let datagram = this.#out.shift(); datagram; datagram = this.#out.shift()) {
       const marker = datagram.readUInt32BE(0);
@@ -155,7 +157,7 @@ class Rig {
       } else this.#atSpoke(datagram);
     }
   }
-  /** Without an address of its own a way is any. */
+  /** A way without a local address fits any SA. */
   readonly #hub = { address: { toString: () => '' } as Address, port: 4500 };
 
   #parts: Message[] = [];
@@ -289,7 +291,7 @@ describe('requests of the headend’s daemon', () => {
   test('that a spoke carries out in the end, their id being another after all, are no reason for a verdict', () => {
     const rig = new Rig(GCM);
     rig.run(11_000);
-    // Somebody asked of whom nobody knows.
+    // An unknown owner has asked.
     rig.expected = 2;
     rig.request(FIRST, CREATE_CHILD_SA, 'rekey');
     rig.run(20_000);
@@ -352,7 +354,7 @@ describe('requests of the headend’s daemon', () => {
     rig.silent = true;
     rig.request(FIRST, INFORMATIONAL, 'moved');
     rig.run(3_500);
-    // It is asked as any by now; and then another may have asked.
+    // By now it is probed as usual; then another owner may have asked.
     rig.shard.handle({ type: 'headend', present: true });
     rig.run(1_000);
     for (const answer of rig.pieces({ exchange: INFORMATIONAL, response: true, initiator: true, id: 1 }, ['']))

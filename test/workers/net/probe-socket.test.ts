@@ -52,7 +52,7 @@ for (const [kind, bind] of Object.entries(KINDS))
       const message = Buffer.from('probe');
       for (let handle = 0; handle < 3_000; handle++)
         assert(socket.send(message, handle % 1_000 === 7 ? BROADCAST : LOOPBACK, sink.address().port, handle));
-      // Whoever sends is never told of a failure meanwhile.
+      // A failure is never reported to a sender during its call.
       assert.deepEqual(failed, []);
       await eventually('three failures', 30_000, () => failed.length === 3);
       assert.deepEqual(failed, [7, 1_007, 2_007]);
@@ -191,7 +191,7 @@ test('a socket that was placed for a thread is open until whoever placed it clos
   await assert.rejects(bindUdp('127.0.0.1', place.port), { code: 'EADDRINUSE' });
   close();
   const next = await bindUdp('127.0.0.1', place.port);
-  // Closed once more it leaves alone who has its number now.
+  // A second close does not touch the socket that has its number now.
   close();
   await assert.rejects(bindUdp('127.0.0.1', place.port), { code: 'EADDRINUSE' });
   next.close();

@@ -26,7 +26,7 @@ test('what the kernel drops from a full queue is counted, once', { skip }, async
   const sent = 300;
   let leaving = sent;
   const left = Promise.withResolvers<void>();
-  // All in one turn of the loop, so that nobody reads meanwhile.
+  // All in one turn of the loop, so that nothing is read meanwhile.
   for (let n = 0; n < sent; n++) sender.send(Buffer.alloc(100), port, ADDRESS, () => --leaving === 0 && left.resolve());
   await left.promise;
   const dropped = await drops.readNew(1_000);

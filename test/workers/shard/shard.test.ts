@@ -127,7 +127,7 @@ test('an SA taken over with an uncertain id is given back with its next id only 
 
 test('an SA that answers only when asked with the neighbouring ids, too, is given back with the one behind its answer', () => {
   const { shard, clock, sent, answer, remove } = givenBack(0);
-  /** Until the spoke's first answer after it was asked with `mid`; what comes before is lost. */
+  /** Runs until the spoke's first answer after a probe with `mid`; earlier answers are lost. */
   const answerOnce = (mid: number) => {
     let asked = false;
     for (const end = clock.now + 2 * POLICY.intervalMs; clock.now < end; clock.now += 5) {
@@ -183,7 +183,8 @@ test('after a takeover possible ids are asked from the highest down, and only wh
   assert.deepEqual(ids(), []);
   tick(10);
   vouch();
-  // Refused until then, it is looked at again; while nobody asked, another may have: there is one more.
+  // Refused until then, it is looked at again. Meanwhile another owner may have asked, so there is one more possible
+  // id.
   tick(260);
   assert.deepEqual(ids(), [9]);
   tick(50);
@@ -363,13 +364,13 @@ test('an SA whose next id another owner may have moved too far for one probe is 
   const verdicts = () => posted.filter(({ type }) => type === 'verdicts').length;
   const shard = take([{ epoch: 1, bytes: rowOf(0, 0) }]);
   run(shard, 5_000, false);
-  // Frozen for so long that another may have asked a hundred times.
+  // Frozen for so long that another owner may have asked a hundred times.
   now += POLICY.intervalMs * 100;
   run(shard, 600_000, false);
   assert.equal(verdicts(), 0);
   assert.equal(shard.counters().unproven, 1);
 
-  // Whoever takes over goes on looking.
+  // The next owner goes on searching.
   const { chunks } = shard.checkpoint(true);
   const successor = take(chunks.map(({ bytes }) => ({ epoch: 2, bytes })));
   run(successor, 600_000, false);
@@ -392,7 +393,7 @@ test('evidence that waited for a stalled thread is as old as it is', () => {
     });
     takeOver(shard, [{ epoch: 1, bytes: rowOf(5, 0) }], 0);
     for (; now < 5_000; now += 5) shard.tick();
-    // The thread stands still for 1 s, and finds this when it goes on.
+    // The thread stalls for 1 s, and finds this when it goes on.
     now = 6_000;
     shard.handle({ type: 'evidence', heard: Uint32Array.of(0), sent: new Uint32Array(0), atMs: heardAtMs });
     for (; askedAt === 0 && now < 30_000; now += 5) shard.tick();

@@ -31,7 +31,7 @@ test('nodes are exempt from IPsec for as long as they probe from there', async (
   ]);
   assert.deepEqual(await policies(), [...of('10.9.0.2', 14_500), ...of('fd00::3', 14_501)].sort());
 
-  // The second shard has moved; the first is told again, as after somebody removed it.
+  // The second shard has moved; the first one is set again, as if another program had removed it.
   await hub.ip('xfrm', 'policy', 'flush');
   exemptions.set([
     { address: '10.9.0.2', port: 14_500 },

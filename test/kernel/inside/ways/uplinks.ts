@@ -1,6 +1,6 @@
 /**
- * A hub behind policy routing, with two uplinks: what leaves from one of its addresses goes by that address's provider, who lets nothing
- * else through. The main table knows both, and prefers the second.
+ * A hub with policy routing and two uplinks: packets from one of its addresses go through that address's provider, which lets no other
+ * source through. The main table has both, and prefers the second.
  *
  *   hub  192.0.2.1     `up-a`  --  provider-a 192.0.2.254     198.18.1.254  --  site-a 198.18.1.11, 198.18.1.12, ...
  *        198.51.100.1  `up-b`  --  provider-b 198.51.100.254  198.18.2.254  --  site-b 198.18.2.11, 198.18.2.12, ...
@@ -47,7 +47,7 @@ const TO_HUB = 'to-hub';
 const TO_SITE = 'to-site';
 const FIRST_SPOKE = 11;
 const HUB_INNER = '10.1.0.1';
-/** A route of last resort: what should go by an uplink must not go by another. */
+/** A route of last resort: packets for one uplink must not leave by another. */
 const LAST_METRIC = '9999';
 
 type Place = { readonly provider: Namespace; readonly site: Namespace };
@@ -122,7 +122,7 @@ export class Uplinks {
     return drop(this.#places.get(uplink)!.provider, 'forward', rule);
   }
 
-  /** Takes the hub's device of an uplink down. Returns what ends that. */
+  /** Takes the hub's device of an uplink down. Returns the function that undoes this. */
   async unplug(uplink: Uplink): Promise<() => Promise<void>> {
     await this.hub.ip('link', 'set', deviceOf(uplink), 'down');
     return async () => {

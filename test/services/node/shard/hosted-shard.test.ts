@@ -31,9 +31,9 @@ const RESTART_MS = 500;
 class Thread {
   /** SPIs it knows, in order of arrival. */
   readonly spis: bigint[] = [];
-  /** From when the evidence was that it was told of, ms. */
+  /** Times of the evidence that it received, ms. */
   readonly evidenceAt: number[] = [];
-  /** Handles that it cannot watch when it is told of them. */
+  /** Handles of SAs that it cannot watch. */
   unreadable: readonly number[] = [];
   /** Runs before it answers. */
   beforeAnswer: (type: string) => Promise<void> = async () => {};
@@ -79,7 +79,7 @@ class Thread {
     };
   }
 
-  /** It dies when it is told of SAs that Redis has. */
+  /** It dies when it receives SAs from Redis. */
   dieWhenTold(): void {
     this.#dies = true;
   }
@@ -186,7 +186,7 @@ test('while a thread is restarted its shard takes nothing new: the thread would 
 
   threads[1]!.begin();
   await attaching;
-  // What Redis had taken, and what it had not been asked to forget.
+  // SAs that Redis had taken, and those that it had not been told to remove.
   assert.deepEqual(threads[1]!.spis.sort(), [2n, 3n, 4n]);
   const again = [sa(1n)];
   await host.upsert(again, bytes(again));

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Redelivery } from '../../../../services/node/verdicts/redelivery.ts';
 
-/** The moments, s, at which a verdict that nobody answers is delivered, looked at every second. */
+/** The moments, s, at which an unanswered verdict is delivered, with one turn a second. */
 function moments(redelivery: Redelivery, untilS: number, from = 0): number[] {
   const seen: number[] = [];
   for (let s = from; s <= untilS; s++)

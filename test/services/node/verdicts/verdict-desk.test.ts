@@ -48,7 +48,7 @@ test('a verdict of a former owner comes once on each stream, and again if its an
       fenced: () => assert.fail('fenced'),
     },
   );
-  /** What is delivered at this moment, though two look at once. */
+  /** The deliveries of this moment, although two turns run at once. */
   const at = async (ms: number) => {
     nowMs = ms;
     delivered.length = 0;

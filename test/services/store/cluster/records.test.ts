@@ -23,7 +23,7 @@ test('a node that cannot be one is passed over; the others know each other', asy
   assert.deepEqual(await beat(redis, MEMBER, told), [MEMBER]);
   assert.equal(refused.length, 4);
   assert(refused.every((reason) => reason.startsWith('dpd:nodes: ')));
-  // What says no time is nobody's, and gone.
+  // A record without a time is removed.
   assert.equal(await redis.hexists(NODES, 'none'), 0);
 });
 

@@ -90,7 +90,7 @@ test('two workers on one shard: each step is taken once, none on what has change
     ['b.0', undefined],
     ['c.0', undefined],
   ]);
-  // It was seen through while a worker had it in hand.
+  // It was completed while a worker was processing it.
   await acknowledge('c.0', 0);
   await store.wait([{ ...standing('c.0'), progress: 'stale', dueUnix: 0 }]);
   assert.deepEqual(await store.giveUp([{ ...standing('c.0'), letter }]), ['changed']);

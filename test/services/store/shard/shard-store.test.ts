@@ -11,7 +11,7 @@ import { privateRedis } from '../../../private-redis.ts';
 const SHARD = { headend: 'hub', shard: 0 };
 const HOUR_MS = 3_600_000;
 
-/** A store on a Redis of its own. A write that is given an answer does not get there, but to a server that nobody sees again. */
+/** A store on its own Redis. A write with a preset answer does not reach this Redis, as if it went to a server that is lost. */
 async function answeredByTest(t: TestContext) {
   const redis = await privateRedis(t);
   let answer: Promise<unknown> | undefined;
@@ -65,7 +65,7 @@ test('a lease is taken from whoever holds it, under a higher epoch, and fences w
   await assert.rejects(first.writeSas([], ['a'.repeat(32)]), FencedError);
   await assert.rejects(first.retake(), FencedError);
   assert(Math.abs((await second.renew()) - Date.now()) < 1_000);
-  // What is given back is nobody's, and may be taken on by whoever gave it back.
+  // A lease given back has no owner, and the former owner may take it again.
   await second.release();
   assert.equal(await redis.hget(shardKeys(SHARD).lease, 'until'), '0');
   await second.retake();
@@ -140,7 +140,7 @@ test('what is none of a shard’s is passed over and named by its key; the rest 
     replicated: undefined,
     refused: (error: Error) => refused.push(error.message),
   };
-  // Epochs that are none, or end all counting, hold nobody up.
+  // Invalid epochs, or the highest numbers, block no owner.
   await redis.hset(keys.lease, { epoch: 'x', written: 'y', node: 'n', until: 'z' });
   await ShardStore.take(context, SHARD);
   await redis.hset(keys.lease, { epoch: '9e99' });

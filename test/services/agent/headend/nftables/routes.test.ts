@@ -52,7 +52,7 @@ test('a route is looked at once it is asked for, and again for as long as it is:
   assert.deepEqual(changes.slice(1), ['192.0.2.1 203.0.113.9 false']);
   assert.equal(known.leaveAsHubs('192.0.2.1', '203.0.113.9'), false);
   await known.refresh();
-  // Nobody has asked since: it is forgotten.
+  // It was not requested since, so it is forgotten.
   await known.refresh();
   assert.equal(looks.length, 3);
 });

@@ -1,4 +1,4 @@
-/** What charon of each release said of its SAs, against what it listed over vici, and the keys in its own log. */
+/** Compares each release's messages about its SAs with its list over vici, and with the keys in its own log. */
 
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -149,7 +149,7 @@ test('charon 6.0.0 with further key exchanges: what it does not tell is left to 
   assert.deepEqual(unsupported, []);
 });
 
-/** An agent that begins knows nothing but what RESYNC brings. */
+/** A new agent knows only what RESYNC brings. */
 function assertAnew(messages: readonly HaMessage[], sas: readonly Listed[], logged: ReadonlyMap<string, Keys>): void {
   const { book } = newBook();
   for (const message of messages) book.take(message);
