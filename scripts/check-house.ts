@@ -1,7 +1,4 @@
-/**
- * Checks the shape of the house: few files a folder, a note in each, a map that can be read. On exit code 1 it names the
- * faults.
- */
+/** Checks the shape of the house: few files a folder, a note in each, a map that can be read. On exit code 1 it names the faults. */
 
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';

@@ -1,7 +1,4 @@
-/**
- * Inputs that were refused, by source. All are counted, but only some are logged, because a source of bad input sends much of
- * it.
- */
+/** Inputs that were refused, by source. All are counted, but only some are logged, because a source of bad input sends much of it. */
 
 import type { Logger } from './log.ts';
 

@@ -1,7 +1,4 @@
-/**
- * Rendezvous hashing (Thaler and Ravishankar 1998): all processes rank the nodes for a key in the same way, without
- * communication.
- */
+/** Rendezvous hashing (Thaler and Ravishankar 1998): all processes rank the nodes for a key in the same way, without communication. */
 
 /** The candidates, the best one for the key first. A candidate that joins or leaves moves only its own keys. */
 export function rank<T>(key: string, candidates: readonly T[], nameOf: (candidate: T) => string): T[] {

@@ -42,10 +42,7 @@ export class FailoverQueue {
     this.#queue.on('error', () => {});
   }
 
-  /**
-   * There are failovers in this shard. Any number of calls make one job, which exists as long as the shard has
-   * failovers.
-   */
+  /** There are failovers in this shard. Any number of calls make one job, which exists as long as the shard has failovers. */
   wake(id: ShardId): Promise<void> {
     const jobId = jobOf(id);
     return this.#once(WAKE_MS, jobId, () => this.#add(jobId, id));

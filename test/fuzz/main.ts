@@ -1,7 +1,4 @@
-/**
- * `npm run fuzz -- --minutes M [--target NAME] [--seed S] [--inputs N]`: exit code 1 if an input did something that is
- * not allowed.
- */
+/** `npm run fuzz -- --minutes M [--target NAME] [--seed S] [--inputs N]`: exit code 1 if an input did something that is not allowed. */
 
 import { parseArgs } from 'node:util';
 import { runTarget, TARGETS } from './run.ts';

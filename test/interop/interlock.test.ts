@@ -180,8 +180,7 @@ describe('the way back', { skip: LAB_SKIP, timeout: 400_000 }, () => {
     });
     await restart(SAS);
 
-    // The agent stops cleanly while the ids are not known: the SAs stay parked, and the next agent gets their keys from
-    // charon.
+    // The agent stops cleanly while the ids are not known: the SAs stay parked, and the next agent gets their keys from charon.
     lab.freeze('spoke-a');
     await kill();
     const again = offload.log.length;

@@ -272,8 +272,7 @@ export class World implements TaskWorld {
         );
         if (hosts.length !== 1) problems.push(`${headend.name}/${shard} has ${hosts.length} hosts`);
         else if (hosts[0]!.records.findHex(sa.spi) < 0) problems.push(`${site.name} is not watched`);
-        // If everything was lost, the search for an id begins at the one that the headend named: a distant id takes
-        // hours.
+        // If everything was lost, the search for an id begins at the one that the headend named: a distant id takes hours.
         else if (!status?.proven && this.spokes.expects(sa) < FOUND_SOON)
           problems.push(`${site.name} lives and is not proven`);
         const waits = sa && this.daemons.waitsSince(sa);

@@ -1,7 +1,4 @@
-/**
- * Relations between constants, asserted where they are defined: if a change breaks a relation, the program does not
- * start.
- */
+/** Relations between constants, asserted where they are defined: if a change breaks a relation, the program does not start. */
 
 /** Throws RangeError if a relation does not hold. @param relation said in one sentence */
 export function always(holds: boolean, relation: string): void {

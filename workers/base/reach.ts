@@ -1,7 +1,4 @@
-/**
- * Whom an address reaches. Only single hosts are probed: nothing is sent to an address that stands for many hosts, or
- * for none.
- */
+/** Whom an address reaches. Only single hosts are probed: nothing is sent to an address that stands for many hosts, or for none. */
 
 import type { Address } from './address.ts';
 

@@ -58,10 +58,7 @@ export class KeyKeeper {
     this.#sealed.remove(handle);
   }
 
-  /**
-   * Opens an SA's keys if they are still sealed. False if they cannot be read; {@link drainUnreadable} then returns the
-   * SA.
-   */
+  /** Opens an SA's keys if they are still sealed. False if they cannot be read; {@link drainUnreadable} then returns the SA. */
   opened(handle: number): boolean {
     const sessions = this.#sessions;
     if (!sessions.is(handle, SessionFlag.SEALED)) return true;

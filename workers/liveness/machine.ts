@@ -385,8 +385,7 @@ export class Machine {
     else if (at > this.#now) {
       this.counters.suppressed++;
       this.counters.outcomes.well(peers.site[handle]!);
-      // Traffic proves that the peer lives, but not that it answers probes: that must be known before its silence means
-      // something.
+      // Traffic proves that the peer lives, but not that it answers probes: that must be known before its silence means something.
       if (this.isProven(handle)) this.#wheel.schedule(handle, at);
       else this.#askOnce(handle);
     } else this.#begin(handle, at);
@@ -409,8 +408,7 @@ export class Machine {
     const late = this.#now - dueMs;
     const blind = Math.min(late, this.#unseenMs);
     if (blind > retryIntervalMs * LATE_SHARE) {
-      // Blind time: answers may wait unread in the socket. The time is given back to the peer before its silence
-      // counts.
+      // Blind time: answers may wait unread in the socket. The time is given back to the peer before its silence counts.
       this.#giveBack(handle, late);
       if (peers.attempt[handle]! >= retries) {
         const grace = Math.min(late, retryIntervalMs);
@@ -502,8 +500,7 @@ export class Machine {
         this.#wheel.schedule(handle, this.#now + VOUCHER_RECHECK_MS);
         return;
       }
-      // The same holds for all other probes, or the suspicion begins anew. Answers that were dropped unread are no
-      // silence either.
+      // The same holds for all other probes, or the suspicion begins anew. Answers that were dropped unread are no silence either.
       const failed = this.#effects.wayFailed?.(way, firstAt, probeAt[handle]!) === true;
       if (failed || this.#effects.deafSince?.(firstAt) === true) {
         this.#block(handle);

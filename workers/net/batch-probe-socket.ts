@@ -20,10 +20,7 @@ type OwnedSocket = Pick<OpenSocket, 'fd' | 'port'> & {
   readonly close?: (() => void) | undefined;
 };
 
-/**
- * Receive buffers of this thread's sockets, by family: one byte longer than a message may be, to see that a datagram is
- * too long.
- */
+/** Receive buffers of this thread's sockets, by family: one byte longer than a message may be, to see that a datagram is too long. */
 const arrivals: Record<Family, Datagrams | undefined> = { 4: undefined, 6: undefined };
 /** The datagrams received last by any of these sockets, and which of them is being handed on. */
 let received: Datagrams | undefined;

@@ -171,8 +171,7 @@ export class ProbePath {
     for (const proven of this.#ways) {
       const sentAt = proven.out.seen(canary);
       if (sentAt === undefined) continue;
-      // The rules of a guarded hub change to the new owner at once; a headend that vouches has not told the former
-      // owner.
+      // The rules of a guarded hub change to the new owner at once; a headend that vouches has not told the former owner.
       if (sentAt - this.#vouchedAt > GAP_MS) this.#soleFrom = sentAt + VOUCHER_MS;
       this.#vouchedAt = Math.max(this.#vouchedAt, sentAt);
       if (sentAt < this.#soleFrom) return;

@@ -82,10 +82,7 @@ export class Intake {
     return { unreadable };
   }
 
-  /**
-   * Takes SAs of former owners, with sealed keys. An SA that cannot be read, or is out of range, is left out, and
-   * named.
-   */
+  /** Takes SAs of former owners, with sealed keys. An SA that cannot be read, or is out of range, is left out, and named. */
   resume(page: SaPage, enter: (sa: ShardSa) => void): LeftOut {
     const former = this.#former!;
     const unreadable: number[] = [];

@@ -456,10 +456,7 @@ export class Shard {
     if (!this.#ids.askable(handle)) this.#machine.unprove(handle);
   }
 
-  /**
-   * Peers that cannot be probed any more. It is better not to watch them than to kill them: the main thread removes
-   * them.
-   */
+  /** Peers that cannot be probed any more. It is better not to watch them than to kill them: the main thread removes them. */
   #abandon(abandoned: Abandoned): void {
     if (abandoned.unreadable.length === 0) return;
     const { peers } = this.#machine;
@@ -554,10 +551,7 @@ export class Shard {
     return this.#sessions.uncertainty[handle] === 0 && !this.#sessions.busy(handle);
   }
 
-  /**
-   * Sends a request of the headend's daemon to its spoke, like a probe. If no canary came home, another owner may have asked
-   * meanwhile.
-   */
+  /** Sends a request of the headend's daemon to its spoke, like a probe. If no canary came home, another owner may have asked meanwhile. */
   #sendOn(handle: number, message: Buffer): boolean {
     if (!this.#machine.mayAsk(handle, this.#io.now())) return false;
     return this.#leave(handle, Buffer.from(message));

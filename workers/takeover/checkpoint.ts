@@ -139,10 +139,7 @@ export function decodeRow(bytes: DataView, at: number): Omit<CheckpointRow, 'spi
 /** A piece of the checkpoint: see checkpoint.ts. */
 export type CheckpointChunk = { readonly index: number; readonly bytes: Uint8Array };
 
-/**
- * Chunks of the checkpoint. Together with all earlier chunks they contain everything up to this moment, and some later
- * changes.
- */
+/** Chunks of the checkpoint. Together with all earlier chunks they contain everything up to this moment, and some later changes. */
 export type CheckpointPart = { readonly chunks: readonly CheckpointChunk[]; readonly asOfMs: number };
 
 /** A request of the headend's daemon: its own message id, and the id under which it was sent to its spoke. */

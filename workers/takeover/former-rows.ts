@@ -42,10 +42,7 @@ export class FormerRows {
     return n < 0 ? undefined : this.#row(n);
   }
 
-  /**
-   * The row of a later owner wins, whatever its clock says. Of two rows of one owner the one with the higher id is
-   * newer.
-   */
+  /** The row of a later owner wins, whatever its clock says. Of two rows of one owner the one with the higher id is newer. */
   #enter(spi: SpiWords, chunk: number, at: number): void {
     let n = this.#index.find(this.#spi, ...spi);
     if (n < 0) {

@@ -8,10 +8,7 @@
 import type { SessionTable } from '../ikev2/sessions.ts';
 import { leastSpacingMs, Mode, type Policy } from '../liveness/policy.ts';
 
-/**
- * Maximum number of messages of one probe. More possible ids take several probes, and silence after one of them proves
- * nothing.
- */
+/** Maximum number of messages of one probe. More possible ids take several probes, and silence after one of them proves nothing. */
 const MOST_MESSAGES = 64;
 /** Maximum number of ids tried with a peer that answers none, unless there were more at the beginning. */
 const WIDEST = 16;

@@ -1,7 +1,4 @@
-/**
- * Spokes that die at once: whether they, and no others, get their verdict, how late, and when the hub has deleted their
- * SAs.
- */
+/** Spokes that die at once: whether they, and no others, get their verdict, how late, and when the hub has deleted their SAs. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { eventually } from '../../../test/eventually.ts';

@@ -63,15 +63,9 @@ export interface Headend {
   connected(shard: number, probe: ProbeSource, held: readonly HeldSa[]): void;
   /** The node holds these SAs durably, as last registered. SPI pairs in hex. */
   held(spis: readonly string[]): void;
-  /**
-   * These SAs were registered without keys, and the node has none: they are not watched until they are registered with keys.
-   * In hex.
-   */
+  /** These SAs were registered without keys, and the node has none: they are not watched until they are registered with keys. In hex. */
   keysWanted(spis: readonly string[]): void;
-  /**
-   * The node has given up an SA that was removed; `nextMessageId` is the first id that the node never used, undefined
-   * without keys.
-   */
+  /** The node has given up an SA that was removed; `nextMessageId` is the first id that the node never used, undefined without keys. */
   released(spi: string, nextMessageId: number | undefined): void;
   /** The stream of the shard broke. */
   disconnected(shard: number): void;

@@ -37,10 +37,7 @@ export class TlsFiles {
     return this.#context;
   }
 
-  /**
-   * Reads them again. Returns why they cannot be used: then those read before stay in use. Only half of a new pair may be
-   * written yet.
-   */
+  /** Reads them again. Returns why they cannot be used: then those read before stay in use. Only half of a new pair may be written yet. */
   read(): SettingsError | undefined {
     try {
       this.#context = readContext(this.#paths);
@@ -50,10 +47,7 @@ export class TlsFiles {
     }
   }
 
-  /**
-   * Calls back after each change, when they were read again. Returns the function that stops this. Does not keep the
-   * process alive.
-   */
+  /** Calls back after each change, when they were read again. Returns the function that stops this. Does not keep the process alive. */
   watch(changed: (failure?: SettingsError) => void): () => void {
     const look = () => changed(this.read());
     const paths = Object.keys(FLAGS).flatMap((name) => this.#paths[name as keyof typeof FLAGS] ?? []);

@@ -61,10 +61,7 @@ export class WireWriter {
     return message;
   }
 
-  /**
-   * Puts everything written into another message, as a field; the writer is empty afterwards. Returns where the field
-   * begins there.
-   */
+  /** Puts everything written into another message, as a field; the writer is empty afterwards. Returns where the field begins there. */
   finishInto(field: number, outer: WireWriter): number {
     outer.part(field, this.#bytes, 0, this.#length);
     const at = outer.length - this.#length;

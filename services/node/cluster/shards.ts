@@ -39,10 +39,7 @@ export class Shards {
   /** Shards being opened or given up: other requests for them wait. */
   readonly #changing = new Map<string, Promise<unknown>>();
   readonly #portsInUse = new Set<number>();
-  /**
-   * Shards requested from other nodes. The value is the address of the process that the owner keeps the shard for, once
-   * it says so.
-   */
+  /** Shards requested from other nodes. The value is the address of the process that the owner keeps the shard for, once it says so. */
   readonly #asked = new Map<string, string | undefined>();
   #closing = false;
 

@@ -69,10 +69,7 @@ export class CheckpointKeeper {
     this.#whole = false;
   }
 
-  /**
-   * Writes pending chunks, one write after the other. Chunks that do not arrive stay pending. Rejects as the store
-   * does.
-   */
+  /** Writes pending chunks, one write after the other. Chunks that do not arrive stay pending. Rejects as the store does. */
   write(): Promise<void> {
     const before = this.#writing;
     this.#writing = (async () => {

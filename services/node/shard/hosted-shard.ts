@@ -64,10 +64,7 @@ type Phase =
   | { readonly name: 'opening' }
   /** All SAs are watched, and Redis has all state of this node. */
   | { readonly name: 'watching' }
-  /**
-   * Redis has lost some of that state, and it is written again; `lostAgain`: Redis has lost more since the repair
-   * began.
-   */
+  /** Redis has lost some of that state, and it is written again; `lostAgain`: Redis has lost more since the repair began. */
   | { readonly name: 'repairing'; readonly lostAgain: boolean }
   /** The shard is given up, or lost. */
   | { readonly name: 'ended' };

@@ -19,10 +19,7 @@ export class LeaseKeeper {
   readonly #store: Pick<ShardStore, 'renew' | 'retake' | 'takenUnix'>;
   readonly #clock: Clock;
   readonly #events: LeaseEvents;
-  /**
-   * When the last successful renewal was sent, and when Redis first answered that it does not know the lease, ms on the
-   * clock.
-   */
+  /** When the last successful renewal was sent, and when Redis first answered that it does not know the lease, ms on the clock. */
   #renewedAt: number;
   #forgottenAt: number | undefined;
   /** A time of Redis, Unix ms, and the latest moment at which it was that time, ms on the clock. */

@@ -1,7 +1,4 @@
-/**
- * After Redis failed over and lost its last writes, or came back empty, a shard's owner writes everything again from its
- * memory.
- */
+/** After Redis failed over and lost its last writes, or came back empty, a shard's owner writes everything again from its memory. */
 
 import { State } from '../../../workers/liveness/peers.ts';
 

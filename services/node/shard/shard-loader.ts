@@ -55,10 +55,7 @@ export async function loadSas(context: LoadContext, former: FormerOwners): Promi
   task.send({ type: 'takeOver', former: undefined });
 }
 
-/**
- * Enters SAs into the records. An SA that cannot be read is left out: its headend finds it missing, and registers it
- * again.
- */
+/** Enters SAs into the records. An SA that cannot be read is left out: its headend finds it missing, and registers it again. */
 function enter(
   { records, sites, log }: LoadContext,
   stored: StoredPage,

@@ -7,10 +7,7 @@ import { ShardRecords } from '../records/records.ts';
 import type { ShardEvent, ShardTaskHandle } from './shard-thread.ts';
 
 const RESTART_MS = 500;
-/**
- * A thread that does not answer for so long hangs, ms. After a shorter standstill of the machine a thread goes on by
- * itself.
- */
+/** A thread that does not answer for so long hangs, ms. After a shorter standstill of the machine a thread goes on by itself. */
 const HUNG_MS = 30_000;
 
 export type ThreadContext = {

@@ -12,10 +12,7 @@ const MOST = 2_000;
 type Delivery = { readonly atMs: number; readonly waitMs: number };
 
 export class Redelivery {
-  /**
-   * For verdicts that wait for their acknowledgement: when each attempt was delivered last, by its name, and how long not
-   * to repeat it.
-   */
+  /** For verdicts that wait for their acknowledgement: when each attempt was delivered last, by its name, and how long not to repeat it. */
   readonly #deliveries = new Map<string, Delivery>();
 
   /** It was sent on the stream. */

@@ -122,10 +122,7 @@ export class VerdictComposer {
     this.#page = { bytes: Buffer.alloc(0) };
   }
 
-  /**
-   * Copies the verdict's fields about its SA. Returns the values needed to decide, and where the dead endpoint was
-   * copied to.
-   */
+  /** Copies the verdict's fields about its SA. Returns the values needed to decide, and where the dead endpoint was copied to. */
   #copy(length: number): { action: Action; active: number; endpoints: number; deadAt: number } {
     const message = this.#message;
     const reader = this.#reader;

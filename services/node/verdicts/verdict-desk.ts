@@ -161,8 +161,7 @@ export class VerdictDesk {
     const waiting = await store.listUnacked();
     const turn = redelivery.turn(waiting.keys(), begunAt).map((name) => ({ name, id: waiting.get(name)! }));
     const read = await store.readUnacked(turn.filter(({ id }) => !this.#writer.unconfirmed(id)));
-    // If a new stream has begun meanwhile, it does this itself. Otherwise some of these may have been delivered
-    // meanwhile.
+    // If a new stream has begun meanwhile, it does this itself. Otherwise some of these may have been delivered meanwhile.
     if (redelivery !== this.#redelivery) return;
     const verdicts = read.filter(({ name }) => redelivery.isDue(name, begunAt));
     for (let n = 0; n < verdicts.length; n += BATCH) {

@@ -11,19 +11,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SettingsError } from '../../../workers/base/errors.ts';
 import { connectRedis } from './redis.ts';
 
-/**
- * A smaller file is not rewritten: rewriting takes a whole core, and would begin during a burst of writes. Reading the
- * file takes 3 s.
- */
+/** A smaller file is not rewritten: rewriting takes a whole core, and would begin during a burst of writes. Reading the file takes 3 s. */
 const REWRITE_FROM = '256mb';
 const START_MS = 30_000;
 const STOP_MS = 5_000;
 /** The shell's exit code for a program that it cannot find. */
 const NOT_FOUND = 127;
-/**
- * Ends redis-server when our end of descriptor 3 closes, however this process dies: two servers must never share a
- * file.
- */
+/** Ends redis-server when our end of descriptor 3 closes, however this process dies: two servers must never share a file. */
 const DIES_WITH_US = `
 (cat <&3; grep -qs redis-server /proc/$$/comm && kill -TERM $$) >/dev/null 2>&1 &
 exec 3<&-
@@ -112,8 +106,7 @@ export class EmbeddedRedis {
 
   /** Starts the server and waits until it has read its file. */
   async #run(): Promise<void> {
-    // A separate session: signals that a terminal or a supervisor sends to our group are for us only, and we end the
-    // server in time.
+    // A separate session: signals that a terminal or a supervisor sends to our group are for us only, and we end the server in time.
     const child = spawn('sh', ['-c', DIES_WITH_US, 'redis', ...this.#settings], {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
       detached: true,

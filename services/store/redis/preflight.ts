@@ -50,10 +50,7 @@ export async function checkRedis(redis: RedisClient): Promise<string[]> {
   return properties(await redis.info());
 }
 
-/**
- * The command that the user may not use; undefined if allowed. Other errors are left to the code that really uses the
- * command.
- */
+/** The command that the user may not use; undefined if allowed. Other errors are left to the code that really uses the command. */
 async function trial(redis: RedisClient, line: string, place = ''): Promise<string | undefined> {
   const [command, ...args] = line.split(' ') as [string, ...string[]];
   try {

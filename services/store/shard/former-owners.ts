@@ -51,10 +51,7 @@ export function readFormer(
   };
 }
 
-/**
- * When the checkpoint was made, by its owner's clock and by Redis's; an empty one that no owner has written has no such
- * time.
- */
+/** When the checkpoint was made, by its owner's clock and by Redis's; an empty one that no owner has written has no such time. */
 function readTimes(
   at: Buffer | undefined,
   taken: Buffer | undefined,

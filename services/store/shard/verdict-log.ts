@@ -86,10 +86,7 @@ export async function* readVerdicts(
   }
 }
 
-/**
- * Whether a message consists only of parts that may be verdicts. It becomes part of another message, whose reader must find
- * its end.
- */
+/** Whether a message consists only of parts that may be verdicts. It becomes part of another message, whose reader must find its end. */
 function isVerdicts(message: Buffer): boolean {
   const reader = new MessageReader(message);
   try {
@@ -106,10 +103,7 @@ const VERDICTS = (VerdictsSchema.field.verdicts.number << 3) | WireType.LengthDe
 
 type LogEntries = [key: Buffer, entries: [id: Buffer, fields: Buffer[]][]];
 
-/**
- * In Redis Cluster the logs of a headend's shards are on several servers: one read cannot wait for all, so they are
- * polled.
- */
+/** In Redis Cluster the logs of a headend's shards are on several servers: one read cannot wait for all, so they are polled. */
 async function readLogs(redis: RedisClient, keys: readonly string[], ids: readonly string[]): Promise<LogEntries[]> {
   if (!redis.isCluster) {
     const reply = await redis.xreadBuffer('COUNT', BATCH, 'BLOCK', BLOCK_MS, 'STREAMS', ...keys, ...ids);

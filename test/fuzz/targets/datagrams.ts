@@ -1,7 +1,4 @@
-/**
- * IKE datagrams into a shard: only its spoke's own answer counts as an answer, and the shard still accepts that after any other
- * input.
- */
+/** IKE datagrams into a shard: only its spoke's own answer counts as an answer, and the shard still accepts that after any other input. */
 
 import assert from 'node:assert/strict';
 import { create } from '@bufbuild/protobuf';

@@ -183,8 +183,7 @@ test('after a takeover possible ids are asked from the highest down, and only wh
   assert.deepEqual(ids(), []);
   tick(10);
   vouch();
-  // Refused until then, it is looked at again. Meanwhile another owner may have asked, so there is one more possible
-  // id.
+  // Refused until then, it is looked at again. Meanwhile another owner may have asked, so there is one more possible id.
   tick(260);
   assert.deepEqual(ids(), [9]);
   tick(50);

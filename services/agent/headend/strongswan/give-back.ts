@@ -13,10 +13,7 @@ const LOOK_MS = 20;
 export type GiveBackContext = {
   /** Has the node give an SA up. */
   remove(record: SaRecord): void;
-  /**
-   * By SPI pair, the first id that the node has not used, for each SA that it has given up; undefined if the node does not
-   * know it.
-   */
+  /** By SPI pair, the first id that the node has not used, for each SA that it has given up; undefined if the node does not know it. */
   readonly released: ReadonlyMap<string, number | undefined>;
   /** Sets charon's counter. Resolves with false if the SA is gone. */
   unpark(record: SaRecord, nextId: number): Promise<boolean>;

@@ -163,10 +163,7 @@ function isIdle({ established, busy }: ListedSa): boolean {
   return established && !busy;
 }
 
-/**
- * Whether the spoke has certainly received the hub's last answer. If the hub was the initiator, it got the last message
- * itself.
- */
+/** Whether the spoke has certainly received the hub's last answer. If the hub was the initiator, it got the last message itself. */
 function answerArrived({ id, respondedAt }: Parkable, { children }: ListedSa, now: number): boolean {
   if (id.initiator || now - respondedAt >= ANSWERED_MS) return true;
   return children.some(({ useIn }) => useIn !== undefined && now - useIn * USE_STEP_MS - USE_STEP_MS > respondedAt);

@@ -60,10 +60,7 @@ export class NetlinkSocket {
     return this.#send(type, NLM_F_DUMP, 0) ? this.#sequence : -1;
   }
 
-  /**
-   * Sends the kernel a command. Returns 0, or the number of its error; -1: the kernel did not take it. @param body behind the
-   * header
-   */
+  /** Sends the kernel a command. Returns 0, or the number of its error; -1: the kernel did not take it. @param body behind the header */
   tell(type: number, body: Buffer): number {
     body.copy(this.#question.bytes, Header.LENGTH);
     if (!this.#send(type, NLM_F_ACK, body.length)) return -1;

@@ -220,10 +220,7 @@ class HeadendStream implements ShardStream {
     }
   }
 
-  /**
-   * Does a batch, and reports it. If Redis does not take it, the batch is refused; if that goes on for long, the stream
-   * ends.
-   */
+  /** Does a batch, and reports it. If Redis does not take it, the batch is refused; if that goes on for long, the stream ends. */
   async #store(
     host: HostedShard,
     batchId: bigint,

@@ -1,7 +1,4 @@
-/**
- * The inventory of a shard for its headend, written directly into columns, because a takeover waits until all of it is
- * sent.
- */
+/** The inventory of a shard for its headend, written directly into columns, because a takeover waits until all of it is sent. */
 
 import { ConnectShardResponseSchema, InventorySchema } from '../../../../proto/gen/dpd/v1/headend_pb.js';
 import { fieldNumbers } from '../../../../workers/sa/message-reader.ts';

@@ -117,8 +117,7 @@ describe('a checkpoint on its way', () => {
     const { keeper, thread, written } = setUp();
     keeper.watch(thread([[0, 1]]));
     await keeper.collect();
-    // The thread dies before the first write is answered: the second write must not replace it with an empty
-    // checkpoint.
+    // The thread dies before the first write is answered: the second write must not replace it with an empty checkpoint.
     await Promise.all([keeper.write(), keeper.write()]);
     assert.deepEqual(
       written.map((write) => [indices(write), write.whole]),
