@@ -3,6 +3,7 @@
 import { availableParallelism, hostname } from 'node:os';
 import { Piscina } from 'piscina';
 import { SettingsError } from '../../workers/base/errors.ts';
+import type { Vault } from '../../workers/keys/vault.ts';
 import { staysOnHost, tlsFilesOf } from '../api/grpc/credentials.ts';
 import type { RunningServer } from '../api/grpc/server.ts';
 import type { TlsFiles } from '../api/grpc/tls-files.ts';
@@ -17,7 +18,7 @@ import { EmbeddedRedis } from '../store/redis/embedded-redis.ts';
 import { checkRedis } from '../store/redis/preflight.ts';
 import { connectRedis, type RedisClient } from '../store/redis/redis.ts';
 import type { StoreContext } from '../store/shard/shard-store.ts';
-import { checkVault, openVault } from '../store/vault.ts';
+import { checkVault, openVault, type VaultSource, watchVault } from '../store/vault.ts';
 import type { Metric } from '../telemetry/metrics.ts';
 import { SuspicionTraces } from '../telemetry/traces.ts';
 import { Access } from './access/access.ts';
@@ -38,6 +39,7 @@ const SHARD_TASK = new URL('../../workers/shard/task.ts', import.meta.url).href;
 /** What a node is made of besides its place in the cluster. */
 type Parts = {
   readonly access: Access;
+  readonly endVault: () => void;
   /** Undefined: plaintext. */
   readonly tls: TlsFiles | undefined;
   readonly redis: RedisClient;
@@ -103,7 +105,8 @@ export class DpdNode {
       atomics: 'disabled',
       resourceLimits: { maxYoungGenerationSizeMb: THREAD_YOUNG_MB },
     });
-    const vault = vaultOf(settings, embedded);
+    const vaultSource = vaultSourceOf(settings, embedded);
+    const vault = openVault(vaultSource);
     await checkVault(vault, redis);
     if (settings.vaultKey !== undefined)
       log.warn('DPD_VAULT_KEY: the environment of a process can be read; vault-key-file is safer');
@@ -114,8 +117,9 @@ export class DpdNode {
     const cluster = await ClusterNode.start({
       store: { redis, node: settings.nodeId, replicated, refused: (error) => refusals.note('redis', error.message) },
       joinBus: (onMessage) => joinBus(redis, url, onMessage, (reason) => refusals.note('bus', reason)),
-      startTask: (probe, onEvent) => new ShardThread(pool, probe, settings.probeRate / threads, vault.key, onEvent),
+      startTask: (probe, onEvent) => new ShardThread(pool, probe, settings.probeRate / threads, vault.keys, onEvent),
       clock: systemClock,
+      vault,
       traces: new SuspicionTraces(),
       log,
       sites,
@@ -152,7 +156,11 @@ export class DpdNode {
     const limits = { deadlineMs: settings.failoverDeadline };
     const reconciler = new FailoverReconciler({ redis, bus: cluster.bus, clock: systemClock, log, limits });
     const worker = settings.failover === 'inside' ? new FailoverWorker(url, reconciler, log) : undefined;
-    const parts = { access, tls, redis, replicated, embedded, pool, queue, worker, reconciler, refusals };
+    const endVault = watchVault(vault, vaultSource, (failure) => {
+      if (failure) log.error({ reason: failure.message }, 'vault keys not read: those read before hold');
+      else vaultChanged(cluster, vault, redis, log);
+    });
+    const parts = { access, endVault, tls, redis, replicated, embedded, pool, queue, worker, reconciler, refusals };
     node = new DpdNode(settings, url, cluster, parts);
     await node.#serve(log);
     await cluster.join();
@@ -175,8 +183,9 @@ export class DpdNode {
     this.#endHealth();
     await this.cluster.stop(this.#settings.drain);
     await this.#server?.stop();
-    const { access, redis, replicated, embedded, pool, queue, worker } = this.#parts;
+    const { access, endVault, redis, replicated, embedded, pool, queue, worker } = this.#parts;
     access.close();
+    endVault();
     await worker?.close();
     await queue.close();
     await pool.destroy();
@@ -227,10 +236,20 @@ function openAccess({ access, trustDomain }: NodeSettings, tls: TlsFiles | undef
   return new Access(access, domain, log);
 }
 
-function vaultOf({ vaultKey, vaultKeyFile, dataDir }: NodeSettings, embedded: EmbeddedRedis | undefined) {
-  return openVault(
-    vaultKey,
-    vaultKeyFile ?? (embedded ? `${dataDir}/vault.key` : undefined),
-    embedded !== undefined && vaultKeyFile === undefined,
-  );
+/** Threads seal with the first key from now on, and what is in Redis is sealed anew. */
+function vaultChanged(cluster: ClusterNode, vault: Vault, redis: RedisClient, log: Logger): void {
+  log.info({ key: vault.sealsWith, keys: vault.keys.length }, 'vault keys read again');
+  for (const host of cluster.shards.hosted()) host.vaultChanged();
+  checkVault(vault, redis).catch((error: Error) => log.error({ reason: error.message }, 'vault not checked'));
+}
+
+/** Throws SettingsError if there is none. */
+function vaultSourceOf(
+  { vaultKey, vaultKeyFile, dataDir }: NodeSettings,
+  embedded: EmbeddedRedis | undefined,
+): VaultSource {
+  if (vaultKey !== undefined) return { keys: vaultKey };
+  if (vaultKeyFile !== undefined) return { file: vaultKeyFile, make: false };
+  if (embedded) return { file: `${dataDir}/vault.key`, make: true };
+  throw new SettingsError('vault-key-file or DPD_VAULT_KEY is needed: IKE keys rest sealed in a Redis of yours');
 }

@@ -6,6 +6,7 @@
 import type { LeftOut, UpsertSas } from '../../../proto/gen/dpd/v1/headend_pb.js';
 import { always } from '../../../workers/base/always.ts';
 import { FencedError, RivalError, ThreadTimeoutError } from '../../../workers/base/errors.ts';
+import type { Vault } from '../../../workers/keys/vault.ts';
 import type { ShardPath } from '../../../workers/path/ways.ts';
 import type { SaBytes } from '../../../workers/sa/sa-page.ts';
 import type { ShardCounts } from '../../../workers/shard/counters.ts';
@@ -28,6 +29,7 @@ import { CheckpointKeeper } from './checkpoint-keeper.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { SaRegistrar } from './registrar.ts';
 import { writeAgain } from './repair.ts';
+import { Resealer } from './resealer.ts';
 import { loadSas, tellAbandoned } from './shard-loader.ts';
 import type { ProbeFrom, ShardEvent, ShardTaskHandle, StartShardTask } from './shard-thread.ts';
 import { ThreadKeeper } from './thread-keeper.ts';
@@ -37,6 +39,8 @@ const HOUSEKEEPING_MS = 800;
 always(3 * HOUSEKEEPING_MS <= LEASE_MS, 'two renewals in a row may fail');
 /** Rounds of housekeeping from one listing of the headend, and one look for what nobody told of, to the next. */
 const LOOK_ROUNDS = 5;
+/** Pages of SAs whose keys are looked at in a round, to be sealed anew. */
+const RESEALED_PAGES = 4;
 /** Longest wait for verdicts on their way into the log when the shard is given up, ms. */
 const VERDICTS_MS = 1_000;
 
@@ -78,6 +82,7 @@ export type HostedShardContext = {
   readonly sites: Sites;
   readonly storm: StormGuard;
   readonly hold: HoldSettings;
+  readonly vault: Vault;
   /** The shard has failovers to be seen through; one of them is due `now`. */
   readonly wakeFailover: (id: ShardId, now?: boolean) => void;
   readonly probe: ProbeFrom;
@@ -103,6 +108,8 @@ export class HostedShard {
   #path: ShardPath | undefined;
   #cancelTimer: () => void = () => {};
   #housekeeping: Promise<void> | undefined;
+  /** At work while keys may be sealed with another key than the vault's first. */
+  #resealer: Resealer | undefined;
   #round = 0;
   readonly #registrar: SaRegistrar;
   #phase: Phase = { name: 'opening' };
@@ -177,6 +184,7 @@ export class HostedShard {
       throw error;
     }
     host.#phase = { name: 'watching' };
+    host.#resealFrom();
     return host;
   }
 
@@ -297,6 +305,18 @@ export class HostedShard {
 
   vouch(canary: number): void {
     this.#task.send({ type: 'voucher', canary });
+  }
+
+  /** The vault has other keys. */
+  vaultChanged(): void {
+    this.#task.send({ type: 'vaultKeys', keys: this.#context.vault.keys });
+    this.#resealFrom();
+  }
+
+  /** With one key nothing can be sealed with another and be opened. */
+  #resealFrom(): void {
+    const { vault } = this.#context;
+    this.#resealer = vault.keys.length > 1 ? new Resealer(this.id, this.#store, vault) : undefined;
   }
 
   /** Everything that is counted of the shard. Rejects if its thread does not answer. */
@@ -474,6 +494,36 @@ export class HostedShard {
     await this.#checkpoint.collect();
     this.#thread.answered();
     await this.#checkpoint.write();
+    await this.#reseal();
+  }
+
+  /** It went through all. What was on its way just then may have another key still: that is seen when nothing is found any more. */
+  #resealed({ count }: Resealer): void {
+    const key = this.#context.vault.sealsWith;
+    if (count.resealed > 0) {
+      this.#log.info({ ...count, key }, 'keys sealed anew');
+      this.#resealFrom();
+      return;
+    }
+    this.#resealer = undefined;
+    this.#log.info({ ...count, key }, 'all keys of the shard are sealed with the first key of the vault');
+  }
+
+  /** Some of it in each round. */
+  async #reseal(): Promise<void> {
+    const resealer = this.#resealer;
+    if (!resealer || this.#phase.name !== 'watching') return;
+    for (let n = 0; n < RESEALED_PAGES; n++) {
+      try {
+        if (await this.#unlessFenced(resealer.step())) continue;
+      } catch (error) {
+        // From the beginning, as where it stood is not known.
+        this.#resealFrom();
+        throw error;
+      }
+      if (this.#resealer === resealer) this.#resealed(resealer);
+      return;
+    }
   }
 
   async #repair(): Promise<void> {
