@@ -13,9 +13,7 @@ import { Refusals } from '../base/refusals.ts';
 import { FailoverQueue, FailoverWorker } from '../failover/queue.ts';
 import { FailoverReconciler } from '../failover/reconciler.ts';
 import { joinBus } from '../store/cluster/bus.ts';
-import { livingTwin } from '../store/cluster/twin.ts';
-import { EmbeddedRedis } from '../store/redis/embedded-redis.ts';
-import { checkRedis } from '../store/redis/preflight.ts';
+import type { EmbeddedRedis } from '../store/redis/embedded-redis.ts';
 import { connectRedis, type RedisClient } from '../store/redis/redis.ts';
 import type { StoreContext } from '../store/shard/shard-store.ts';
 import { checkVault, openVault, type VaultSource, watchVault } from '../store/vault.ts';
@@ -27,6 +25,7 @@ import { serveApi } from './api/serve.ts';
 import { ClusterNode } from './cluster/cluster-node.ts';
 import { keepHealth } from './health.ts';
 import { readMetrics } from './metrics.ts';
+import { openRedis } from './open-redis.ts';
 import { Sites } from './records/sites.ts';
 import type { NodeSettings } from './settings.ts';
 import { ShardThread } from './shard/shard-thread.ts';
@@ -73,26 +72,7 @@ export class DpdNode {
     // What cannot be served is refused before anything runs.
     const tls = tlsFilesOf(settings);
     const access = openAccess(settings, tls, log);
-    const embedded = settings.redisUrl === undefined ? await EmbeddedRedis.start(settings.dataDir) : undefined;
-    if (embedded)
-      embedded.onFailure = ({ message: reason }, forGood) => {
-        log.error(
-          { reason },
-          forGood ? 'the private Redis ended, again and again' : 'the private Redis ended: started again',
-        );
-        // A supervisor starts all of it anew; its headends go elsewhere meanwhile, if there is another node.
-        if (forGood) process.exit(1);
-      };
-    const url = settings.redisUrl ?? embedded!.url;
-    const redis = await connectRedis(url).catch((error: Error) => {
-      throw new SettingsError(`redis-url ${error.message}`);
-    });
-    if (!embedded)
-      for (const warning of await checkRedis(redis)) log.warn({ warning }, 'Redis is not set up as it should be');
-    // A private Redis is nobody else's.
-    const twin = embedded ? undefined : await livingTwin(redis, settings.nodeId);
-    if (twin !== undefined)
-      throw new SettingsError(`node-id ${settings.nodeId}: a node of this name lives, at ${twin}; each needs its own`);
+    const { url, redis, embedded } = await openRedis(settings, log);
     const replicas = settings.redisReplicas;
     const replicated = replicas > 0 ? { redis: await connectRedis(url), replicas } : undefined;
     const threads = settings.threads || availableParallelism();

@@ -81,7 +81,7 @@ export async function checkVault(vault: Vault, redis: RedisClient): Promise<void
   try {
     vault.open(record, VAULT_CHECK);
   } catch {
-    throw new SettingsError('vault-key-file or DPD_VAULT_KEY: no key that IKE keys in this Redis are sealed with');
+    throw new SettingsError('vault-key-file or DPD_VAULT_KEY: not the key that IKE keys in this Redis are sealed with');
   }
   if (!vault.isSealedAnew(record)) await redis.set(VAULT_CHECK, own);
 }

@@ -26,10 +26,10 @@ import type { HoldSettings } from '../verdicts/held-verdicts.ts';
 import type { StormGuard } from '../verdicts/storm-guard.ts';
 import { VerdictDesk } from '../verdicts/verdict-desk.ts';
 import { CheckpointKeeper } from './checkpoint-keeper.ts';
+import { KeyRotation } from './key-rotation.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { SaRegistrar } from './registrar.ts';
 import { writeAgain } from './repair.ts';
-import { Resealer } from './resealer.ts';
 import { loadSas, tellAbandoned } from './shard-loader.ts';
 import type { ProbeFrom, ShardEvent, ShardTaskHandle, StartShardTask } from './shard-thread.ts';
 import { ThreadKeeper } from './thread-keeper.ts';
@@ -39,8 +39,6 @@ const HOUSEKEEPING_MS = 800;
 always(3 * HOUSEKEEPING_MS <= LEASE_MS, 'two renewals in a row may fail');
 /** Rounds of housekeeping from one listing of the headend, and one look for what nobody told of, to the next. */
 const LOOK_ROUNDS = 5;
-/** Pages of SAs whose keys are looked at in a round, to be sealed anew. */
-const RESEALED_PAGES = 4;
 /** Longest wait for verdicts on their way into the log when the shard is given up, ms. */
 const VERDICTS_MS = 1_000;
 
@@ -108,8 +106,7 @@ export class HostedShard {
   #path: ShardPath | undefined;
   #cancelTimer: () => void = () => {};
   #housekeeping: Promise<void> | undefined;
-  /** At work while keys may be sealed with another key than the vault's first. */
-  #resealer: Resealer | undefined;
+  readonly #rotation: KeyRotation;
   #round = 0;
   readonly #registrar: SaRegistrar;
   #phase: Phase = { name: 'opening' };
@@ -126,6 +123,7 @@ export class HostedShard {
         this.#lostWrites();
       },
     });
+    this.#rotation = new KeyRotation(id, store, context.vault, this.#log);
     this.#checkpoint = new CheckpointKeeper(store, context.clock, this.#lease);
     this.#thread = new ThreadKeeper(
       { ...context, log: this.#log, startTask: (onEvent) => context.startTask(context.probe, onEvent) },
@@ -184,7 +182,7 @@ export class HostedShard {
       throw error;
     }
     host.#phase = { name: 'watching' };
-    host.#resealFrom();
+    host.#rotation.begin();
     return host;
   }
 
@@ -310,13 +308,7 @@ export class HostedShard {
   /** The vault has other keys. */
   vaultChanged(): void {
     this.#task.send({ type: 'vaultKeys', keys: this.#context.vault.keys });
-    this.#resealFrom();
-  }
-
-  /** With one key nothing can be sealed with another and be opened. */
-  #resealFrom(): void {
-    const { vault } = this.#context;
-    this.#resealer = vault.keys.length > 1 ? new Resealer(this.id, this.#store, vault) : undefined;
+    this.#rotation.begin();
   }
 
   /** Everything that is counted of the shard. Rejects if its thread does not answer. */
@@ -494,36 +486,7 @@ export class HostedShard {
     await this.#checkpoint.collect();
     this.#thread.answered();
     await this.#checkpoint.write();
-    await this.#reseal();
-  }
-
-  /** It went through all. What was on its way just then may have another key still: that is seen when nothing is found any more. */
-  #resealed({ count }: Resealer): void {
-    const key = this.#context.vault.sealsWith;
-    if (count.resealed > 0) {
-      this.#log.info({ ...count, key }, 'keys sealed anew');
-      this.#resealFrom();
-      return;
-    }
-    this.#resealer = undefined;
-    this.#log.info({ ...count, key }, 'all keys of the shard are sealed with the first key of the vault');
-  }
-
-  /** Some of it in each round. */
-  async #reseal(): Promise<void> {
-    const resealer = this.#resealer;
-    if (!resealer || this.#phase.name !== 'watching') return;
-    for (let n = 0; n < RESEALED_PAGES; n++) {
-      try {
-        if (await this.#unlessFenced(resealer.step())) continue;
-      } catch (error) {
-        // From the beginning, as where it stood is not known.
-        this.#resealFrom();
-        throw error;
-      }
-      if (this.#resealer === resealer) this.#resealed(resealer);
-      return;
-    }
+    if (this.#phase.name === 'watching') await this.#rotation.round();
   }
 
   async #repair(): Promise<void> {

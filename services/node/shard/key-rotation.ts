@@ -5,21 +5,76 @@
 
 import { placeOfKeys, type Vault } from '../../../workers/keys/vault.ts';
 import { keysOf } from '../../../workers/sa/sa-page.ts';
+import type { Logger } from '../../base/log.ts';
 import type { ShardId } from '../../store/keys.ts';
 import type { ShardStore, StoredPage } from '../../store/shard/shard-store.ts';
 
 /** Bytes of an SPI pair in hex. */
 const SPI_LENGTH = 32;
+/** Pages of SAs that are looked at in a round. */
+const PAGES = 4;
 
-export class Resealer {
+type Store = Pick<ShardStore, 'readSas' | 'reseal'>;
+
+export class KeyRotation {
   readonly #id: ShardId;
-  readonly #store: Pick<ShardStore, 'readSas' | 'reseal'>;
+  readonly #store: Store;
+  readonly #vault: Vault;
+  readonly #log: Logger;
+  /** At work while keys may be sealed with another key than the first. */
+  #pass: Pass | undefined;
+
+  constructor(id: ShardId, store: Store, vault: Vault, log: Logger) {
+    this.#id = id;
+    this.#store = store;
+    this.#vault = vault;
+    this.#log = log;
+  }
+
+  /** Goes through all from the beginning. With one key nothing can be sealed with another and be opened. */
+  begin(): void {
+    this.#pass = this.#vault.keys.length > 1 ? new Pass(this.#id, this.#store, this.#vault) : undefined;
+  }
+
+  /** Does some of what there is to do. Rejects as the store does; then it is begun again. */
+  async round(): Promise<void> {
+    const pass = this.#pass;
+    if (!pass) return;
+    for (let n = 0; n < PAGES; n++) {
+      try {
+        if (await pass.step()) continue;
+      } catch (error) {
+        this.begin();
+        throw error;
+      }
+      if (this.#pass === pass) this.#passed(pass);
+      return;
+    }
+  }
+
+  /** What was on its way to Redis may have another key still: that is seen when a pass finds nothing any more. */
+  #passed({ count }: Pass): void {
+    const key = this.#vault.sealsWith;
+    if (count.resealed > 0) {
+      this.#log.info({ ...count, key }, 'keys sealed anew');
+      this.begin();
+      return;
+    }
+    this.#pass = undefined;
+    this.#log.info({ ...count, key }, 'all keys of the shard are sealed with the first key of the vault');
+  }
+}
+
+/** Once through all SAs of a shard. */
+class Pass {
+  readonly #id: ShardId;
+  readonly #store: Store;
   readonly #vault: Vault;
   readonly #pages: AsyncGenerator<StoredPage>;
   /** SAs whose keys are sealed anew, and those whose keys no key of the vault opens. */
   readonly count = { resealed: 0, unreadable: 0 };
 
-  constructor(id: ShardId, store: Pick<ShardStore, 'readSas' | 'reseal'>, vault: Vault) {
+  constructor(id: ShardId, store: Store, vault: Vault) {
     this.#id = id;
     this.#store = store;
     this.#vault = vault;
