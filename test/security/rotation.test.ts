@@ -8,7 +8,7 @@ import { shardKeys } from '../../services/store/keys.ts';
 import { connectRedis } from '../../services/store/redis/redis.ts';
 import { openVault } from '../../services/store/vault.ts';
 import { eventually } from '../eventually.ts';
-import { HEADEND, Rig, SHARDS } from './rig.ts';
+import { HEADEND, Rig, SHARDS } from '../integration/rig.ts';
 
 const SPOKES = 40;
 
