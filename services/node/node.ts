@@ -3,6 +3,7 @@
 import { availableParallelism, hostname } from 'node:os';
 import { Piscina } from 'piscina';
 import { SettingsError } from '../../workers/base/errors.ts';
+import type { Vault } from '../../workers/keys/vault.ts';
 import { staysOnHost, tlsFilesOf } from '../api/grpc/credentials.ts';
 import type { RunningServer } from '../api/grpc/server.ts';
 import type { TlsFiles } from '../api/grpc/tls-files.ts';
@@ -12,12 +13,10 @@ import { Refusals } from '../base/refusals.ts';
 import { FailoverQueue, FailoverWorker } from '../failover/queue.ts';
 import { FailoverReconciler } from '../failover/reconciler.ts';
 import { joinBus } from '../store/cluster/bus.ts';
-import { livingTwin } from '../store/cluster/twin.ts';
-import { EmbeddedRedis } from '../store/redis/embedded-redis.ts';
-import { checkRedis } from '../store/redis/preflight.ts';
+import type { EmbeddedRedis } from '../store/redis/embedded-redis.ts';
 import { connectRedis, type RedisClient } from '../store/redis/redis.ts';
 import type { StoreContext } from '../store/shard/shard-store.ts';
-import { checkVault, openVault } from '../store/vault.ts';
+import { checkVault, openVault, type VaultSource, watchVault } from '../store/vault.ts';
 import type { Metric } from '../telemetry/metrics.ts';
 import { SuspicionTraces } from '../telemetry/traces.ts';
 import { Access } from './access/access.ts';
@@ -26,6 +25,7 @@ import { serveApi } from './api/serve.ts';
 import { ClusterNode } from './cluster/cluster-node.ts';
 import { keepHealth } from './health.ts';
 import { readMetrics } from './metrics.ts';
+import { openRedis } from './open-redis.ts';
 import { Sites } from './records/sites.ts';
 import type { NodeSettings } from './settings.ts';
 import { ShardThread } from './shard/shard-thread.ts';
@@ -40,6 +40,7 @@ const SHARD_TASK = new URL('../../workers/shard/task.ts', import.meta.url).href;
 /** What a node is made of besides its place in the cluster. */
 type Parts = {
   readonly access: Access;
+  readonly endVault: () => void;
   /** Undefined: plaintext. */
   readonly tls: TlsFiles | undefined;
   readonly redis: RedisClient;
@@ -73,26 +74,7 @@ export class DpdNode {
     // Bad settings are refused before anything runs.
     const tls = tlsFilesOf(settings);
     const access = openAccess(settings, tls, log);
-    const embedded = settings.redisUrl === undefined ? await EmbeddedRedis.start(settings.dataDir) : undefined;
-    if (embedded)
-      embedded.onFailure = ({ message: reason }, forGood) => {
-        log.error(
-          { reason },
-          forGood ? 'the private Redis ended, again and again' : 'the private Redis ended: started again',
-        );
-        // A supervisor starts the whole node again; meanwhile its headends go to another node, if there is one.
-        if (forGood) process.exit(1);
-      };
-    const url = settings.redisUrl ?? embedded!.url;
-    const redis = await connectRedis(url).catch((error: Error) => {
-      throw new SettingsError(`redis-url ${error.message}`);
-    });
-    if (!embedded)
-      for (const warning of await checkRedis(redis)) log.warn({ warning }, 'Redis is not set up as it should be');
-    // No other node uses a private Redis.
-    const twin = embedded ? undefined : await livingTwin(redis, settings.nodeId);
-    if (twin !== undefined)
-      throw new SettingsError(`node-id ${settings.nodeId}: a node of this name lives, at ${twin}; each needs its own`);
+    const { url, redis, embedded } = await openRedis(settings, log);
     const replicas = settings.redisReplicas;
     const replicated = replicas > 0 ? { redis: await connectRedis(url), replicas } : undefined;
     const threads = settings.threads || availableParallelism();
@@ -105,7 +87,8 @@ export class DpdNode {
       atomics: 'disabled',
       resourceLimits: { maxYoungGenerationSizeMb: THREAD_YOUNG_MB },
     });
-    const vault = vaultOf(settings, embedded);
+    const vaultSource = vaultSourceOf(settings, embedded);
+    const vault = openVault(vaultSource);
     await checkVault(vault, redis);
     if (settings.vaultKey !== undefined)
       log.warn('DPD_VAULT_KEY: the environment of a process can be read; vault-key-file is safer');
@@ -116,8 +99,9 @@ export class DpdNode {
     const cluster = await ClusterNode.start({
       store: { redis, node: settings.nodeId, replicated, refused: (error) => refusals.note('redis', error.message) },
       joinBus: (onMessage) => joinBus(redis, url, onMessage, (reason) => refusals.note('bus', reason)),
-      startTask: (probe, onEvent) => new ShardThread(pool, probe, settings.probeRate / threads, vault.key, onEvent),
+      startTask: (probe, onEvent) => new ShardThread(pool, probe, settings.probeRate / threads, vault.keys, onEvent),
       clock: systemClock,
+      vault,
       traces: new SuspicionTraces(),
       log,
       sites,
@@ -154,7 +138,11 @@ export class DpdNode {
     const limits = { deadlineMs: settings.failoverDeadline };
     const reconciler = new FailoverReconciler({ redis, bus: cluster.bus, clock: systemClock, log, limits });
     const worker = settings.failover === 'inside' ? new FailoverWorker(url, reconciler, log) : undefined;
-    const parts = { access, tls, redis, replicated, embedded, pool, queue, worker, reconciler, refusals };
+    const endVault = watchVault(vault, vaultSource, (failure) => {
+      if (failure) log.error({ reason: failure.message }, 'vault keys not read: those read before hold');
+      else vaultChanged(cluster, vault, redis, log);
+    });
+    const parts = { access, endVault, tls, redis, replicated, embedded, pool, queue, worker, reconciler, refusals };
     node = new DpdNode(settings, url, cluster, parts);
     await node.#serve(log);
     await cluster.join();
@@ -177,8 +165,9 @@ export class DpdNode {
     this.#endHealth();
     await this.cluster.stop(this.#settings.drain);
     await this.#server?.stop();
-    const { access, redis, replicated, embedded, pool, queue, worker } = this.#parts;
+    const { access, endVault, redis, replicated, embedded, pool, queue, worker } = this.#parts;
     access.close();
+    endVault();
     await worker?.close();
     await queue.close();
     await pool.destroy();
@@ -229,10 +218,20 @@ function openAccess({ access, trustDomain }: NodeSettings, tls: TlsFiles | undef
   return new Access(access, domain, log);
 }
 
-function vaultOf({ vaultKey, vaultKeyFile, dataDir }: NodeSettings, embedded: EmbeddedRedis | undefined) {
-  return openVault(
-    vaultKey,
-    vaultKeyFile ?? (embedded ? `${dataDir}/vault.key` : undefined),
-    embedded !== undefined && vaultKeyFile === undefined,
-  );
+/** Threads seal with the first key from now on, and what is in Redis is sealed anew. */
+function vaultChanged(cluster: ClusterNode, vault: Vault, redis: RedisClient, log: Logger): void {
+  log.info({ key: vault.sealsWith, keys: vault.keys.length }, 'vault keys read again');
+  for (const host of cluster.shards.hosted()) host.vaultChanged();
+  checkVault(vault, redis).catch((error: Error) => log.error({ reason: error.message }, 'vault not checked'));
+}
+
+/** Throws SettingsError if there is none. */
+function vaultSourceOf(
+  { vaultKey, vaultKeyFile, dataDir }: NodeSettings,
+  embedded: EmbeddedRedis | undefined,
+): VaultSource {
+  if (vaultKey !== undefined) return { keys: vaultKey };
+  if (vaultKeyFile !== undefined) return { file: vaultKeyFile, make: false };
+  if (embedded) return { file: `${dataDir}/vault.key`, make: true };
+  throw new SettingsError('vault-key-file or DPD_VAULT_KEY is needed: IKE keys rest sealed in a Redis of yours');
 }

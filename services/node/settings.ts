@@ -61,13 +61,13 @@ export const NODE_SETTINGS = {
   },
   vaultKeyFile: {
     env: 'DPD_VAULT_KEY_FILE',
-    help: 'file with 32 bytes in base64 that seal IKE keys in Redis; for its owner alone',
+    help: 'file with keys that seal IKE keys in Redis: 32 bytes in base64, one a line; the first seals, all open',
     fallback: '',
     parse: optional,
   },
   vaultKey: {
     env: 'DPD_VAULT_KEY',
-    help: 'the same bytes themselves; a file is safer, as the environment of a process can be read',
+    help: 'the same keys themselves; a file is safer, as the environment of a process can be read',
     fallback: '',
     secret: true,
     parse: optional,

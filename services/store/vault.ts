@@ -1,7 +1,16 @@
 /** Where the vault's key comes from, and whether it is the one that Redis's contents are sealed with. */
 
 import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  unwatchFile,
+  watchFile,
+  writeFileSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { SettingsError } from '../../workers/base/errors.ts';
 import { VAULT_KEY_LENGTH, Vault } from '../../workers/keys/vault.ts';
@@ -11,26 +20,54 @@ import type { RedisClient } from './redis/redis.ts';
 /** Permissions of anybody but a file's owner. */
 const OTHERS = 0o077;
 
+/** How often the file is looked at, ms. */
+const LOOK_MS = 2_000;
+
+/** Where a vault's keys are. */
+export type VaultSource =
+  /** In the environment. */
+  | { readonly keys: string }
+  /** In a file, made with mode 0600 if it may be. */
+  | { readonly file: string; readonly make: boolean };
+
 /**
- * The vault by its settings: a key in base64, a file that holds one, or, if `makeFile`, a new file with mode 0600.
+ * The vault by its settings: keys in base64, one a line; the first one seals.
  * @throws SettingsError
  */
-export function openVault(key: string | undefined, file: string | undefined, makeFile: boolean): Vault {
-  if (key !== undefined) return new Vault(decode(key, 'DPD_VAULT_KEY'));
-  if (file === undefined)
-    throw new SettingsError('vault-key-file or DPD_VAULT_KEY is needed: IKE keys rest sealed in a Redis of yours');
+export function openVault(source: VaultSource): Vault {
+  if ('keys' in source) return new Vault(decode(source.keys, 'DPD_VAULT_KEY'));
+  const { file, make } = source;
   if (!existsSync(file)) {
-    if (!makeFile) throw new SettingsError(`vault-key-file ${file}: ENOENT`);
+    if (!make) throw new SettingsError(`vault-key-file ${file}: ENOENT`);
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
     writeFileSync(file, `${randomBytes(VAULT_KEY_LENGTH).toString('base64')}\n`, { mode: 0o600, flag: 'wx' });
     chmodSync(file, 0o600);
   }
+  return new Vault(readKeys(file));
+}
+
+/** Has a vault use the keys that its file holds, whenever that changes. Returns what ends that. Does not keep the process. */
+export function watchVault(vault: Vault, source: VaultSource, changed: (failure?: Error) => void): () => void {
+  if ('keys' in source) return () => {};
+  const look = () => {
+    try {
+      vault.use(readKeys(source.file));
+      changed();
+    } catch (error) {
+      changed(error as Error);
+    }
+  };
+  watchFile(source.file, { interval: LOOK_MS, persistent: false }, look);
+  return () => unwatchFile(source.file, look);
+}
+
+function readKeys(file: string): Buffer[] {
   const { mode } = statSync(file);
   if ((mode & OTHERS) !== 0)
     throw new SettingsError(
       `vault-key-file ${file}: its mode is ${(mode & 0o777).toString(8)}, and others can read it; chmod 600`,
     );
-  return new Vault(decode(readFileSync(file, 'utf8'), `vault-key-file ${file}`));
+  return decode(readFileSync(file, 'utf8'), `vault-key-file ${file}`);
 }
 
 /**
@@ -40,19 +77,24 @@ export function openVault(key: string | undefined, file: string | undefined, mak
 export async function checkVault(vault: Vault, redis: RedisClient): Promise<void> {
   const own = vault.seal(Buffer.alloc(0), VAULT_CHECK);
   await redis.setnx(VAULT_CHECK, own);
-  const record = await redis.getBuffer(VAULT_CHECK);
+  const record = (await redis.getBuffer(VAULT_CHECK)) ?? own;
   try {
-    vault.open(record ?? own, VAULT_CHECK);
+    vault.open(record, VAULT_CHECK);
   } catch {
     throw new SettingsError('vault-key-file or DPD_VAULT_KEY: not the key that IKE keys in this Redis are sealed with');
   }
+  if (!vault.isSealedAnew(record)) await redis.set(VAULT_CHECK, own);
 }
 
-function decode(text: string, source: string): Buffer {
-  const key = Buffer.from(text.trim(), 'base64');
-  if (key.length !== VAULT_KEY_LENGTH)
+/** The keys in a text, one a line. */
+function decode(text: string, source: string): Buffer[] {
+  const keys = text
+    .trim()
+    .split(/\s+/)
+    .map((line) => Buffer.from(line, 'base64'));
+  if (keys.some(({ length }) => length !== VAULT_KEY_LENGTH))
     throw new SettingsError(
-      `${source}: must be ${VAULT_KEY_LENGTH} bytes in base64 (openssl rand -base64 ${VAULT_KEY_LENGTH})`,
+      `${source}: must be ${VAULT_KEY_LENGTH} bytes in base64 (openssl rand -base64 ${VAULT_KEY_LENGTH}), one such key a line`,
     );
-  return key;
+  return keys;
 }

@@ -16,25 +16,32 @@ const MEMORY_MIB = 3_072;
 const CPUS = 2;
 
 /**
- * Boots, runs Node as root in the repository's folder, and ends. Output goes to ours as it comes.
+ * Boots, runs Node as root in the repository's folder, and ends.
  * @param flags for Node, and what it is to run
  * @param deadlineMs for all of it
+ * @param say is given Node's output as it comes
  * @returns Node's exit code
  * Rejects if the machine did not come to the end of it, with what its console said last.
  */
-export async function runInVm(kernel: Kernel, flags: readonly string[], deadlineMs: number): Promise<number> {
+export async function runInVm(
+  kernel: Kernel,
+  flags: readonly string[],
+  deadlineMs: number,
+  say: (output: Buffer) => unknown = (output) => process.stdout.write(output),
+): Promise<number> {
   const directory = mkdtempSync(join(tmpdir(), 'dpd-kernel-'));
   try {
     const archive = await makeInitramfs(kernel, directory, commandLine(flags, deadlineMs));
     const console = join(directory, 'console');
     const vm = spawn('qemu-system-x86_64', machine(kernel, archive, console), {
-      stdio: ['ignore', 'inherit', 'inherit'],
+      stdio: ['ignore', 'pipe', 'inherit'],
       timeout: deadlineMs,
       killSignal: 'SIGKILL',
     });
+    vm.stdout.on('data', say);
     const end = () => vm.kill('SIGKILL');
     process.once('SIGINT', end).once('SIGTERM', end);
-    const [code] = (await once(vm, 'exit')) as [number | null];
+    const [code] = (await once(vm, 'close')) as [number | null];
     // isa-debug-exit makes 2n + 1 of n: an even code is QEMU's own.
     if (code !== null && code % 2 === 1) return code >> 1;
     const said = readFileSync(console, 'latin1').trimEnd().split('\n').slice(-20).join('\n');

@@ -41,7 +41,7 @@ const FAILOVER_DEADLINE_MS = 300_000;
 const FOUND_SOON = 8;
 /** A request of a headend's daemon is answered within this where nothing is wrong, ms: it is repeated after 42 s at most. */
 const ANSWERED_MS = 100_000;
-const VAULT = new Vault(Buffer.alloc(32, 7));
+const VAULT = new Vault([Buffer.alloc(32, 7)]);
 /** Where answers come from: a shard does not look. */
 const SPOKE = { address: NOWHERE, port: 0 };
 const TRACES = new SuspicionTraces();
@@ -153,6 +153,7 @@ export class World implements TaskWorld {
       store: { redis, node: node.name, replicated: undefined, refused: NOTHING_REFUSED },
       joinBus: async (onMessage: (message: ClusterMessage) => void) => this.#joinBus(process, onMessage),
       clock,
+      vault: VAULT,
       traces: TRACES,
       log,
       sites,

@@ -1,5 +1,9 @@
-/** Seals IKE keys at rest with AES-256-GCM; each record is bound to its headend and SA. */
+/**
+ * Seals IKE keys at rest with AES-256-GCM; each record is bound to its headend and SA. There may be several keys: the first one seals, and
+ * all of them open. Nonces are random, so a key should not seal more than 2^32 records (NIST SP 800-38D section 8.3).
+ */
 
+import { createHash } from 'node:crypto';
 import { copy } from '../base/bytes.ts';
 import { VaultError } from '../base/errors.ts';
 import { fastestAead } from '../crypto/fastest-aead.ts';
@@ -8,10 +12,13 @@ import { pooledRandom } from '../crypto/random.ts';
 export const VAULT_KEY_LENGTH = 32;
 const NONCE_LENGTH = 12;
 const TAG_LENGTH = 16;
-/** First byte of a record. */
-const VERSION = 1;
-/** Before what is sealed: version and nonce. */
-const HEAD_LENGTH = 1 + NONCE_LENGTH;
+/** First byte of a record: one that names its key, and one of a release that had a single key. */
+const VERSION = 2;
+const NAMELESS = 1;
+const ID_LENGTH = 4;
+/** Before what is sealed: version, key id if there is one, nonce. */
+const HEAD_LENGTH = 1 + ID_LENGTH + NONCE_LENGTH;
+const NAMELESS_LENGTH = 1 + NONCE_LENGTH;
 /** Longest plain record, and longest name of a place, bytes: several times what keys and a headend's name take. */
 const LONGEST = 1_024;
 
@@ -32,29 +39,48 @@ export function placeOfKeys(headend: string, spi: string): string {
   return `${headend}/${spi}`;
 }
 
+type VaultKey = { readonly key: Uint8Array; readonly id: number };
+
 export class Vault {
-  readonly #key: Uint8Array;
+  #keys: readonly VaultKey[] = [];
   readonly #fillRandom = pooledRandom();
 
-  /** @param key 32 bytes */
-  constructor(key: Uint8Array) {
-    if (key.length !== VAULT_KEY_LENGTH)
-      throw new RangeError(`vault key has ${key.length} bytes, must have ${VAULT_KEY_LENGTH}`);
-    this.#key = key;
+  /** @param keys 32 bytes each; see {@link use} */
+  constructor(keys: readonly Uint8Array[]) {
+    this.use(keys);
   }
 
-  /** The key itself, for the vault of another thread. */
-  get key(): Uint8Array {
-    return this.#key;
+  /** The keys themselves, for the vault of another thread. */
+  get keys(): readonly Uint8Array[] {
+    return this.#keys.map(({ key }) => key);
+  }
+
+  /** The first key's name, which says nothing of the key. */
+  get sealsWith(): string {
+    return this.#keys[0]!.id.toString(16).padStart(2 * ID_LENGTH, '0');
+  }
+
+  /** Seals with the first of these keys from now on, and opens with all of them. Throws RangeError. */
+  use(keys: readonly Uint8Array[]): void {
+    if (keys.length === 0) throw new RangeError('a vault needs a key');
+    for (const { length } of keys)
+      if (length !== VAULT_KEY_LENGTH)
+        throw new RangeError(`vault key has ${length} bytes, must have ${VAULT_KEY_LENGTH}`);
+    this.#keys = keys.map((key) => ({
+      key,
+      id: createHash('sha256').update('dpd vault').update(key).digest().readUInt32BE(),
+    }));
   }
 
   /** Seals a record for the place that `context` names. Throws RangeError: {@link LONGEST} bytes each at most. */
   seal(plain: Uint8Array, context: string): Buffer {
     if (plain.length > LONGEST) throw new RangeError(`record of ${plain.length} bytes: ${LONGEST} at most`);
+    const [{ key, id }] = this.#keys as readonly [VaultKey];
     const record = Buffer.allocUnsafe(HEAD_LENGTH + plain.length + TAG_LENGTH);
     record[0] = VERSION;
-    this.#fillRandom(record, 1, HEAD_LENGTH);
-    const headerLength = this.#begin(record, context);
+    record.writeUInt32BE(id, 1);
+    this.#fillRandom(record, 1 + ID_LENGTH, HEAD_LENGTH);
+    const headerLength = begin(key, record, HEAD_LENGTH, context);
     copy(plain, 0, parts.text, 0, plain.length);
     cipher.seal(plain.length, headerLength);
     copy(parts.text, 0, record, HEAD_LENGTH, plain.length);
@@ -64,22 +90,36 @@ export class Vault {
 
   /** Opens a record. Throws VaultError. */
   open(record: Uint8Array, context: string): Buffer {
-    const length = record.length - HEAD_LENGTH - TAG_LENGTH;
-    if (length < 0 || length > LONGEST || record[0] !== VERSION)
+    const head = record[0] === NAMELESS ? NAMELESS_LENGTH : HEAD_LENGTH;
+    const length = record.length - head - TAG_LENGTH;
+    if (length < 0 || length > LONGEST || (record[0] !== VERSION && record[0] !== NAMELESS))
       throw new VaultError(`record of ${record.length} bytes is not sealed by this release`);
-    const headerLength = this.#begin(record, context);
-    copy(record, HEAD_LENGTH, parts.text, 0, length);
-    copy(record, HEAD_LENGTH + length, parts.tag, 0, TAG_LENGTH);
-    if (!cipher.open(length, headerLength)) throw new VaultError('sealed with another vault key, or damaged');
-    return Buffer.from(parts.text.subarray(0, length));
+    const id = record[0] === NAMELESS ? undefined : idOf(record);
+    for (const candidate of this.#keys) {
+      if (id !== undefined && candidate.id !== id) continue;
+      const headerLength = begin(candidate.key, record, head, context);
+      copy(record, head, parts.text, 0, length);
+      copy(record, head + length, parts.tag, 0, TAG_LENGTH);
+      if (cipher.open(length, headerLength)) return Buffer.from(parts.text.subarray(0, length));
+    }
+    throw new VaultError('sealed with another vault key, or damaged');
   }
 
-  /** Gives the cipher key, nonce and place. Returns the length of the last. */
-  #begin(record: Uint8Array, context: string): number {
-    copy(this.#key, 0, parts.key, 0, VAULT_KEY_LENGTH);
-    copy(record, 1, parts.nonce, 0, NONCE_LENGTH);
-    const length = Buffer.byteLength(context);
-    if (length > LONGEST) throw new RangeError(`place of ${length} bytes: ${LONGEST} at most`);
-    return parts.header.write(context);
+  /** Whether a record was sealed with the first key. */
+  isSealedAnew(record: Uint8Array): boolean {
+    return record.length > HEAD_LENGTH && record[0] === VERSION && idOf(record) === this.#keys[0]!.id;
   }
+}
+
+function idOf(record: Uint8Array): number {
+  return ((record[1]! << 24) | (record[2]! << 16) | (record[3]! << 8) | record[4]!) >>> 0;
+}
+
+/** Gives the cipher key, nonce and place. Returns the length of the last. @param head bytes of the record before what is sealed */
+function begin(key: Uint8Array, record: Uint8Array, head: number, context: string): number {
+  copy(key, 0, parts.key, 0, VAULT_KEY_LENGTH);
+  copy(record, head - NONCE_LENGTH, parts.nonce, 0, NONCE_LENGTH);
+  const length = Buffer.byteLength(context);
+  if (length > LONGEST) throw new RangeError(`place of ${length} bytes: ${LONGEST} at most`);
+  return parts.header.write(context);
 }

@@ -41,6 +41,8 @@ export type ToShard =
   /** Keys of SAs, to be stored: those of a headend, and those held. */
   | { readonly type: 'seal'; readonly request: number; readonly keys: KeysPage }
   | { readonly type: 'sealedKeys'; readonly request: number; readonly handles: readonly number[] }
+  /** The vault has others from now on. */
+  | { readonly type: 'vaultKeys'; readonly keys: readonly Uint8Array[] }
   | { readonly type: 'stop' };
 
 /** A verdict as the shard gives it; the main thread knows the rest of the SA. */
@@ -120,6 +122,6 @@ export type ShardTask = {
   readonly probesPerSecond: number;
   /** Unix ms at which the monotonic clock was 0: the same for all threads of a process, and for good. */
   readonly zeroUnix: number;
-  /** The vault's key, for data in Redis. */
-  readonly vaultKey: Uint8Array;
+  /** Of the vault, for what Redis has. */
+  readonly vaultKeys: readonly Uint8Array[];
 };

@@ -219,7 +219,7 @@ export class Shard {
     if (this.#machine.has(handle)) this.#machine.sendFailed(handle);
   }
 
-  /** Executes a command of the main thread. The caller handles `stop` itself. */
+  /** Does what the main thread asks. `stop` and `vaultKeys` are the caller's business. */
   handle(message: ToShard): void {
     switch (message.type) {
       case 'upsert':
@@ -291,6 +291,7 @@ export class Shard {
       case 'checkpoint':
         this.#answer(message.request, this.checkpoint(false));
         break;
+      case 'vaultKeys':
       case 'stop':
         break;
     }

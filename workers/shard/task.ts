@@ -30,8 +30,9 @@ export default async function runShard({
   shard: number,
   probesPerSecond,
   zeroUnix,
-  vaultKey,
+  vaultKeys,
 }: ShardTask): Promise<CheckpointPart> {
+  const vault = new Vault(vaultKeys);
   let arrived = false;
   const socket = await useProbeSocket(
     probe,
@@ -48,7 +49,7 @@ export default async function runShard({
     send: (message, address, toPort, handle) => socket.send(message, address, toPort, handle),
     post: (message) => port.postMessage(message),
     pacer: pacerOf(probesPerSecond),
-    vault: new Vault(vaultKey),
+    vault,
     shard: number,
   });
   const drops = [probe, probe.v6].flatMap((place) => (place ? new ReceiveDrops(place.address, socket.port) : []));
@@ -78,6 +79,7 @@ export default async function runShard({
     await new Promise<void>((resolve) => {
       port.on('message', (message: ToShard) => {
         if (message.type === 'stop') resolve();
+        else if (message.type === 'vaultKeys') vault.use(message.keys);
         else shard.handle(message);
       });
       port.on('close', () => resolve());

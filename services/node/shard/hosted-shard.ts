@@ -6,6 +6,7 @@
 import type { LeftOut, UpsertSas } from '../../../proto/gen/dpd/v1/headend_pb.js';
 import { always } from '../../../workers/base/always.ts';
 import { FencedError, RivalError, ThreadTimeoutError } from '../../../workers/base/errors.ts';
+import type { Vault } from '../../../workers/keys/vault.ts';
 import type { ShardPath } from '../../../workers/path/ways.ts';
 import type { SaBytes } from '../../../workers/sa/sa-page.ts';
 import type { ShardCounts } from '../../../workers/shard/counters.ts';
@@ -25,6 +26,7 @@ import type { HoldSettings } from '../verdicts/held-verdicts.ts';
 import type { StormGuard } from '../verdicts/storm-guard.ts';
 import { VerdictDesk } from '../verdicts/verdict-desk.ts';
 import { CheckpointKeeper } from './checkpoint-keeper.ts';
+import { KeyRotation } from './key-rotation.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { SaRegistrar } from './registrar.ts';
 import { writeAgain } from './repair.ts';
@@ -78,7 +80,8 @@ export type HostedShardContext = {
   readonly sites: Sites;
   readonly storm: StormGuard;
   readonly hold: HoldSettings;
-  /** The shard has open failovers; one of them is due `now`. */
+  readonly vault: Vault;
+  /** The shard has failovers to be seen through; one of them is due `now`. */
   readonly wakeFailover: (id: ShardId, now?: boolean) => void;
   readonly probe: ProbeFrom;
   /** The host has ended by itself: it lost the shard to another node. */
@@ -103,6 +106,7 @@ export class HostedShard {
   #path: ShardPath | undefined;
   #cancelTimer: () => void = () => {};
   #housekeeping: Promise<void> | undefined;
+  readonly #rotation: KeyRotation;
   #round = 0;
   readonly #registrar: SaRegistrar;
   #phase: Phase = { name: 'opening' };
@@ -119,6 +123,7 @@ export class HostedShard {
         this.#lostWrites();
       },
     });
+    this.#rotation = new KeyRotation(id, store, context.vault, this.#log);
     this.#checkpoint = new CheckpointKeeper(store, context.clock, this.#lease);
     this.#thread = new ThreadKeeper(
       { ...context, log: this.#log, startTask: (onEvent) => context.startTask(context.probe, onEvent) },
@@ -177,6 +182,7 @@ export class HostedShard {
       throw error;
     }
     host.#phase = { name: 'watching' };
+    host.#rotation.begin();
     return host;
   }
 
@@ -297,6 +303,12 @@ export class HostedShard {
 
   vouch(canary: number): void {
     this.#task.send({ type: 'voucher', canary });
+  }
+
+  /** The vault has other keys. */
+  vaultChanged(): void {
+    this.#task.send({ type: 'vaultKeys', keys: this.#context.vault.keys });
+    this.#rotation.begin();
   }
 
   /** Everything that is counted of the shard. Rejects if its thread does not answer. */
@@ -480,6 +492,7 @@ export class HostedShard {
     await this.#checkpoint.collect();
     this.#thread.answered();
     await this.#checkpoint.write();
+    if (this.#phase.name === 'watching') await this.#rotation.round();
   }
 
   async #repair(): Promise<void> {

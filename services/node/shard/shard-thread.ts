@@ -48,19 +48,19 @@ export class ShardThread {
 
   /**
    * @param probesPerSecond budget of each thread
-   * @param vaultKey of the vault that sealed the keys in Redis
+   * @param vaultKeys of the vault that sealed the keys in Redis
    */
   constructor(
     pool: Piscina,
     probe: ProbeFrom,
     probesPerSecond: number,
-    vaultKey: Uint8Array,
+    vaultKeys: readonly Uint8Array[],
     onEvent: (event: ShardEvent) => void,
   ) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
     this.#pool = pool;
-    const task = { port: port2, shard: probe.shard, probesPerSecond, zeroUnix: MONOTONIC_ZERO_UNIX, vaultKey };
+    const task = { port: port2, shard: probe.shard, probesPerSecond, zeroUnix: MONOTONIC_ZERO_UNIX, vaultKeys };
     this.done = runOn(pool, probe, task);
     const ready = Promise.withResolvers<number>();
     this.ready = ready.promise;

@@ -129,6 +129,14 @@ export class ShardStore {
     for (let n = 0; n < spis.length; n += PAGE) await this.writeSas([], spis.slice(n, n + PAGE));
   }
 
+  /** Puts SAs' records in place of those that were read, where these still stand. */
+  async reseal(
+    changes: readonly { readonly spi: string; readonly from: Buffer; readonly to: Buffer }[],
+  ): Promise<void> {
+    const args = changes.flatMap(({ spi, from, to }) => [spi, from, to]);
+    await this.#write('reseal-sas', [this.#keys.lease, this.#keys.sas], args);
+  }
+
   /** Every SA of the shard, page by page; one may come twice. */
   async *readSas(): AsyncGenerator<StoredPage> {
     const { redis } = this.#context;

@@ -94,6 +94,11 @@ const CALLS = fc.oneof(
     keys: [K('lease'), K('sas'), K('dead'), K('translated')],
     args: [e, '1/0', String(keyed.length), String(keyless.length), ...flat(keyed), ...flat(keyless), ...removed],
   })),
+  fc.tuple(epoch, records, records).map(([e, stand, others]) => ({
+    name: 'reseal-sas',
+    keys: [K('lease'), K('sas')],
+    args: [e, '1/0', ...[...stand, ...others].flatMap(([spi, record]) => [spi, record, `anew ${record}`])],
+  })),
   // In one page for sure, and in no order of its own: one SA is enough to hold its form.
   fc.constant({ name: 'read-sas', keys: [K('sas')], args: ['0', '100'] }),
   fc.tuple(epoch, fc.constantFrom('0', '1'), id).map(([e, whole, chunk]) => ({

@@ -198,6 +198,14 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     for (const spi of rest.slice(removed)) for (const key of [sas!, dead!, translated!]) db.hdel(key, String(spi));
     return 1;
   },
+  'reseal-sas'(db, [, sas], [, , ...changes]) {
+    for (let n = 0; n < changes.length; n += 3) {
+      const held = db.hget(sas!, String(changes[n]));
+      if (held !== null && Buffer.from(held).equals(Buffer.from(changes[n + 1]!)))
+        db.hset(sas!, String(changes[n]), changes[n + 2]!);
+    }
+    return 1;
+  },
   'read-sas'(db, [sas]) {
     const all = Array.from(db.hash(sas!), ([spi, record]) => ({ spi, record: Buffer.from(record) }));
     const records = all.filter(({ spi }) => SPI_PAIR.test(spi));
@@ -378,6 +386,7 @@ function stands(
 export const FENCED: ReadonlySet<string> = new Set<FencedScript>([
   'renew-lease',
   'write-sas',
+  'reseal-sas',
   'write-checkpoint',
   'append-verdicts',
   'confirm-write',

@@ -14,7 +14,7 @@ import { readKeys } from '../../../workers/sa/sa-message.ts';
 import { packPage } from '../../../workers/sa/sa-page.ts';
 
 const { encryption, integrity, keyLength, saltLength, integrityKeyLength } = SUITES[0]!;
-const VAULT = new Vault(Buffer.alloc(32, 1));
+const VAULT = new Vault([Buffer.alloc(32, 1)]);
 
 /** SaKeys of the SA with this number, and its SPIs. */
 const message = (n: number) => {

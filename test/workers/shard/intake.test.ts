@@ -144,7 +144,7 @@ test('what cannot be read, or opened, is left out and named; the rest is taken, 
         policy: { ...POLICY },
       }),
     );
-  const vault = new Vault(Buffer.alloc(32, 1));
+  const vault = new Vault([Buffer.alloc(32, 1)]);
   const spi = (n: number) => `${'1'.padStart(16, '0')}${String(n).padStart(16, '0')}`;
   const sealed = (n: number, headend = 'hub') => vault.seal(toBinary(SaKeysSchema, keys), `${headend}/${spi(n)}`);
   const row = (n: number, sa: Uint8Array, its: Uint8Array | undefined) => ({

@@ -16,6 +16,7 @@ import type { ShardEvent, ShardTaskHandle } from '../../../../services/node/shar
 import { StormGuard } from '../../../../services/node/verdicts/storm-guard.ts';
 import { HEADENDS, shardKeys } from '../../../../services/store/keys.ts';
 import { SuspicionTraces } from '../../../../services/telemetry/traces.ts';
+import { Vault } from '../../../../workers/keys/vault.ts';
 import { State } from '../../../../workers/liveness/peers.ts';
 import { readSa } from '../../../../workers/sa/sa-message.ts';
 import { RecordCursor, type SaPage } from '../../../../workers/sa/sa-page.ts';
@@ -117,6 +118,7 @@ async function surroundings(t: TestContext): Promise<{ context: HostedShardConte
       return thread.handle;
     },
     clock: systemClock,
+    vault: new Vault([Buffer.alloc(32)]),
     traces: new SuspicionTraces(),
     log: createLogger('test', 'silent'),
     sites: new Sites(),

@@ -13,7 +13,7 @@ test('a shard has its port to itself, and when it has stopped or its thread has 
   });
   t.after(() => pool.destroy());
   const start = (port: number) =>
-    new ShardThread(pool, { address: ADDRESS, address6: '::1', port, shard: 0 }, 1_000, Buffer.alloc(32), () => {});
+    new ShardThread(pool, { address: ADDRESS, address6: '::1', port, shard: 0 }, 1_000, [Buffer.alloc(32)], () => {});
   const first = start(0);
   const port = await first.ready;
   await assert.rejects(start(port).ready, { code: 'EADDRINUSE' });

@@ -5,7 +5,7 @@ import { status } from '@grpc/grpc-js';
 import { HoldDecision, OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { Guard } from '../../proto/gen/dpd/v1/types_pb.js';
 import { eventually } from '../eventually.ts';
-import { DETECTION_MS, HEADEND, Rig } from './rig.ts';
+import { DETECTION_MS, HEADEND, Rig } from '../integration/rig.ts';
 
 const SPOKES = 200;
 

@@ -9,7 +9,7 @@ import { shardOf, spiHex } from '../../services/api/spi.ts';
 import { shardKeys } from '../../services/store/keys.ts';
 import { connectRedis } from '../../services/store/redis/redis.ts';
 import { eventually } from '../eventually.ts';
-import { DETECTION_MS, HEADEND, Rig } from './rig.ts';
+import { DETECTION_MS, HEADEND, Rig } from '../integration/rig.ts';
 
 test('a node killed and started again: no SA lost, ids continue, no false verdict, the dead found', async (t) => {
   const spokes = 300;
