@@ -122,6 +122,6 @@ export type ShardTask = {
   readonly probesPerSecond: number;
   /** Unix ms at which the monotonic clock was 0: the same for all threads of a process, and for good. */
   readonly zeroUnix: number;
-  /** Of the vault, for what Redis has. */
+  /** The vault's key, for data in Redis. */
   readonly vaultKeys: readonly Uint8Array[];
 };

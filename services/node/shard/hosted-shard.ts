@@ -81,7 +81,7 @@ export type HostedShardContext = {
   readonly storm: StormGuard;
   readonly hold: HoldSettings;
   readonly vault: Vault;
-  /** The shard has failovers to be seen through; one of them is due `now`. */
+  /** The shard has open failovers; one of them is due `now`. */
   readonly wakeFailover: (id: ShardId, now?: boolean) => void;
   readonly probe: ProbeFrom;
   /** The host has ended by itself: it lost the shard to another node. */
