@@ -16,32 +16,25 @@ const MEMORY_MIB = 3_072;
 const CPUS = 2;
 
 /**
- * Boots, runs Node as root in the repository's folder, and ends.
+ * Boots, runs Node as root in the repository's folder, and ends. Output goes to ours as it comes.
  * @param flags for Node, and what it is to run
  * @param deadlineMs for all of it
- * @param say is given Node's output as it comes
  * @returns Node's exit code
  * Rejects if the machine did not come to the end of it, with what its console said last.
  */
-export async function runInVm(
-  kernel: Kernel,
-  flags: readonly string[],
-  deadlineMs: number,
-  say: (output: Buffer) => unknown = (output) => process.stdout.write(output),
-): Promise<number> {
+export async function runInVm(kernel: Kernel, flags: readonly string[], deadlineMs: number): Promise<number> {
   const directory = mkdtempSync(join(tmpdir(), 'dpd-kernel-'));
   try {
     const archive = await makeInitramfs(kernel, directory, commandLine(flags, deadlineMs));
     const console = join(directory, 'console');
     const vm = spawn('qemu-system-x86_64', machine(kernel, archive, console), {
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['ignore', 'inherit', 'inherit'],
       timeout: deadlineMs,
       killSignal: 'SIGKILL',
     });
-    vm.stdout.on('data', say);
     const end = () => vm.kill('SIGKILL');
     process.once('SIGINT', end).once('SIGTERM', end);
-    const [code] = (await once(vm, 'close')) as [number | null];
+    const [code] = (await once(vm, 'exit')) as [number | null];
     // isa-debug-exit makes 2n + 1 of n: an even code is QEMU's own.
     if (code !== null && code % 2 === 1) return code >> 1;
     const said = readFileSync(console, 'latin1').trimEnd().split('\n').slice(-20).join('\n');
@@ -53,9 +46,7 @@ export async function runInVm(
   }
 }
 
-/**
- * A command for sh with its own deadline: then output so far is printed, and the machine ends even if its host process is gone.
- */
+/** For sh. With a deadline of its own: what was said until then is told, and the machine ends even if nobody is there any more. */
 function commandLine(flags: readonly string[], deadlineMs: number): string {
   const colours = process.stdout.isTTY ? [] : ['NO_COLOR=1'];
   const command = ['env', ...colours, 'timeout', String((deadlineMs - BOOT_MS) / 1_000), process.execPath, ...flags];
