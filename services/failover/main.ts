@@ -7,7 +7,7 @@ import { createLogger } from '../base/log.ts';
 import { readSettings, runMain } from '../base/settings.ts';
 import { joinBus } from '../store/cluster/bus.ts';
 import { checkRedis } from '../store/redis/preflight.ts';
-import { connectRedis } from '../store/redis/redis.ts';
+import { connectAtStart } from '../store/redis/redis.ts';
 import { FailoverWorker } from './queue.ts';
 import { FailoverReconciler } from './reconciler.ts';
 import { FAILOVER_SETTINGS } from './settings.ts';
@@ -16,9 +16,7 @@ await runMain(async () => {
   const settings = readSettings('npm run failover -- [settings]: sees failovers through', FAILOVER_SETTINGS);
   if (settings.redisUrl === undefined) throw new SettingsError('redis-url: must be the Redis that the nodes use');
   const log = createLogger('failover');
-  const redis = await connectRedis(settings.redisUrl).catch((error: Error) => {
-    throw new SettingsError(`redis-url ${error.message}`);
-  });
+  const redis = await connectAtStart(settings.redisUrl);
   await checkRedis(redis);
   const bus = await joinBus(
     redis,

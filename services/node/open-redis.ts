@@ -5,7 +5,7 @@ import type { Logger } from '../base/log.ts';
 import { livingTwin } from '../store/cluster/twin.ts';
 import { EmbeddedRedis } from '../store/redis/embedded-redis.ts';
 import { checkRedis } from '../store/redis/preflight.ts';
-import { connectRedis, type RedisClient } from '../store/redis/redis.ts';
+import { connectAtStart, type RedisClient } from '../store/redis/redis.ts';
 import type { NodeSettings } from './settings.ts';
 
 export type OpenRedis = {
@@ -20,21 +20,14 @@ export async function openRedis({ redisUrl, dataDir, nodeId }: NodeSettings, log
   if (redisUrl === undefined) {
     const embedded = await EmbeddedRedis.start(dataDir);
     embedded.onFailure = (error, forGood) => embeddedEnded(error, forGood, log);
-    return { url: embedded.url, redis: await connect(embedded.url), embedded };
+    return { url: embedded.url, redis: await connectAtStart(embedded.url), embedded };
   }
-  const redis = await connect(redisUrl);
+  const redis = await connectAtStart(redisUrl);
   for (const warning of await checkRedis(redis)) log.warn({ warning }, 'Redis is not set up as it should be');
   const twin = await livingTwin(redis, nodeId);
   if (twin !== undefined)
     throw new SettingsError(`node-id ${nodeId}: a node of this name lives, at ${twin}; each needs its own`);
   return { url: redisUrl, redis, embedded: undefined };
-}
-
-/** Throws SettingsError. */
-function connect(url: string): Promise<RedisClient> {
-  return connectRedis(url).catch((error: Error) => {
-    throw new SettingsError(`redis-url ${error.message}`);
-  });
 }
 
 /** A supervisor starts a node without Redis anew; its headends go elsewhere meanwhile, if there is another node. */

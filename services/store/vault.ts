@@ -1,27 +1,16 @@
 /** Where the vault's key comes from, and whether it is the one that Redis's contents are sealed with. */
 
 import { randomBytes } from 'node:crypto';
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  statSync,
-  unwatchFile,
-  watchFile,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { SettingsError } from '../../workers/base/errors.ts';
 import { VAULT_KEY_LENGTH, Vault } from '../../workers/keys/vault.ts';
+import { watchFiles } from '../base/watch-files.ts';
 import { VAULT_CHECK } from './keys.ts';
 import type { RedisClient } from './redis/redis.ts';
 
 /** Permissions of anybody but a file's owner. */
 const OTHERS = 0o077;
-
-/** How often the file is looked at, ms. */
-const LOOK_MS = 2_000;
 
 /** Where a vault's keys are. */
 export type VaultSource =
@@ -49,16 +38,14 @@ export function openVault(source: VaultSource): Vault {
 /** Has a vault use the keys that its file holds, whenever that changes. Returns what ends that. Does not keep the process. */
 export function watchVault(vault: Vault, source: VaultSource, changed: (failure?: Error) => void): () => void {
   if ('keys' in source) return () => {};
-  const look = () => {
+  return watchFiles([source.file], () => {
     try {
       vault.use(readKeys(source.file));
       changed();
     } catch (error) {
       changed(error as Error);
     }
-  };
-  watchFile(source.file, { interval: LOOK_MS, persistent: false }, look);
-  return () => unwatchFile(source.file, look);
+  });
 }
 
 function readKeys(file: string): Buffer[] {

@@ -1,9 +1,10 @@
 /** The files of TLS: own certificate, key, CA and revocations. Read again when they change, so that nothing has to be restarted. */
 
 import { X509Certificate } from 'node:crypto';
-import { readFileSync, unwatchFile, watchFile } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import { SettingsError } from '../../../workers/base/errors.ts';
+import { watchFiles } from '../../base/watch-files.ts';
 import { spiffeIdIn } from './certificate.ts';
 
 export type TlsPaths = {
@@ -14,8 +15,6 @@ export type TlsPaths = {
   readonly tlsMin: '1.2' | '1.3';
 };
 
-/** How often the files are looked at, ms. */
-const LOOK_MS = 2_000;
 /** Names of the files' settings. */
 const FLAGS = { tlsCert: 'tls-cert', tlsKey: 'tls-key', tlsCa: 'tls-ca', tlsCrl: 'tls-crl' } as const;
 
@@ -49,17 +48,13 @@ export class TlsFiles {
 
   /** Calls back after each change, when they were read again. Returns the function that stops this. Does not keep the process alive. */
   watch(changed: (failure?: SettingsError) => void): () => void {
-    const look = () => changed(this.read());
     const paths = Object.keys(FLAGS).flatMap((name) => this.#paths[name as keyof typeof FLAGS] ?? []);
-    for (const path of paths) watchFile(path, { interval: LOOK_MS, persistent: false }, look);
-    return () => {
-      for (const path of paths) unwatchFile(path, look);
-    };
+    return watchFiles(paths, () => changed(this.read()));
   }
 }
 
 function readContext(paths: TlsPaths): SecureContextOptions {
-  const read = (name: keyof typeof FLAGS) => readPem(FLAGS[name], paths[name]!);
+  const read = (name: keyof typeof FLAGS) => usable(FLAGS[name], paths[name]!, (path) => readFileSync(path));
   const context: SecureContextOptions = {
     cert: read('tlsCert'),
     key: read('tlsKey'),
@@ -76,19 +71,11 @@ function readContext(paths: TlsPaths): SecureContextOptions {
   return context;
 }
 
-/** OpenSSL's own words name neither file nor setting. */
-function usable(flag: string, path: string, use: () => unknown): void {
+/** What is made of a file. Throws SettingsError: OpenSSL's own words name neither file nor setting. */
+function usable<T>(flag: string, path: string, use: (path: string) => T): T {
   try {
-    use();
+    return use(path);
   } catch (error) {
     throw new SettingsError(`${flag} ${path}: ${(error as NodeJS.ErrnoException).code ?? 'cannot be used'}`);
-  }
-}
-
-function readPem(flag: string, path: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    throw new SettingsError(`${flag} ${path}: ${(error as NodeJS.ErrnoException).code ?? 'cannot be read'}`);
   }
 }

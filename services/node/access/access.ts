@@ -1,15 +1,13 @@
 /** Finds out who calls, and what the caller may do. */
 
-import { unwatchFile, watchFile } from 'node:fs';
 import type { PeerCertificate } from 'node:tls';
 import { displayName, namesOf } from '../../api/grpc/certificate.ts';
 import type { Logger } from '../../base/log.ts';
+import { watchFiles } from '../../base/watch-files.ts';
 import { AccessFile } from './access-file.ts';
 import { EVERYTHING, grantsOfSpiffe, NOTHING } from './grants.ts';
 import type { Who } from './methods.ts';
 
-/** How often the file is looked at, ms. */
-const LOOK_MS = 2_000;
 const LOCAL: Who = { name: 'whoever reaches the socket', grants: EVERYTHING };
 const NOBODY: Who = { name: 'nobody', grants: NOTHING };
 
@@ -19,6 +17,8 @@ export class Access {
   readonly #domain: string | undefined;
   readonly #log: Logger;
   #file: AccessFile;
+  /** The file is not read again. */
+  readonly close: () => void;
 
   /**
    * Reads the file. Throws SettingsError.
@@ -29,7 +29,7 @@ export class Access {
     this.#domain = domain;
     this.#log = log;
     this.#file = AccessFile.read(path);
-    if (path !== undefined) watchFile(path, { interval: LOOK_MS, persistent: false }, this.#reread);
+    this.close = watchFiles(path === undefined ? [] : [path], () => this.#reread());
   }
 
   /** The caller of a call. */
@@ -43,16 +43,12 @@ export class Access {
     return { name: displayName(names), grants };
   }
 
-  close(): void {
-    if (this.#path !== undefined) unwatchFile(this.#path, this.#reread);
-  }
-
-  readonly #reread = (): void => {
+  #reread(): void {
     try {
       this.#file = AccessFile.read(this.#path);
       this.#log.info({ file: this.#path }, 'access file read again');
     } catch (error) {
       this.#log.error({ reason: (error as Error).message }, 'access file not read: what it said before holds');
     }
-  };
+  }
 }

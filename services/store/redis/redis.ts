@@ -114,6 +114,13 @@ export async function connectRedis(url: string): Promise<RedisClient> {
   }
 }
 
+/** The same for a program that starts. Throws SettingsError. */
+export function connectAtStart(url: string): Promise<RedisClient> {
+  return connectRedis(url).catch((error: Error) => {
+    throw new SettingsError(`redis-url ${error.message}`);
+  });
+}
+
 /** A URL without its secrets. */
 function withoutLogin(url: string): string {
   return url.replace(/\/\/[^@/]*@/, '//');
