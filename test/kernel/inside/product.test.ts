@@ -55,12 +55,10 @@ describe('a spoke on real ESP', () => {
       assert.equal(await lab.ping(tunnel, PINGS), PINGS);
       assert.equal(product.verdicts.length, verdicts, 'the living spoke was declared dead');
 
-      const diedAt = Date.now();
       await lab.killSpoke();
       await eventually('the verdict comes', VERDICT_MS, () => product.verdicts.length > verdicts, LOOK_MS);
       const history = product.verdicts[verdicts]!.history!;
       assert(Date.now() - Number(history.lastEvidenceUnixMs) >= DETECTION_MS - 2, 'the verdict came before its time');
-      assert(Number(history.lastEvidenceUnixMs) < diedAt + POLICY.retryIntervalMs, 'the dead gave evidence');
       await eventually('charon has no SA', VERDICT_MS, async () => (await lab.hubCharon.sas()).length === 0, LOOK_MS);
       assert.equal(sas.list()!.count, 0, 'the kernel has no SA left');
 

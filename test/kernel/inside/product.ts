@@ -20,7 +20,7 @@ const HEADEND = 'lab-hub';
 /** The processor is emulated: programs start slowly. */
 const START_MS = 180_000;
 const STOP_MS = 30_000;
-const STATE_MS = 60_000;
+const STATE_MS = 150_000;
 const LOOK_MS = 500;
 /** How often the agent looks at charon's counters. */
 const POLL_MS = 500;
@@ -39,6 +39,7 @@ type Options = {
 
 export class Product {
   readonly #client: ApiClient;
+  readonly #hubCharon: Charon;
   readonly #node: ChildProcess;
   readonly #startAgent: () => ChildProcess;
   #agent: ChildProcess | undefined;
@@ -59,6 +60,7 @@ export class Product {
     const policy = { ...POLICY, action: 'CLEAR' };
     writeFileSync(peers, JSON.stringify({ policy, peers: { [SPOKE_ID]: { endpoints } } }));
     this.#client = new ApiClient(plaintext(address));
+    this.#hubCharon = lab.hubCharon;
     const own = ['--data-dir', join(lab.directory, 'data'), '--node-id', 'lab-node'];
     this.#node = this.#start(nodeHost, 'node', ['--address', address, ...own, ...nodeFlags]);
     const charon = ['--vici-socket', lab.hubCharon.viciSocket, '--peers', peers, '--poll', String(POLL_MS)];
@@ -92,8 +94,9 @@ export class Product {
   async peer(peerId = SPOKE_ID): Promise<Peer | undefined> {
     const wanted = { headend: HEADEND, peerId };
     const found = await this.#client.unary(OperatorService.method.getPeer, wanted, 5_000).catch(() => undefined);
-    // The SA before stays for a while, unwatched.
-    return found?.peers.find(({ state }) => state !== PeerState.UNWATCHED);
+    // Not the SA before, of which the cluster hears a little later that it is gone: a new one is judged only after an answer of its own.
+    const atHub = new Set((await this.#hubCharon.sas()).map(({ id }) => id.spiR.readBigUInt64BE()));
+    return found?.peers.find(({ sa, state }) => atHub.has(sa!.id!.responderSpi) && state !== PeerState.UNWATCHED);
   }
 
   /** Waits until a spoke is watched and so many of its probes are answered. */

@@ -9,7 +9,7 @@ import { Wire } from '../wire.ts';
 
 const PINGS = 3;
 const PROBES = 2;
-const VERDICT_MS = 60_000;
+const VERDICT_MS = 150_000;
 const LOOK_MS = 200;
 
 /** In the last the node's own address is in the tunnel, too. */
