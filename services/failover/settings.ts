@@ -1,6 +1,7 @@
 /** Settings of failover workers; nodes, which have one inside, share the deadline. README's table is this one. */
 
 import { integer, optional } from '../base/settings.ts';
+import { KEY_SETTINGS } from '../store/key-settings.ts';
 
 export const FAILOVER_SETTINGS = {
   redisUrl: { env: 'REDIS_URL', help: 'the Redis of the nodes', fallback: '', parse: optional },
@@ -10,4 +11,10 @@ export const FAILOVER_SETTINGS = {
     fallback: '600000',
     parse: integer(1_000, 86_400_000),
   },
+} as const;
+
+/** Of a worker of its own. */
+export const FAILOVER_WORKER_SETTINGS = {
+  ...FAILOVER_SETTINGS,
+  ...KEY_SETTINGS,
 } as const;

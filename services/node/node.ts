@@ -3,7 +3,6 @@
 import { availableParallelism, hostname } from 'node:os';
 import { Piscina } from 'piscina';
 import { SettingsError } from '../../workers/base/errors.ts';
-import type { Vault } from '../../workers/keys/vault.ts';
 import { staysOnHost, tlsFilesOf } from '../api/grpc/credentials.ts';
 import type { RunningServer } from '../api/grpc/server.ts';
 import type { TlsFiles } from '../api/grpc/tls-files.ts';
@@ -13,10 +12,10 @@ import { Refusals } from '../base/refusals.ts';
 import { FailoverQueue, FailoverWorker } from '../failover/queue.ts';
 import { FailoverReconciler } from '../failover/reconciler.ts';
 import { joinBus } from '../store/cluster/bus.ts';
+import type { OnRefused } from '../store/record.ts';
 import type { EmbeddedRedis } from '../store/redis/embedded-redis.ts';
 import { connectRedis, type RedisClient } from '../store/redis/redis.ts';
 import type { StoreContext } from '../store/shard/shard-store.ts';
-import { checkVault, openVault, type VaultSource, watchVault } from '../store/vault.ts';
 import type { Metric } from '../telemetry/metrics.ts';
 import { SuspicionTraces } from '../telemetry/traces.ts';
 import { Access } from './access/access.ts';
@@ -24,6 +23,7 @@ import { Audit } from './access/audit.ts';
 import { serveApi } from './api/serve.ts';
 import { ClusterNode } from './cluster/cluster-node.ts';
 import { keepHealth } from './health.ts';
+import { NodeKeys } from './keys.ts';
 import { readMetrics } from './metrics.ts';
 import { openRedis } from './open-redis.ts';
 import { Sites } from './records/sites.ts';
@@ -40,7 +40,9 @@ const SHARD_TASK = new URL('../../workers/shard/task.ts', import.meta.url).href;
 /** What a node is made of besides its place in the cluster. */
 type Parts = {
   readonly access: Access;
-  readonly endVault: () => void;
+  readonly keys: NodeKeys;
+  /** Keys are not read again. */
+  readonly endKeys: () => void;
   /** Undefined: plaintext. */
   readonly tls: TlsFiles | undefined;
   readonly redis: RedisClient;
@@ -87,18 +89,16 @@ export class DpdNode {
       atomics: 'disabled',
       resourceLimits: { maxYoungGenerationSizeMb: THREAD_YOUNG_MB },
     });
-    const vaultSource = vaultSourceOf(settings, embedded);
-    const vault = openVault(vaultSource);
-    await checkVault(vault, redis);
-    if (settings.vaultKey !== undefined)
-      log.warn('DPD_VAULT_KEY: the environment of a process can be read; vault-key-file is safer');
+    const keys = await NodeKeys.open(settings, embedded !== undefined, redis, log);
+    const { vault, mac } = keys;
     const queue = new FailoverQueue(url);
     let node: DpdNode | undefined;
     const sites = new Sites();
     const refusals = new Refusals(log);
+    const refused: OnRefused = (error) => refusals.note('redis', error.message);
     const cluster = await ClusterNode.start({
-      store: { redis, node: settings.nodeId, replicated, refused: (error) => refusals.note('redis', error.message) },
-      joinBus: (onMessage) => joinBus(redis, url, onMessage, (reason) => refusals.note('bus', reason)),
+      store: { redis, mac, node: settings.nodeId, replicated, refused },
+      joinBus: (onMessage) => joinBus({ redis, url, mac }, onMessage, (reason) => refusals.note('bus', reason)),
       startTask: (probe, onEvent) => new ShardThread(pool, probe, settings.probeRate / threads, vault.keys, onEvent),
       clock: systemClock,
       vault,
@@ -136,13 +136,31 @@ export class DpdNode {
       advertised: () => settings.advertise ?? reachable(settings.address, node?.port ?? 0),
     });
     const limits = { deadlineMs: settings.failoverDeadline };
-    const reconciler = new FailoverReconciler({ redis, bus: cluster.bus, clock: systemClock, log, limits });
-    const worker = settings.failover === 'inside' ? new FailoverWorker(url, reconciler, log) : undefined;
-    const endVault = watchVault(vault, vaultSource, (failure) => {
-      if (failure) log.error({ reason: failure.message }, 'vault keys not read: those read before hold');
-      else vaultChanged(cluster, vault, redis, log);
+    const reconciler = new FailoverReconciler({
+      redis,
+      mac,
+      refused,
+      bus: cluster.bus,
+      clock: systemClock,
+      log,
+      limits,
     });
-    const parts = { access, endVault, tls, redis, replicated, embedded, pool, queue, worker, reconciler, refusals };
+    const worker = settings.failover === 'inside' ? new FailoverWorker(url, reconciler, log) : undefined;
+    const endKeys = keys.follow(cluster.shards);
+    const parts = {
+      access,
+      keys,
+      endKeys,
+      tls,
+      redis,
+      replicated,
+      embedded,
+      pool,
+      queue,
+      worker,
+      reconciler,
+      refusals,
+    };
     node = new DpdNode(settings, url, cluster, parts);
     await node.#serve(log);
     await cluster.join();
@@ -165,9 +183,9 @@ export class DpdNode {
     this.#endHealth();
     await this.cluster.stop(this.#settings.drain);
     await this.#server?.stop();
-    const { access, endVault, redis, replicated, embedded, pool, queue, worker } = this.#parts;
+    const { access, endKeys, redis, replicated, embedded, pool, queue, worker } = this.#parts;
     access.close();
-    endVault();
+    endKeys();
     await worker?.close();
     await queue.close();
     await pool.destroy();
@@ -178,12 +196,13 @@ export class DpdNode {
 
   async #serve(log: Logger): Promise<void> {
     const { cluster, redisUrl } = this;
-    const { access, tls, redis } = this.#parts;
+    const { access, keys, tls, redis } = this.#parts;
     this.#server = await serveApi(this.#settings.address, tls, {
       cluster,
       access,
       audit: new Audit(redis, cluster.id, log),
       redis,
+      mac: keys.mac,
       redisUrl,
       clock: systemClock,
       log,
@@ -216,22 +235,4 @@ function openAccess({ access, trustDomain }: NodeSettings, tls: TlsFiles | undef
       'tls-cert: it has no SPIFFE ID, so nobody would be allowed anything; set trust-domain, or name callers in a file by access',
     );
   return new Access(access, domain, log);
-}
-
-/** Threads seal with the first key from now on, and what is in Redis is sealed anew. */
-function vaultChanged(cluster: ClusterNode, vault: Vault, redis: RedisClient, log: Logger): void {
-  log.info({ key: vault.sealsWith, keys: vault.keys.length }, 'vault keys read again');
-  for (const host of cluster.shards.hosted()) host.vaultChanged();
-  checkVault(vault, redis).catch((error: Error) => log.error({ reason: error.message }, 'vault not checked'));
-}
-
-/** Throws SettingsError if there is none. */
-function vaultSourceOf(
-  { vaultKey, vaultKeyFile, dataDir }: NodeSettings,
-  embedded: EmbeddedRedis | undefined,
-): VaultSource {
-  if (vaultKey !== undefined) return { keys: vaultKey };
-  if (vaultKeyFile !== undefined) return { file: vaultKeyFile, make: false };
-  if (embedded) return { file: `${dataDir}/vault.key`, make: true };
-  throw new SettingsError('vault-key-file or DPD_VAULT_KEY is needed: IKE keys rest sealed in a Redis of yours');
 }

@@ -20,6 +20,7 @@ import { State } from '../../workers/liveness/peers.ts';
 import { type Canary, readCanary } from '../../workers/path/canary.ts';
 import type { PeerStatus } from '../../workers/shard/protocol.ts';
 import { NOTHING_REFUSED } from '../nothing-refused.ts';
+import { TEST_MAC } from '../test-mac.ts';
 import { Checks, detectionMs } from './checks.ts';
 import { Daemons } from './headend/daemons.ts';
 import { CANARY_PORT, canaryAddress, SimHeadend, shardOfSa } from './headend/headend.ts';
@@ -150,7 +151,7 @@ export class World implements TaskWorld {
     const log = this.#log.child({ node: node.name });
     const storm = new StormGuard({ share: 0.6, count: 4, windowMs: 10_000 }, clock, (site) => sites.name(site));
     const context = {
-      store: { redis, node: node.name, replicated: undefined, refused: NOTHING_REFUSED },
+      store: { redis, node: node.name, replicated: undefined, mac: TEST_MAC, refused: NOTHING_REFUSED },
       joinBus: async (onMessage: (message: ClusterMessage) => void) => this.#joinBus(process, onMessage),
       clock,
       vault: VAULT,
@@ -177,6 +178,8 @@ export class World implements TaskWorld {
     const cluster = await ClusterNode.start(context);
     node.reconciler = new FailoverReconciler({
       redis,
+      mac: TEST_MAC,
+      refused: NOTHING_REFUSED,
       bus: cluster.bus,
       clock,
       log,

@@ -28,6 +28,7 @@ import { VerdictDesk } from '../verdicts/verdict-desk.ts';
 import { CheckpointKeeper } from './checkpoint-keeper.ts';
 import { KeyRotation } from './key-rotation.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
+import { MacRotation } from './mac-rotation.ts';
 import { SaRegistrar } from './registrar.ts';
 import { writeAgain } from './repair.ts';
 import { loadSas, tellAbandoned } from './shard-loader.ts';
@@ -107,6 +108,7 @@ export class HostedShard {
   #cancelTimer: () => void = () => {};
   #housekeeping: Promise<void> | undefined;
   readonly #rotation: KeyRotation;
+  readonly #macRotation: MacRotation;
   #round = 0;
   readonly #registrar: SaRegistrar;
   #phase: Phase = { name: 'opening' };
@@ -124,6 +126,7 @@ export class HostedShard {
       },
     });
     this.#rotation = new KeyRotation(id, store, context.vault, this.#log);
+    this.#macRotation = new MacRotation(store, context.store.mac, this.#log);
     this.#checkpoint = new CheckpointKeeper(store, context.clock, this.#lease);
     this.#thread = new ThreadKeeper(
       { ...context, log: this.#log, startTask: (onEvent) => context.startTask(context.probe, onEvent) },
@@ -183,6 +186,7 @@ export class HostedShard {
     }
     host.#phase = { name: 'watching' };
     host.#rotation.begin();
+    host.#macRotation.begin();
     return host;
   }
 
@@ -309,6 +313,11 @@ export class HostedShard {
   vaultChanged(): void {
     this.#task.send({ type: 'vaultKeys', keys: this.#context.vault.keys });
     this.#rotation.begin();
+  }
+
+  /** Records are made with other keys. */
+  clusterKeysChanged(): void {
+    this.#macRotation.begin();
   }
 
   /** Everything that is counted of the shard. Rejects if its thread does not answer. */
@@ -492,7 +501,9 @@ export class HostedShard {
     await this.#checkpoint.collect();
     this.#thread.answered();
     await this.#checkpoint.write();
-    if (this.#phase.name === 'watching') await this.#rotation.round();
+    if (this.#phase.name !== 'watching') return;
+    await this.#rotation.round();
+    await this.#macRotation.round();
   }
 
   async #repair(): Promise<void> {

@@ -7,7 +7,7 @@ import type { RedisClient } from './redis.ts';
 export type FencedScript =
   | 'renew-lease'
   | 'write-sas'
-  | 'reseal-sas'
+  | 'replace-records'
   | 'write-checkpoint'
   | 'append-verdicts'
   | 'confirm-write'
@@ -43,7 +43,7 @@ const FOLDERS: Readonly<Record<ScriptName, string>> = {
   'renew-lease': 'lease',
   'confirm-write': 'lease',
   'write-sas': 'shard',
-  'reseal-sas': 'shard',
+  'replace-records': 'shard',
   'read-sas': 'shard',
   'write-checkpoint': 'shard',
   'write-path': 'shard',

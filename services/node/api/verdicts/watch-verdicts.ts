@@ -63,7 +63,8 @@ export class VerdictWatches {
   }
 
   async #send(redis: RedisClient, call: WatchCall): Promise<void> {
-    const { cluster, stopping } = this.#context;
+    const { cluster, mac, stopping } = this.#context;
+    const log = { redis, mac, refused: cluster.refused };
     const { headend, resumeToken } = call.request;
     const shards = (await cluster.headends()).get(headend);
     if (shards === undefined) throw new ApiError(status.NOT_FOUND, `headend "${headend}" has never registered`);
@@ -71,7 +72,7 @@ export class VerdictWatches {
     const token = new WireWriter();
     call.write(create(WatchVerdictsResponseSchema, { resumeToken: String(position) }));
     while (!call.cancelled && !stopping.aborted) {
-      for await (const verdicts of readVerdicts(redis, headend, shards, position, cluster.refused)) {
+      for await (const verdicts of readVerdicts(log, headend, shards, position)) {
         // A Verdicts message, and the token that makes it a response.
         token.text(RESUME_TOKEN, String(position));
         if (!call.write(Buffer.concat([verdicts, token.finish()])))

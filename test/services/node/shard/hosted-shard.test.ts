@@ -24,6 +24,7 @@ import { VerdictRows } from '../../../../workers/shard/verdict-rows.ts';
 import { eventually } from '../../../eventually.ts';
 import { NOTHING_REFUSED } from '../../../nothing-refused.ts';
 import { privateRedis } from '../../../private-redis.ts';
+import { TEST_MAC } from '../../../test-mac.ts';
 
 /** As the host waits before it starts a thread again, ms. */
 const RESTART_MS = 500;
@@ -111,7 +112,7 @@ async function surroundings(t: TestContext): Promise<{ context: HostedShardConte
   const redis = await privateRedis(t);
   const threads: Thread[] = [];
   const context: HostedShardContext = {
-    store: { redis, node: 'node', replicated: undefined, refused: NOTHING_REFUSED },
+    store: { redis, node: 'node', replicated: undefined, mac: TEST_MAC, refused: NOTHING_REFUSED },
     startTask: (_probe, tell) => {
       const thread = new Thread(tell);
       threads.push(thread);
