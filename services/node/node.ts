@@ -19,6 +19,7 @@ import type { StoreContext } from '../store/shard/shard-store.ts';
 import type { Metric } from '../telemetry/metrics.ts';
 import { SuspicionTraces } from '../telemetry/traces.ts';
 import { Access } from './access/access.ts';
+import { Admission } from './access/admission.ts';
 import { Audit } from './access/audit.ts';
 import { serveApi } from './api/serve.ts';
 import { ClusterNode } from './cluster/cluster-node.ts';
@@ -35,11 +36,14 @@ import { StormGuard } from './verdicts/storm-guard.ts';
  * Young generation of a thread's heap, MiB: peers are in typed arrays, and other objects live for a short time only.
  */
 const THREAD_YOUNG_MB = 12;
+/** Shards of a thread at most. */
+const THREAD_SHARDS = 1_024;
 const SHARD_TASK = new URL('../../workers/shard/task.ts', import.meta.url).href;
 
 /** What a node is made of besides its place in the cluster. */
 type Parts = {
   readonly access: Access;
+  readonly admission: Admission;
   readonly keys: NodeKeys;
   /** Keys are not read again. */
   readonly endKeys: () => void;
@@ -84,7 +88,7 @@ export class DpdNode {
       filename: SHARD_TASK,
       minThreads: threads,
       maxThreads: threads,
-      concurrentTasksPerWorker: 1024,
+      concurrentTasksPerWorker: THREAD_SHARDS,
       // With the default, an idle worker waits in Atomics.wait and the timers of its shards stand still.
       atomics: 'disabled',
       resourceLimits: { maxYoungGenerationSizeMb: THREAD_YOUNG_MB },
@@ -130,6 +134,7 @@ export class DpdNode {
       },
       probePortBase: settings.probePortBase,
       maxPeers: settings.maxPeers,
+      maxShards: threads * THREAD_SHARDS,
       headendPeers: settings.headendPeers || settings.maxPeers,
       // For calls in the same process, as in tests.
       loopback: staysOnHost(settings.address),
@@ -149,6 +154,7 @@ export class DpdNode {
     const endKeys = keys.follow(cluster.shards);
     const parts = {
       access,
+      admission: new Admission(access, tls?.revocations, systemClock),
       keys,
       endKeys,
       tls,
@@ -183,8 +189,9 @@ export class DpdNode {
     this.#endHealth();
     await this.cluster.stop(this.#settings.drain);
     await this.#server?.stop();
-    const { access, endKeys, redis, replicated, embedded, pool, queue, worker } = this.#parts;
+    const { access, admission, endKeys, redis, replicated, embedded, pool, queue, worker } = this.#parts;
     access.close();
+    admission.close();
     endKeys();
     await worker?.close();
     await queue.close();
@@ -196,8 +203,8 @@ export class DpdNode {
 
   async #serve(log: Logger): Promise<void> {
     const { cluster, redisUrl } = this;
-    const { access, keys, tls, redis } = this.#parts;
-    this.#server = await serveApi(this.#settings.address, tls, {
+    const { access, admission, keys, tls, redis } = this.#parts;
+    this.#server = await serveApi(this.#settings.address, tls, admission, {
       cluster,
       access,
       audit: new Audit(redis, cluster.id, log),

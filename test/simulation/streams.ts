@@ -79,7 +79,11 @@ export class SimStream {
       server.emit('cancelled');
       this.#endRequests();
     });
-    connectShard({ cluster, log }, { address: 'simulated', name: 'simulated', grants: EVERYTHING }, call as never).then(
+    connectShard(
+      { cluster, log },
+      { address: 'simulated', name: 'simulated', grants: EVERYTHING, local: true },
+      call as never,
+    ).then(
       () => call.end(),
       (error) => call.emit('error', toServiceError(error)),
     );

@@ -166,6 +166,7 @@ export class World implements TaskWorld {
       probeAdvertised: { v4: '', v6: '' },
       probePortBase: 0,
       maxPeers: 1_000,
+      maxShards: 1_000,
       headendPeers: 1_000,
       loopback: false,
       advertised: () => node.name,

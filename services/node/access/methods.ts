@@ -41,7 +41,12 @@ const RULES: Readonly<Record<Method, Rule>> = {
 };
 
 /** A caller, and what it may do. */
-export type Who = { readonly name: string; readonly grants: Grants };
+export type Who = {
+  readonly name: string;
+  readonly grants: Grants;
+  /** On this host, in plaintext: the system says who may. */
+  readonly local: boolean;
+};
 
 /** Throws PERMISSION_DENIED, which names what was asked and by whom. @param headend '' or undefined: all of them */
 export function authorize(method: Method, { name, grants }: Who, headend: string | undefined): void {

@@ -9,6 +9,7 @@ import { ApiError, toServiceError } from '../../api/grpc/errors.ts';
 import { type RunningServer, startServer } from '../../api/grpc/server.ts';
 import { serviceDefinition } from '../../api/grpc/service.ts';
 import type { TlsFiles } from '../../api/grpc/tls-files.ts';
+import type { Admission } from '../access/admission.ts';
 import { authorize, type Method } from '../access/methods.ts';
 import type { ApiContext, Caller, UnaryHandler } from './context.ts';
 import { type ConnectShardCall, connectShard } from './headend/connect-shard.ts';
@@ -32,7 +33,12 @@ const ACTIONS: ReadonlySet<Method> = new Set(['setDraining', 'settleHeldVerdicts
  * Starts the API. Rejects if the address cannot be bound.
  * @param tls undefined: plaintext
  */
-export function serveApi(address: string, tls: TlsFiles | undefined, context: ApiContext): Promise<RunningServer> {
+export function serveApi(
+  address: string,
+  tls: TlsFiles | undefined,
+  admission: Admission,
+  context: ApiContext,
+): Promise<RunningServer> {
   const { access, audit, log } = context;
   const watches = new VerdictWatches(context);
   const callerOf = (call: ServerUnaryCall<unknown, unknown> | ConnectShardCall | WatchCall): Caller => ({
@@ -89,8 +95,12 @@ export function serveApi(address: string, tls: TlsFiles | undefined, context: Ap
       settleDeadLetters: unary(OperatorService.method.settleDeadLetters, settleDeadLetters),
     });
   };
-  return startServer(address, tls, register, (failure) => {
-    if (failure) log.error({ reason: failure.message }, 'certificates not read: those read before hold');
-    else log.info('certificates read again');
+  return startServer(address, tls, admission.interceptor, register, (failure) => {
+    if (failure) {
+      log.error({ reason: failure.message }, 'certificates not read: those read before hold');
+      return;
+    }
+    log.info('certificates read again');
+    admission.revoke(tls!.revocations);
   });
 }

@@ -23,6 +23,8 @@ import { Shards, type ShardsContext } from './shards.ts';
 const LARGE_AT_ONCE = 2;
 
 export type ClusterNodeContext = Omit<ShardsContext, 'members' | 'bus'> & {
+  /** Shards on this node at most: each takes a place on a thread. */
+  readonly maxShards: number;
   /** SAs of one headend on this node at most. */
   readonly headendPeers: number;
   readonly joinBus: (onMessage: (message: ClusterMessage) => void) => Promise<Bus>;
@@ -118,6 +120,9 @@ export class ClusterNode {
     if (this.#stopping) throw new ApiError(status.UNAVAILABLE, 'this node is about to stop');
     const others = this.membership.members.some(({ id, draining }) => id !== this.id && !draining);
     if (this.#draining && others) throw new ApiError(status.UNAVAILABLE, 'this node gives its shards away');
+    const here = this.shards.of(headend).some(({ id }) => id.shard === shard);
+    if (!here && this.shards.hosted().length >= this.#context.maxShards)
+      throw new ApiError(status.RESOURCE_EXHAUSTED, `${this.#context.maxShards} shards on this node already`);
     try {
       const registered = await registerHeadend(this.#context.store.redis, headend, shards);
       if (registered !== shards)
