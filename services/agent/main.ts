@@ -6,6 +6,7 @@ import { SettingsError } from '../../workers/base/errors.ts';
 import { clientCredentials } from '../api/grpc/credentials.ts';
 import { atMost, stopOnSignal } from '../base/lifetime.ts';
 import { createLogger } from '../base/log.ts';
+import { forbidCoreDumps } from '../base/process/core-dumps.ts';
 import { runMain } from '../base/settings.ts';
 import { startTracing } from '../telemetry/traces.ts';
 import { Agent } from './agent.ts';
@@ -20,6 +21,7 @@ const FLUSH_MS = 2_000;
 await runMain(async () => {
   const settings = readAgentSettings();
   const log = createLogger('agent');
+  if (!settings.coreDumps && !forbidCoreDumps()) log.warn('core dumps cannot be forbidden here: keys would be in them');
   const stopTracing = await startTracing('dpd-agent');
   const headend = settings.createHeadend(log);
   // Credentials that cannot be used are refused now, not at the first attempt to connect.

@@ -6,6 +6,7 @@ import { SettingsError } from '../../workers/base/errors.ts';
 import type { TransportSettings } from '../api/grpc/credentials.ts';
 import { TLS_SETTINGS } from '../api/transport-settings.ts';
 import type { Logger } from '../base/log.ts';
+import { CORE_DUMPS } from '../base/process/settings.ts';
 import { flag, integer, matching, oneOf, readSettings, text } from '../base/settings.ts';
 import type { AgentSettings } from './agent.ts';
 import type { Headend } from './headend/headend.ts';
@@ -19,6 +20,7 @@ export const AGENT_SETTINGS = {
     parse: text,
   },
   ...TLS_SETTINGS,
+  ...CORE_DUMPS,
   headend: {
     env: 'DPD_HEADEND',
     help: "this headend's name in the cluster",
@@ -61,6 +63,7 @@ export function readAgentSettings(
   /** Makes the headend. Throws SettingsError if its own settings cannot be used. */
   createHeadend: (log: Logger) => Headend;
   release: boolean;
+  coreDumps: boolean;
 } {
   // The kind of headend defines the other settings.
   const { kind } = readSettings(USAGE, { kind: AGENT_SETTINGS.kind }, { argv, env, others: 'ignore' });
@@ -78,5 +81,6 @@ export function readAgentSettings(
     transport: raw,
     createHeadend: (log) => create(raw, raw.shards, log),
     release: raw.release,
+    coreDumps: raw.coreDumps,
   };
 }

@@ -2,10 +2,13 @@
 
 import { atMost, stopOnSignal } from '../base/lifetime.ts';
 import { createLogger } from '../base/log.ts';
+import { forbidCoreDumps } from '../base/process/core-dumps.ts';
+import { lowDescriptorLimit } from '../base/process/descriptors.ts';
+import { startWatchdog } from '../base/process/watchdog.ts';
 import { runMain } from '../base/settings.ts';
 import { startMetrics } from '../telemetry/metrics.ts';
 import { startTracing } from '../telemetry/traces.ts';
-import { DpdNode } from './node.ts';
+import { DpdNode, mostShards } from './node.ts';
 import { readNodeSettings } from './settings.ts';
 
 /** Longest wait at a stop for the collector to take the last metrics and traces, ms. */
@@ -14,6 +17,10 @@ const FLUSH_MS = 2_000;
 await runMain(async () => {
   const settings = readNodeSettings();
   const log = createLogger('node');
+  if (!settings.coreDumps && !forbidCoreDumps()) log.warn('core dumps cannot be forbidden here: keys would be in them');
+  const low = lowDescriptorLimit(2 * mostShards(settings));
+  if (low !== undefined) log.warn({ warning: low }, 'too few file descriptors');
+  startWatchdog(log);
   const stopTracing = await startTracing('dpd-node');
   const node = await DpdNode.start(settings, log);
   const stopMetrics = startMetrics('dpd-node', () => node.metrics());

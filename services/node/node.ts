@@ -83,7 +83,7 @@ export class DpdNode {
     const { url, redis, embedded } = await openRedis(settings, log);
     const replicas = settings.redisReplicas;
     const replicated = replicas > 0 ? { redis: await connectRedis(url), replicas } : undefined;
-    const threads = settings.threads || availableParallelism();
+    const threads = threadsOf(settings);
     const pool = new Piscina({
       filename: SHARD_TASK,
       minThreads: threads,
@@ -134,7 +134,7 @@ export class DpdNode {
       },
       probePortBase: settings.probePortBase,
       maxPeers: settings.maxPeers,
-      maxShards: threads * THREAD_SHARDS,
+      maxShards: mostShards(settings),
       headendPeers: settings.headendPeers || settings.maxPeers,
       // For calls in the same process, as in tests.
       loopback: staysOnHost(settings.address),
@@ -220,6 +220,15 @@ export class DpdNode {
     this.#endHealth = keepHealth(this.#server.health, cluster, systemClock);
     log.info({ node: cluster.id, address, port: this.port, shards: cluster.shards.hosted().length }, 'serving');
   }
+}
+
+function threadsOf({ threads }: NodeSettings): number {
+  return threads || availableParallelism();
+}
+
+/** Shards that a node has places for. Each has two sockets, with IPv6. */
+export function mostShards(settings: NodeSettings): number {
+  return threadsOf(settings) * THREAD_SHARDS;
 }
 
 const ANY = '0.0.0.0';

@@ -3,6 +3,7 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { TLS_SETTINGS } from '../api/transport-settings.ts';
+import { CORE_DUMPS } from '../base/process/settings.ts';
 import { integer, ipv6, matching, oneOf, optional, readSettings, type SettingsOf, text } from '../base/settings.ts';
 import { FAILOVER_SETTINGS } from '../failover/settings.ts';
 import { KEY_SETTINGS } from '../store/key-settings.ts';
@@ -61,6 +62,7 @@ export const NODE_SETTINGS = {
     parse: (value: string) => resolve(value),
   },
   ...KEY_SETTINGS,
+  ...CORE_DUMPS,
   threads: { env: 'DPD_THREADS', help: 'worker threads; 0: one per core', fallback: '0', parse: integer(0, 256) },
   maxPeers: {
     env: 'DPD_MAX_PEERS',
