@@ -5,6 +5,7 @@ import { systemClock } from '../base/clock.ts';
 import { stopOnSignal } from '../base/lifetime.ts';
 import { createLogger } from '../base/log.ts';
 import { Refusals } from '../base/refusals.ts';
+import { Seldom } from '../base/seldom.ts';
 import { readSettings, runMain } from '../base/settings.ts';
 import { joinBus } from '../store/cluster/bus.ts';
 import { loadKeys, watchKeys, workerKeys } from '../store/key-source.ts';
@@ -45,7 +46,7 @@ await runMain(async () => {
     log,
     limits: { deadlineMs: settings.failoverDeadline },
   });
-  const worker = new FailoverWorker(url, reconciler, log);
+  const worker = new FailoverWorker(url, reconciler, new Seldom(log, systemClock.now));
   log.info('working');
   stopOnSignal(log, async () => {
     endKeys();

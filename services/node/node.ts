@@ -9,6 +9,7 @@ import type { TlsFiles } from '../api/grpc/tls-files.ts';
 import { systemClock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { Refusals } from '../base/refusals.ts';
+import { Seldom } from '../base/seldom.ts';
 import { FailoverQueue, FailoverWorker } from '../failover/queue.ts';
 import { FailoverReconciler } from '../failover/reconciler.ts';
 import { joinBus } from '../store/cluster/bus.ts';
@@ -95,7 +96,8 @@ export class DpdNode {
     });
     const keys = await NodeKeys.open(settings, embedded !== undefined, redis, log);
     const { vault, mac } = keys;
-    const queue = new FailoverQueue(url);
+    const outages = new Seldom(log, systemClock.now);
+    const queue = new FailoverQueue(url, outages);
     let node: DpdNode | undefined;
     const sites = new Sites();
     const refusals = new Refusals(log);
@@ -108,6 +110,7 @@ export class DpdNode {
       vault,
       traces: new SuspicionTraces(),
       log,
+      outages,
       sites,
       storm: new StormGuard(
         { share: settings.stormShare / 100, count: settings.stormCount, windowMs: settings.stormWindow },
@@ -123,7 +126,7 @@ export class DpdNode {
       wakeFailover: (id, now) => {
         // The shard's housekeeping looks again.
         (now ? queue.hurry(id) : queue.wake(id)).catch((error: Error) =>
-          log.warn({ ...id, reason: error.message }, 'no job made'),
+          outages.warn({ ...id, reason: error.message }, 'no job made'),
         );
       },
       probeAddress: settings.probeAddress,
@@ -150,7 +153,7 @@ export class DpdNode {
       log,
       limits,
     });
-    const worker = settings.failover === 'inside' ? new FailoverWorker(url, reconciler, log) : undefined;
+    const worker = settings.failover === 'inside' ? new FailoverWorker(url, reconciler, outages) : undefined;
     const endKeys = keys.follow(cluster.shards);
     const parts = {
       access,

@@ -166,6 +166,7 @@ export class World implements TaskWorld {
       probeAdvertised: { v4: '', v6: '' },
       probePortBase: 0,
       maxPeers: 1_000,
+      outages: log,
       maxShards: 1_000,
       headendPeers: 1_000,
       loopback: false,
@@ -442,7 +443,7 @@ export class World implements TaskWorld {
     this.streams.add(stream);
     this.time.at(this.time.now + this.random.between(1, 5), undefined, () => {
       if (!process.alive || !cluster) stream.break('connection refused');
-      else if (!this.apart.has(pair)) stream.serve(cluster, this.#log);
+      else if (!this.apart.has(pair)) stream.serve(cluster);
     });
     return stream.uplink();
   }

@@ -9,6 +9,7 @@ import type { Hello } from '../../../proto/gen/dpd/v1/headend_pb.js';
 import { Outcome, type VerdictAck } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { RivalError } from '../../../workers/base/errors.ts';
 import { ApiError } from '../../api/grpc/errors.ts';
+import type { Outages } from '../../base/seldom.ts';
 import { seenThrough } from '../../failover/plan.ts';
 import type { Bus, ClusterMessage } from '../../store/cluster/bus.ts';
 import { type KnownShard, readHeadends, readShards, registerHeadend } from '../../store/cluster/directory.ts';
@@ -107,6 +108,11 @@ export class ClusterNode {
   /** Every shard there is, with its lease. */
   knownShards(): Promise<KnownShard[]> {
     return readShards(this.#context.store.redis, this.refused);
+  }
+
+  /** Told of what an outage of Redis holds up. */
+  get outages(): Outages {
+    return this.#context.outages;
   }
 
   /** Tells of a record in Redis that is none of ours. */

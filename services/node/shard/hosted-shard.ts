@@ -14,6 +14,7 @@ import type { Inventoried, PeerStatus } from '../../../workers/shard/protocol.ts
 import type { SpiPair } from '../../api/spi.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
+import type { Outages } from '../../base/seldom.ts';
 import type { Claim } from '../../store/cluster/bus.ts';
 import { registerHeadend } from '../../store/cluster/directory.ts';
 import type { ShardId } from '../../store/keys.ts';
@@ -78,6 +79,8 @@ export type HostedShardContext = {
   readonly clock: Clock;
   readonly traces: SuspicionTraces;
   readonly log: Logger;
+  /** Told of what an outage of Redis holds up. */
+  readonly outages: Outages;
   readonly sites: Sites;
   readonly storm: StormGuard;
   readonly hold: HoldSettings;
@@ -352,7 +355,7 @@ export class HostedShard {
       // A message to the workers may have been lost.
       if (await this.#store.hasFailovers()) this.#context.wakeFailover(this.id);
     } catch (error) {
-      this.#log.warn({ reason: (error as Error).message }, 'not looked');
+      this.#context.outages.warn({ ...this.id, reason: (error as Error).message }, 'not looked');
     }
   }
 
@@ -485,7 +488,8 @@ export class HostedShard {
       await this.#unlessFenced(this.#renew());
     } catch (error) {
       if (error instanceof ThreadTimeoutError) this.#thread.silent();
-      if (!this.#ended) this.#log.warn({ reason: (error as Error).message }, 'checkpoint waits');
+      if (!this.#ended)
+        this.#context.outages.warn({ ...this.id, reason: (error as Error).message }, 'checkpoint waits');
     }
   }
 
@@ -528,7 +532,7 @@ export class HostedShard {
   /** In a Cluster the list of headends is elsewhere than the shard: it may be lost alone, and its master down alone. */
   #register(): void {
     registerHeadend(this.#context.store.redis, this.id.headend, this.shards).catch((error: Error) =>
-      this.#log.warn({ reason: error.message }, 'headend not noted'),
+      this.#context.outages.warn({ ...this.id, reason: error.message }, 'headend not noted'),
     );
   }
 }

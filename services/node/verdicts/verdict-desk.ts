@@ -10,6 +10,7 @@ import { handleAt, verdictCount } from '../../../workers/shard/verdict-rows.ts';
 import { spiHex } from '../../api/spi.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
+import type { Outages } from '../../base/seldom.ts';
 import type { ShardId } from '../../store/keys.ts';
 import type { RedisClient } from '../../store/redis/redis.ts';
 import { attemptName, type ShardStore } from '../../store/shard/shard-store.ts';
@@ -33,6 +34,7 @@ export type DeskContext = {
   readonly clock: Clock;
   readonly traces: SuspicionTraces;
   readonly log: Logger;
+  readonly outages: Outages;
   readonly storm: StormGuard;
   readonly hold: HoldSettings;
 };

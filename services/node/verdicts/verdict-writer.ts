@@ -9,7 +9,7 @@ import { Guard, type GuardAction, GuardActionSchema, SaSchema } from '../../../p
 import { FencedError } from '../../../workers/base/errors.ts';
 import type { ShardVerdict } from '../../../workers/shard/protocol.ts';
 import type { Clock } from '../../base/clock.ts';
-import type { Logger } from '../../base/log.ts';
+import type { Outages } from '../../base/seldom.ts';
 import { nextEndpoint } from '../../failover/plan.ts';
 import { knownDead, markDead } from '../../store/cluster/dead-endpoints.ts';
 import type { ShardId } from '../../store/keys.ts';
@@ -35,7 +35,7 @@ export type VerdictContext = {
   readonly store: Pick<ShardStore, 'epoch' | 'appendVerdicts' | 'revive'>;
   readonly redis: RedisClient;
   readonly traces: SuspicionTraces;
-  readonly log: Logger;
+  readonly outages: Outages;
   readonly clock: Clock;
 };
 
@@ -175,7 +175,7 @@ export class VerdictWriter {
 
   /** While Redis writes one batch, the next is composed and the last is delivered: none waits for another. */
   async #write(): Promise<void> {
-    const { store, log, clock } = this.#context;
+    const { id, store, outages, clock } = this.#context;
     this.#busy = true;
     let written: Batch | undefined;
     for (let batch = this.#next(); batch && !this.#stopped; batch = this.#next()) {
@@ -198,7 +198,8 @@ export class VerdictWriter {
           this.#events.fenced();
           break;
         }
-        log.warn({ waiting: this.waiting, reason: (error as Error).message }, 'verdicts wait for Redis');
+        const { message: reason } = error as Error;
+        outages.warn({ ...id, waiting: this.waiting, reason }, 'verdicts wait for Redis');
         await clock.sleep(RETRY_MS);
       }
       this.#writing = [];

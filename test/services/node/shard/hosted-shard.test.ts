@@ -122,6 +122,7 @@ async function surroundings(t: TestContext): Promise<{ context: HostedShardConte
     vault: new Vault([Buffer.alloc(32)]),
     traces: new SuspicionTraces(),
     log: createLogger('test', 'silent'),
+    outages: createLogger('test', 'silent'),
     sites: new Sites(),
     storm: new StormGuard({ share: 0, count: 1, windowMs: 1_000 }, systemClock, () => ''),
     hold: { longestMs: 1_000, onExpiry: 'drop', releasePerSecond: 1, smallMs: 0 },

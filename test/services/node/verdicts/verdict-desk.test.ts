@@ -40,6 +40,7 @@ test('a verdict of a former owner comes once on each stream, and again if its an
       clock,
       traces: new SuspicionTraces(),
       log: createLogger('test', 'silent'),
+      outages: createLogger('test', 'silent'),
       storm: new StormGuard({ share: 0, count: 1, windowMs: 1_000 }, clock, () => ''),
       hold: { longestMs: 1_000, onExpiry: 'drop', releasePerSecond: 1, smallMs: 0 },
     },

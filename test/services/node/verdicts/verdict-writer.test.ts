@@ -42,7 +42,7 @@ async function rig(t: Parameters<typeof privateRedis>[0], count: number) {
     redis: await privateRedis(t),
     clock: systemClock,
     traces: new SuspicionTraces(),
-    log: createLogger('test', 'silent'),
+    outages: createLogger('test', 'silent'),
     store: {
       epoch: 1,
       appendVerdicts: (verdicts, messages) => {
