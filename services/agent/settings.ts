@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { SettingsError } from '../../workers/base/errors.ts';
 import type { TransportSettings } from '../api/grpc/credentials.ts';
-import { TLS_SETTINGS } from '../api/transport-settings.ts';
+import { DEFAULT_ADDRESS, TLS_SETTINGS } from '../api/transport-settings.ts';
 import type { Logger } from '../base/log.ts';
 import { CORE_DUMPS } from '../base/process/settings.ts';
 import { flag, integer, matching, oneOf, readSettings, text } from '../base/settings.ts';
@@ -16,7 +16,7 @@ export const AGENT_SETTINGS = {
   address: {
     env: 'DPD_ADDRESS',
     help: 'nodes to begin with: host:port or unix:/path, with commas between',
-    fallback: '127.0.0.1:7600',
+    ...DEFAULT_ADDRESS,
     parse: text,
   },
   ...TLS_SETTINGS,

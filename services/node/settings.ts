@@ -2,7 +2,7 @@
 
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { TLS_SETTINGS } from '../api/transport-settings.ts';
+import { DEFAULT_ADDRESS, TLS_SETTINGS } from '../api/transport-settings.ts';
 import { CORE_DUMPS } from '../base/process/settings.ts';
 import { integer, ipv6, matching, oneOf, optional, readSettings, type SettingsOf, text } from '../base/settings.ts';
 import { FAILOVER_SETTINGS } from '../failover/settings.ts';
@@ -14,7 +14,7 @@ export const NODE_SETTINGS = {
   address: {
     env: 'DPD_ADDRESS',
     help: 'where to serve: host:port or unix:/path',
-    fallback: '127.0.0.1:7600',
+    ...DEFAULT_ADDRESS,
     parse: text,
   },
   ...TLS_SETTINGS,

@@ -1,7 +1,8 @@
 /** A gRPC server with reflection, health and a deadline on its end. */
 
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
+import { dirname } from 'node:path';
 import { logVerbosity, Server, ServerCredentials, type ServerInterceptor, setLogVerbosity } from '@grpc/grpc-js';
 import { loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
@@ -55,7 +56,10 @@ export async function startServer(
   new ReflectionService(loadFileDescriptorSetFromBuffer(readFileSync(DESCRIPTORS))).addToServer(server);
   register(server);
   const socket = address.startsWith('unix:') ? address.slice('unix:'.length) : undefined;
-  if (socket) await removeStaleSocket(socket);
+  if (socket) {
+    mkdirSync(dirname(socket), { recursive: true, mode: 0o700 });
+    await removeStaleSocket(socket);
+  }
   const credentials = tlsCredentials ?? ServerCredentials.createInsecure();
   // Every process that may connect to the socket may read keys, so only its owner may, from its first moment on.
   const umask = process.umask(0o177);
