@@ -1,7 +1,7 @@
 /** Takes SAs into a shard: reads their messages and, after a takeover, what their former owner knew of them. */
 
 import { wordsHex } from '../base/spi.ts';
-import type { SessionInput, SessionKeys } from '../ikev2/sessions.ts';
+import { isIkev1, SEALED, type SessionInput, type SessionKeys } from '../ikev2/sessions.ts';
 import type { KeyKeeper } from '../keys/key-keeper.ts';
 import { SPREAD } from '../liveness/machine.ts';
 import type { Policy } from '../liveness/policy.ts';
@@ -173,13 +173,15 @@ function resumed(
 function joined(
   { handles, sites, dead }: SaPage,
   row: number,
-  { spi, headendIsInitiator, address, port, policy, parked, local, ikePort }: WatchedSa,
+  { spi, ikev1, headendIsInitiator, address, port, policy, parked, local, ikePort }: WatchedSa,
   keys: SessionInput['keys'],
   known: Known,
 ): ShardSa {
+  if (keys && keys !== SEALED && isIkev1(keys) !== ikev1) throw new RangeError('keys of another IKE version');
   return {
     handle: handles[row]!,
     spi,
+    ikev1,
     headendIsInitiator,
     address,
     port,
