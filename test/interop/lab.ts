@@ -52,6 +52,8 @@ export type LabOptions = {
   readonly proposal: string;
   /** IKE SAs from spoke-a besides the main one. */
   readonly extras: number;
+  /** IKEv1 in this mode, instead of IKEv2. */
+  readonly ikev1?: 'main' | 'aggressive';
   /** Of the extras, those that do not come up by themselves: the last ones. */
   readonly late?: number;
   /** The spokes' own DPD, in strongSwan's notation; off by default. */
@@ -301,6 +303,7 @@ export class Lab {
       join(directory, 'strongswan.conf'),
       `charon {
   threads = 32
+  ${this.#options.ikev1 === 'aggressive' ? 'i_dont_care_about_security_and_use_aggressive_mode_psk = yes' : ''}
   load = random nonce aes sha1 sha2 hmac kdf gcm curve25519 openssl pem pkcs1 kernel-libipsec kernel-netlink socket-default vici updown counters ${host === 'hub' ? 'ha' : ''}
   plugins {
     ${ha}
@@ -367,7 +370,11 @@ export class Lab {
       child: string,
     ) => ({
       [name]: {
-        version: '2',
+        version: this.#options.ikev1 ? '1' : '2',
+        ...(this.#options.ikev1 && {
+          aggressive: this.#options.ikev1 === 'aggressive' ? 'yes' : 'no',
+          dpd_timeout: '6s',
+        }),
         local_addrs: [addresses[0]],
         remote_addrs: [addresses[1]],
         mobike: 'no',

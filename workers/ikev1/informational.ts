@@ -16,7 +16,7 @@ const FLAG_ENCRYPTED = 0x01;
 const PAYLOAD_HASH = 8;
 const PAYLOAD_NOTIFY = 11;
 /** Next payload to flags in one word, of every Informational that DPD may be in. */
-const INFORMATIONAL_WORD =
+export const INFORMATIONAL_WORD =
   PAYLOAD_HASH * 0x1000000 + VERSION_1 * 0x10000 + EXCHANGE_INFORMATIONAL_V1 * 0x100 + FLAG_ENCRYPTED;
 
 /** Notify message types (RFC 3706 section 5.3). */
