@@ -66,6 +66,15 @@ export type LabOptions = {
   readonly hubRekey?: { readonly ike: string; readonly child: string };
 };
 
+/** Traffic that is recorded. */
+export type Capture = {
+  end(): Promise<void>;
+  /** What matches a filter of tcpdump's, one line a packet. */
+  read(filter: string): Promise<string>;
+  /** Source and notification of what matches a filter of tshark's, one line a packet. @param keys a row of its table of keys */
+  decrypt(keys: string, filter: string): Promise<string>;
+};
+
 /** Hosts for nodes beside the hub. */
 const NODE_HOSTS = ['node', 'node-2'] as const;
 export type NodeHost = (typeof NODE_HOSTS)[number];
@@ -186,8 +195,8 @@ export class Lab {
     return Number(/(\d+) received/.exec(stdout)?.[1] ?? 0);
   }
 
-  /** Records a host's UDP traffic on a device until `end`; `read` gives what matches a filter, one line a packet. */
-  capture(host: Host, device: string): { end(): Promise<void>; read(filter: string): Promise<string> } {
+  /** Records a host's UDP traffic on a device until its end. */
+  capture(host: Host, device: string): Capture {
     const file = join(this.directory, `${host}.pcap`);
     const [program, ...args] = this.inside(host, 'tcpdump', '-U', '-w', file, '-i', device, 'udp');
     const sniffer = spawn(program!, args, { stdio: 'ignore' });
@@ -197,6 +206,10 @@ export class Lab {
         await sleep(200);
       },
       read: (filter) => this.exec(host, 'tcpdump', '-nn', '-r', file, filter),
+      decrypt: (keys, filter) => {
+        const fields = ['ip.src', 'isakmp.notify.msgtype'].flatMap((field) => ['-e', field]);
+        return this.exec(host, 'tshark', '-r', file, '-o', keys, '-Y', filter, '-T', 'fields', ...fields);
+      },
     };
   }
 
