@@ -77,6 +77,33 @@ export function spiOf(id: HaSaId): string {
   return id.spiI.toString('hex') + id.spiR.toString('hex');
 }
 
+/** An SA of which nothing else is known. */
+function newRecord(id: HaSaId, known: Partial<SaRecord>): SaRecord {
+  return {
+    id,
+    spi: spiOf(id),
+    uniqueId: undefined,
+    peerId: '',
+    connection: '',
+    local: undefined,
+    remote: undefined,
+    keys: undefined,
+    heldKeys: false,
+    replaces: undefined,
+    derivation: undefined,
+    phase1: undefined,
+    dpdSupport: DpdSupport.UNSPECIFIED,
+    nextMid: 0,
+    madeAt: performance.now(),
+    respondedAt: performance.now(),
+    children: new Map(),
+    up: false,
+    ready: false,
+    parked: false,
+    ...known,
+  };
+}
+
 export type HubFacts = {
   /** Whether the rules can carry IPv6. */
   readonly ipv6: boolean;
@@ -142,29 +169,18 @@ export class SaBook {
 
   /** An SA that the cluster has watched before this agent began: no keys needed. */
   takeHeld(listed: ListedSa, nextMid: number, parked: boolean): void {
-    const record: SaRecord = {
-      id: listed.id,
-      spi: listed.spi,
+    const record = newRecord(listed.id, {
       uniqueId: listed.uniqueId,
-      replaces: undefined,
-      derivation: undefined,
-      phase1: undefined,
-      // What it was held as.
-      dpdSupport: DpdSupport.UNSPECIFIED,
-      madeAt: performance.now(),
-      respondedAt: performance.now(),
       peerId: listed.remoteId,
       connection: listed.connection,
       local: listed.local,
       remote: listed.remote,
-      keys: undefined,
       heldKeys: true,
       nextMid,
       children: new Map(listed.children.map(({ inboundSpi, outboundSpi }) => [inboundSpi, outboundSpi])),
       up: true,
-      ready: false,
       parked,
-    };
+    });
     this.#records.set(listed.spi, record);
     this.#settle(record);
   }
@@ -224,29 +240,19 @@ export class SaBook {
       return;
     }
     const old = message.rekeyId && this.#records.get(spiOf(message.rekeyId));
-    this.#records.set(spi, {
-      id,
-      spi,
-      uniqueId: undefined,
+    const record = newRecord(id, {
       replaces: message.rekeyId && spiOf(message.rekeyId),
       derivation,
-      phase1: undefined,
-      dpdSupport: DpdSupport.UNSPECIFIED,
-      madeAt: performance.now(),
-      respondedAt: performance.now(),
       peerId: old?.peerId ?? '',
       connection: old?.connection ?? '',
       local: old?.local,
       remote: message.remoteAddress ?? old?.remote,
       keys,
-      heldKeys: false,
       // IKE_SA_INIT and IKE_AUTH took 0 and 1 of the initiator's ids; a rekeyed SA starts at 0 on both sides.
       nextMid: id.initiator && !message.rekeyId ? 2 : 0,
       children: new Map(old?.children),
-      up: false,
-      ready: false,
-      parked: false,
     });
+    this.#records.set(spi, record);
   }
 
   #update(message: HaMessage, record: SaRecord): void {
@@ -295,28 +301,8 @@ export class SaBook {
       known.phase1 = phase1;
       return;
     }
-    this.#records.set(spi, {
-      id,
-      spi,
-      uniqueId: undefined,
-      replaces: undefined,
-      derivation: undefined,
-      phase1,
-      dpdSupport: DpdSupport.UNSPECIFIED,
-      madeAt: performance.now(),
-      respondedAt: performance.now(),
-      peerId: '',
-      connection: '',
-      local: undefined,
-      remote: message.remoteAddress,
-      keys: undefined,
-      heldKeys: false,
-      nextMid: randomInt(1, MAX_FIRST_SEQUENCE),
-      children: new Map(),
-      up: false,
-      ready: false,
-      parked: false,
-    });
+    const nextMid = randomInt(1, MAX_FIRST_SEQUENCE);
+    this.#records.set(spi, newRecord(id, { phase1, remote: message.remoteAddress, nextMid }));
   }
 
   #phase1Block(record: SaRecord, block: Buffer): void {
