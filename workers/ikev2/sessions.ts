@@ -162,6 +162,11 @@ export class SessionTable {
     this.flags[handle] = 0;
   }
 
+  /** Wipes all keys: nobody may be asked any more. */
+  wipe(): void {
+    for (const slab of this.#slabs) slab.wipe();
+  }
+
   /** A request is outstanding from now on, with an IV of its own. */
   begin(handle: number, fillRandom: FillRandom): void {
     const slot = this.#ivs.allocate();

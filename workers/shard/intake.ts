@@ -70,13 +70,19 @@ export class Intake {
     const unreadable: number[] = [];
     for (const cursor = new RecordCursor(page); cursor.next(); ) {
       const { row } = cursor;
+      const message = cursor.hasKeys ? keysOf(page, row)! : undefined;
+      let keys: SessionKeys | undefined;
       try {
         const sa = readWatchable(cursor);
-        const keys = cursor.hasKeys ? readKeys(keysOf(page, row)!, sa.headendIsInitiator) : undefined;
+        keys = message && readKeys(message, sa.headendIsInitiator);
         enter(joined(page, row, sa, keys, { nextMid: sa.nextMessageId, ...NEW }));
         if (keys) this.#keys.forget(page.handles[row]!);
       } catch {
         unreadable.push(page.handles[row]!);
+      } finally {
+        // The session table has its own copy.
+        message?.fill(0);
+        keys?.material.fill(0);
       }
     }
     return { unreadable };

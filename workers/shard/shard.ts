@@ -310,6 +310,11 @@ export class Shard {
     }
   }
 
+  /** Wipes all keys: the shard has ended. */
+  wipe(): void {
+    this.#sessions.wipe();
+  }
+
   /** Part of the changes since the last call, or everything. It covers no time in which another owner may have asked. */
   checkpoint(whole: boolean): CheckpointPart {
     const { peers } = this.#machine;
