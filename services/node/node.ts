@@ -107,6 +107,7 @@ export class DpdNode {
       joinBus: (onMessage) => joinBus({ redis, url, mac }, onMessage, (reason) => refusals.note('bus', reason)),
       startTask: (probe, onEvent) => new ShardThread(pool, probe, settings.probeRate / threads, vault.keys, onEvent),
       clock: systemClock,
+      noteEvents: true,
       vault,
       traces: new SuspicionTraces(),
       log,

@@ -64,5 +64,9 @@ export function shardKeys({ headend, shard }: ShardId) {
     due: `${tag}:due`,
     /** Hash: verdict id to the failover that was given up, as JSON with its MAC, until an operator replays or drops it. */
     deadLetters: `${tag}:dead-letters`,
+    /** Hash: peer id to its latest events, a GetPeerHistoryResponse: see peer-history.ts. */
+    history: `${tag}:history`,
+    /** Sorted set: peer id to the Unix ms of its latest event. */
+    noted: `${tag}:noted`,
   } as const;
 }

@@ -13,6 +13,8 @@ import { KeyKeeper, type KeyVault } from '../keys/key-keeper.ts';
 import { Machine } from '../liveness/machine.ts';
 import { Flag, State } from '../liveness/peers.ts';
 import { type Policy, UNWATCHED } from '../liveness/policy.ts';
+import { NO_ROUND_TRIP } from '../liveness/round-trips.ts';
+import { Traced } from '../liveness/traced.ts';
 import type { Sender } from '../net/probe-socket.ts';
 import { type SENDS_IN_FLIGHT, SendBuffers } from '../net/send-buffers.ts';
 import { UnreadShare } from '../net/unread-share.ts';
@@ -106,6 +108,10 @@ export class Shard {
           attempts,
           wasDead: was === State.DEAD || was === State.HELD,
         }),
+      traced: (handle, event, value) => {
+        const why = event === Traced.BLOCKED ? this.#whyBlocked(handle) : '';
+        this.#outbox.traced({ handle, event, value, atUnix: this.#io.wall(), why });
+      },
     });
     this.#exchanges = new Exchanges(this.#sessions, io.fillRandom);
     this.#ids = new IdUncertainty(this.#sessions);
@@ -273,6 +279,12 @@ export class Shard {
         break;
       case 'endHold':
         for (const handle of message.handles) this.#machine.endHold(handle, message.asked);
+        break;
+      case 'clear':
+        this.#answer(message.request, { cleared: this.#clear(message.handles, message.action) });
+        break;
+      case 'trace':
+        for (const handle of message.handles) if (this.#machine.has(handle)) this.#machine.trace(handle, message.on);
         break;
       case 'wholeCheckpoint':
         this.#answer(message.request, this.checkpoint(true));
@@ -525,6 +537,7 @@ export class Shard {
     if (!this.#keys.opened(handle)) return -1;
     if (this.#sessions.is(handle, SessionFlag.IKEV1)) return this.#probeV1(handle, last);
     if (this.#sessions.is(handle, SessionFlag.TRANSLATED)) {
+      this.#machine.repeated(handle);
       if (!last) return this.#front.repeat(handle) ? 0 : -1;
       // Before a peer is judged, neighbouring ids are tried, too, in case its id is not the one that we know.
       this.#front.suspend(handle);
@@ -537,7 +550,10 @@ export class Shard {
     if (again && !proven && (attempt === 1 || last)) this.#ids.search(handle);
     this.#ids.next(handle, proven);
     const unsent = this.#ids.count(handle, proven) - 1;
-    if (again) this.#count.retransmissions++;
+    if (again) {
+      this.#count.retransmissions++;
+      this.#machine.repeated(handle);
+    }
     this.#checkpoint.touch(handle);
     return this.#probeOn(handle, unsent, last) ? unsent : -1;
   }
@@ -611,7 +627,15 @@ export class Shard {
     this.#checkpoint.touch(handle);
   }
 
-  #verdict(handle: number, earliestMs: number): void {
+  /** An operator has SAs deleted. Returns how many: those that are gone or have a verdict already are left out. */
+  #clear(handles: readonly number[], action: number): number {
+    const now = this.#io.now();
+    const cleared = handles.filter((handle) => this.#machine.has(handle) && this.#machine.condemn(handle));
+    for (const handle of cleared) this.#verdict(handle, now, action);
+    return cleared.length;
+  }
+
+  #verdict(handle: number, earliestMs: number, asked = 0): void {
     const { heardAt, cycleAt, attempt, blindMs } = this.#machine.peers;
     const decidedUnix = this.#io.wall();
     const epochMs = decidedUnix - this.#io.now();
@@ -623,7 +647,18 @@ export class Shard {
       earliestUnix: epochMs + earliestMs,
       decidedUnix,
       blindMs: blindMs[handle]!,
+      asked,
     });
+  }
+
+  /** Why a peer's probe may not leave, as things are now. */
+  #whyBlocked(handle: number): string {
+    const { flags, way } = this.#machine.peers;
+    if (!this.#sessions.is(handle, SessionFlag.KEYED)) return this.#headend ? '' : 'its headend is not connected';
+    if ((flags[handle]! & Flag.READY) === 0) return 'the headend has not parked the SA';
+    if (!this.#machine.interlock.vouched(way[handle]!, this.#io.now()))
+      return 'no canary came home: the path is not proven';
+    return 'the probe could not leave, or its way failed meanwhile';
   }
 
   #status(handle: number): PeerStatus {
@@ -637,6 +672,8 @@ export class Shard {
         nextMid: NO_MID,
         keyed: false,
         proven: false,
+        blockedReason: '',
+        roundTrip: NO_ROUND_TRIP,
       };
     const { sent, answered } = this.#sessions;
     return {
@@ -647,6 +684,8 @@ export class Shard {
       nextMid: this.#freshMid(handle),
       keyed: this.#sessions.is(handle, SessionFlag.KEYED),
       proven: this.#machine.isProven(handle),
+      blockedReason: state[handle] === State.BLOCKED ? this.#whyBlocked(handle) : '',
+      roundTrip: this.#machine.peers.roundTrips.of(handle),
     };
   }
 

@@ -29,6 +29,8 @@ const RULES: Readonly<Record<Method, Rule>> = {
   watchVerdicts: sees,
   acknowledgeVerdict: carriesOut,
   getPeer: sees,
+  getPeerHistory: sees,
+  watchPeer: sees,
   listPeers: sees,
   getCounters: sees,
   listHeldVerdicts: sees,
@@ -36,6 +38,7 @@ const RULES: Readonly<Record<Method, Rule>> = {
   listDeadLetters: sees,
   getClusterState: reads,
   setDraining: acts,
+  clearSas: acts,
   settleHeldVerdicts: acts,
   settleDeadLetters: acts,
 };

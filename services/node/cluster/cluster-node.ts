@@ -68,7 +68,7 @@ export class ClusterNode {
     let node: ClusterNode | undefined;
     const bus = await context.joinBus((message) => {
       if (message.type === 'acknowledged') context.traces.acknowledged(message.verdictId, message.outcome);
-      else node?.shards.onMessage(message);
+      node?.shards.onMessage(message);
     });
     node = new ClusterNode(context, bus);
     await node.shards.start();
@@ -183,12 +183,16 @@ export class ClusterNode {
     }));
     const known = await acknowledgeVerdicts(this.#context.store.redis, id, answers);
     let failed = 0;
-    acks.forEach(({ verdictId, outcome }, n) => {
+    const host = this.shards.at(id);
+    acks.forEach((ack, n) => {
       if (!known[n]) return;
+      const { verdictId, outcome } = ack;
+      host?.events?.answered(ack);
       if (seenThrough(outcome)) this.seenThrough++;
       else failed++;
-      // The suspicion's trace is with the shard's owner.
-      if (!this.#context.traces.acknowledged(verdictId, Outcome[outcome]))
+      // The suspicion's trace and the peer's history are with the shard's owner.
+      const traced = this.#context.traces.acknowledged(verdictId, Outcome[outcome]);
+      if (!traced || (!host && this.#context.noteEvents))
         this.bus.publish({ type: 'acknowledged', ...id, verdictId, outcome: Outcome[outcome] });
     });
     if (failed > 0) this.#context.wakeFailover(id, true);

@@ -65,6 +65,11 @@ export class Shards {
       .sort((a, b) => a.id.shard - b.id.shard);
   }
 
+  /** A shard, if it is hosted here. */
+  at(id: ShardId): HostedShard | undefined {
+    return this.#hosts.get(name(id));
+  }
+
   /** SAs held here. */
   get peers(): number {
     return this.hosted().reduce((sum, host) => sum + host.records.set.count, 0);
@@ -106,7 +111,8 @@ export class Shards {
     }
     const host = this.#hosts.get(name(message));
     if (!host) return;
-    if (message.type === 'look') void host.look();
+    if (message.type === 'acknowledged') host.events?.answeredElsewhere(message.verdictId, message.outcome);
+    else if (message.type === 'look') void host.look();
     else if (message.type === 'yield' && message.epoch === String(host.epoch)) this.#yield(host, message);
   }
 

@@ -4,6 +4,7 @@
  */
 
 import type { LeftOut, UpsertSas } from '../../../proto/gen/dpd/v1/headend_pb.js';
+import type { Action } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { always } from '../../../workers/base/always.ts';
 import { FencedError, RivalError, ThreadTimeoutError } from '../../../workers/base/errors.ts';
 import type { Vault } from '../../../workers/keys/vault.ts';
@@ -21,6 +22,7 @@ import type { ShardId } from '../../store/keys.ts';
 import { LEASE_MS } from '../../store/shard/lease.ts';
 import { ShardStore, type StoreContext } from '../../store/shard/shard-store.ts';
 import type { SuspicionTraces } from '../../telemetry/traces.ts';
+import { PeerEvents } from '../events/peer-events.ts';
 import type { ShardRecords } from '../records/records.ts';
 import type { Sites } from '../records/sites.ts';
 import type { HoldSettings } from '../verdicts/held-verdicts.ts';
@@ -85,6 +87,8 @@ export type HostedShardContext = {
   readonly storm: StormGuard;
   readonly hold: HoldSettings;
   readonly vault: Vault;
+  /** What happens to peers is noted in Redis, and told. */
+  readonly noteEvents?: boolean;
   /** The shard has open failovers; one of them is due `now`. */
   readonly wakeFailover: (id: ShardId, now?: boolean) => void;
   readonly probe: ProbeFrom;
@@ -97,6 +101,8 @@ export class HostedShard {
   readonly shards: number;
   /** The shard's verdicts: held back, waiting for Redis, or on their way to the headend. */
   readonly verdicts: VerdictDesk;
+  /** What happens to its peers; undefined in a simulation. */
+  readonly events: PeerEvents | undefined;
   readonly #context: HostedShardContext;
   readonly #store: ShardStore;
   readonly #log: Logger;
@@ -148,6 +154,15 @@ export class HostedShard {
         fenced: (reason) => this.#abort(reason),
       },
     );
+    this.events = context.noteEvents
+      ? new PeerEvents({
+          id,
+          clock: context.clock,
+          records: () => this.records,
+          trace: (handles, on) => this.#task.send({ type: 'trace', handles, on }),
+          write: (events) => store.noteEvents(events, context.clock.wall()),
+        })
+      : undefined;
     this.verdicts = new VerdictDesk(
       { ...context, id, store, redis: context.store.redis, log: this.#log },
       {
@@ -156,6 +171,7 @@ export class HostedShard {
         endHold: (handles, asked) => this.#task.send({ type: 'endHold', handles, asked }),
         deliver: (verdicts) => this.#stream?.verdicts(verdicts),
         logged: () => context.wakeFailover(id),
+        events: this.events,
         fenced: () => this.#abort('lease taken by another node'),
       },
     );
@@ -344,6 +360,11 @@ export class HostedShard {
     return this.#task.ask('inventory', handles);
   }
 
+  /** Has SAs deleted, as an operator wants. Returns how many got a verdict. */
+  async clear(handles: readonly number[], action: Action): Promise<number> {
+    return (await this.#task.ask('clear', handles, { action })).cleared;
+  }
+
   statuses(handles: readonly number[]): Promise<readonly PeerStatus[]> {
     return this.#task.ask('query', handles);
   }
@@ -372,6 +393,7 @@ export class HostedShard {
     await this.#housekeeping;
     await this.#checkpoint.collectLast(this.#task);
     await this.verdicts.finish(VERDICTS_MS);
+    await this.events?.write();
     this.#end(reason);
     try {
       await this.#checkpoint.write();
@@ -417,6 +439,9 @@ export class HostedShard {
         break;
       case 'recovered':
         this.verdicts.recovered(event.recoveries);
+        break;
+      case 'traced':
+        this.events?.traced(event.events);
         break;
       case 'outcomes':
         this.#context.storm.outcomes(this.id, event.outcomes);
@@ -500,11 +525,13 @@ export class HostedShard {
       this.#stream?.end('SAs were left out, as they cannot be watched any more');
     if (++this.#round % LOOK_ROUNDS === 0) {
       this.#register();
+      this.events?.traceAgain();
       await this.look();
     }
     await this.#checkpoint.collect();
     this.#thread.answered();
     await this.#checkpoint.write();
+    await this.events?.write();
     if (this.#phase.name !== 'watching') return;
     await this.#rotation.round();
     await this.#macRotation.round();

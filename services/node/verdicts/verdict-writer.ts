@@ -270,7 +270,7 @@ export class VerdictWriter {
       this.#unconfirmed.delete(id);
       this.#context.traces.logged(id);
     }
-    this.#dead.push(...verdicts);
+    this.#dead.push(...verdicts.filter(({ asked }) => asked === 0));
     // A writer that was fenced meanwhile must not report anything.
     if (!this.#stopped) this.#events.logged({ ids, bytes: verdicts[0]!.page.bytes });
   }

@@ -13,7 +13,8 @@ export type FencedScript =
   | 'confirm-write'
   | 'revive-sas'
   | 'write-path'
-  | 'note-translations';
+  | 'note-translations'
+  | 'note-events';
 export type OpenScript =
   | 'take-lease'
   | 'acknowledge'
@@ -49,6 +50,7 @@ const FOLDERS: Readonly<Record<ScriptName, string>> = {
   'write-path': 'shard',
   'note-translations': 'shard',
   'revive-sas': 'shard',
+  'note-events': 'shard',
   'append-verdicts': 'shard',
   acknowledge: 'shard',
   'due-failovers': 'failover',

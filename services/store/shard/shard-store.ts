@@ -12,6 +12,7 @@ import { confirmWrite, type FencedScript, runFenced, runReader } from '../redis/
 import { LetterSeal } from './dead-letter.ts';
 import { readFormer } from './former-owners.ts';
 import { LEASE_MS, type TakenLease, takeLease } from './lease.ts';
+import { HISTORY, type NotedEvent, packEvents } from './peer-history.ts';
 import { readStoredPath } from './stored-path.ts';
 import { VerdictSeal } from './stored-verdict.ts';
 
@@ -265,6 +266,13 @@ export class ShardStore {
   async noteTranslated(spi: string, { daemonId, id }: Translated): Promise<void> {
     const { lease, translated } = this.#keys;
     await this.#write('note-translations', [lease, translated], [spi, `${daemonId}:${id}`]);
+  }
+
+  /** Notes events of peers. Their loss does not matter. */
+  async noteEvents(events: readonly NotedEvent[], nowUnix: number): Promise<void> {
+    const { lease, history, noted } = this.#keys;
+    const args = [this.#epoch, '', Math.round(nowUnix), HISTORY.events, HISTORY.peers, ...packEvents(events)];
+    await runFenced(this.#context.redis, 'note-events', [lease, history, noted], args);
   }
 
   /** Notes how the shard's probes leave. */

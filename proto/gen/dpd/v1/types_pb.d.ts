@@ -887,6 +887,13 @@ export enum DeadReason {
    * @generated from enum value: DEAD_REASON_PROBES_UNANSWERED = 1;
    */
   PROBES_UNANSWERED = 1,
+
+  /**
+   * It may live: an operator has its SA deleted. The data plane does so without a last look.
+   *
+   * @generated from enum value: DEAD_REASON_OPERATOR = 2;
+   */
+  OPERATOR = 2,
 }
 
 /**

@@ -248,6 +248,7 @@ test('verdicts that are held when their thread dies are held no more: the next o
     earliestUnix: 4,
     decidedUnix: 5,
     blindMs: 0,
+    asked: 0,
   });
   thread.tell({ type: 'verdicts', rows: rows.drain() });
   const { held } = host.verdicts;

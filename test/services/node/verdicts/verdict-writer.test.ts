@@ -28,7 +28,16 @@ async function rig(t: Parameters<typeof privateRedis>[0], count: number) {
     const message = create(SaSchema, { id: idOf(n), peerId: `p${n}`, endpoints: [{ address: '127.0.0.1' }] });
     const handle = records.put(spiWords(idOf(n)), 1, 0, new MessageReader(toBinary(SaSchema, message)));
     const [lastEvidenceUnix, firstProbeUnix, earliestUnix, decidedUnix] = [1, 2, 3, 4];
-    rows.add({ handle, lastEvidenceUnix, firstProbeUnix, probesSent: 3, earliestUnix, decidedUnix, blindMs: 0 });
+    rows.add({
+      handle,
+      lastEvidenceUnix,
+      firstProbeUnix,
+      probesSent: 3,
+      earliestUnix,
+      decidedUnix,
+      blindMs: 0,
+      asked: 0,
+    });
   }
   const cells = rows.drain();
   /** Batches that were offered to the log, and what it says to the one that waits. */
