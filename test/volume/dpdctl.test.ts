@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { create } from '@bufbuild/protobuf';
 import type { Server, ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js';
+import { npmScript } from '../../loadtest/npm-script.ts';
 import {
   GetClusterStateResponseSchema,
   type ListPeersRequest,
@@ -18,14 +19,13 @@ import {
   PeerState,
 } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { Action, Mode } from '../../proto/gen/dpd/v1/types_pb.js';
-import { plaintext } from '../../services/api/grpc/credentials.ts';
 import { startServer } from '../../services/api/grpc/server.ts';
 import { serviceDefinition } from '../../services/api/grpc/service.ts';
 
 const PEERS = 1_000_000;
 const MOST_BYTES = 200 * 1024 * 1024;
 const FIRST_MS = 10_000;
-const MAIN = new URL('../../services/ctl/main.ts', import.meta.url).pathname;
+const DPDCTL = npmScript('dpdctl');
 const POLICY = { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs: 2_000, retries: 5, action: Action.CLEAR };
 
 test('a million peers stream through dpdctl in under 200 MB', { timeout: 600_000 }, async (t) => {
@@ -37,7 +37,8 @@ test('a million peers stream through dpdctl in under 200 MB', { timeout: 600_000
     rmSync(directory, { recursive: true, force: true });
   });
   const begun = Date.now();
-  const child = spawn(process.execPath, [MAIN, 'peers', '--json', '--address', plaintext(address).address], {
+  const child = spawn(process.execPath, [...DPDCTL.args, 'peers', '--json', '--address', address], {
+    env: { ...process.env, ...DPDCTL.env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let lines = 0;
