@@ -2,6 +2,7 @@
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { INSTRUMENTS } from '../services/telemetry/metrics.ts';
+import { ROUND_TRIP_METRIC } from '../services/telemetry/round-trips.ts';
 import { COUNTER_ROWS } from '../workers/shard/counters.ts';
 
 const PROTO = new URL('../proto/dpd/v1/operator.proto', import.meta.url);
@@ -36,6 +37,7 @@ writeFileSync(
     'No metric has a label per peer.\n\n',
     '| metric | kind | unit | meaning | told apart by |\n| --- | --- | --- | --- | --- |\n',
     ...metrics,
+    `| \`${ROUND_TRIP_METRIC.name}\` | histogram | ${ROUND_TRIP_METRIC.unit} | ${ROUND_TRIP_METRIC.description} | |\n`,
     '\n## Counters of a shard\n\n',
     '`OperatorService.GetCounters` gives all of them. Counters begin anew when a shard is loaded.\n\n',
     '| field | kind | meaning | metric |\n| --- | --- | --- | --- |\n',

@@ -48,5 +48,6 @@ export function isServiceError(error: unknown): error is ServiceError {
 
 /** An error of the API as one for people. @param where the node's address */
 export function fromService({ code, details }: ServiceError, where: string): CtlError {
-  return new CtlError(EXITS[code] ?? Exit.FAILED, `${where}: ${details || status[code]}`);
+  const reason = details.replace(/ Resolution note: .*$/, '') || status[code];
+  return new CtlError(EXITS[code] ?? Exit.FAILED, `${where}: ${reason}`);
 }

@@ -7,7 +7,9 @@ import { lowDescriptorLimit } from '../base/process/descriptors.ts';
 import { startWatchdog } from '../base/process/watchdog.ts';
 import { runMain } from '../base/settings.ts';
 import { startMetrics } from '../telemetry/metrics.ts';
+import { roundTripProducer } from '../telemetry/round-trips.ts';
 import { startTracing } from '../telemetry/traces.ts';
+import { readRoundTrips } from './metrics.ts';
 import { DpdNode, mostShards } from './node.ts';
 import { readNodeSettings } from './settings.ts';
 
@@ -24,7 +26,9 @@ await runMain(async () => {
   const node = await DpdNode.start(settings, log);
   // Not before: a start reads files for long.
   startWatchdog(log);
-  const stopMetrics = startMetrics('dpd-node', () => node.metrics());
+  const stopMetrics = startMetrics('dpd-node', () => node.metrics(), [
+    roundTripProducer(() => readRoundTrips(node.cluster)),
+  ]);
   stopOnSignal(log, async () => {
     // Exports the last metrics while the shards move.
     const flushed = atMost(FLUSH_MS, stopMetrics());

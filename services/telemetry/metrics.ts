@@ -6,7 +6,7 @@
 import type { Attributes, BatchObservableResult, Observable } from '@opentelemetry/api';
 import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-proto';
 import { resourceFromAttributes } from '@opentelemetry/resources';
-import { MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
+import { MeterProvider, type MetricProducer, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
 import { ATTR_SERVICE_NAME } from '@opentelemetry/semantic-conventions';
 import { SHARD_METRICS } from '../../workers/shard/counters.ts';
 
@@ -35,15 +35,18 @@ export const INSTRUMENTS = {
 /**
  * Starts exporting if it is configured. Returns the function that flushes and stops it.
  * @param read the values as they are now; a value that cannot be read is left out of that export
+ * @param metricProducers of what is counted elsewhere
  */
 export function startMetrics(
   service: string,
   read: () => Promise<readonly Metric[]>,
+  metricProducers: MetricProducer[] = [],
   env = process.env,
 ): () => Promise<void> {
   if (!env['OTEL_EXPORTER_OTLP_ENDPOINT'] && !env['OTEL_EXPORTER_OTLP_METRICS_ENDPOINT']) return async () => {};
   const reader = new PeriodicExportingMetricReader({
     exporter: new OTLPMetricExporter(),
+    metricProducers,
     exportIntervalMillis: Number(env['OTEL_METRIC_EXPORT_INTERVAL']) || INTERVAL_MS,
     exportTimeoutMillis: Number(env['OTEL_METRIC_EXPORT_INTERVAL']) || INTERVAL_MS,
   });

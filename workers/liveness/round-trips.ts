@@ -14,6 +14,12 @@ const MOST_STEPS = 65_535;
 /** Probes remembered. */
 const REMEMBERED = 64;
 
+/** Upper bounds of the histogram's buckets, ms: 1 to 16,384. One more bucket has what is above. */
+export const BOUNDS_MS: readonly number[] = Array.from({ length: 15 }, (_, n) => 2 ** n);
+
+/** The round trips of all peers since the shard was loaded: how many in each bucket, and their sum, ms. */
+export type RoundTripCounts = { readonly counts: readonly number[]; readonly sumMs: number };
+
 /** What is known of one peer. */
 export type RoundTrip = {
   /** SRTT and RTTVAR, ms; 0 without a sample. */
@@ -34,6 +40,9 @@ export class RoundTrips {
   #early: Uint32Array;
   #late: Uint32Array;
   #probes: Uint8Array;
+  /** Of all peers. */
+  readonly #counts = new Float64Array(BOUNDS_MS.length + 1);
+  readonly #sum = new Float64Array(1);
 
   constructor(capacity: number) {
     this.#smoothed = new Float32Array(capacity);
@@ -72,6 +81,9 @@ export class RoundTrips {
 
   /** An answer to a probe that was sent once came after so long. Answers to repeated ones must not count (RFC 6298 section 3). */
   sample(handle: number, ms: number): void {
+    // The bucket is the number of bits of the whole ms.
+    this.#counts[Math.min(BOUNDS_MS.length, 32 - Math.clz32(ms))]!++;
+    this.#sum[0]! += ms;
     const before = this.#smoothed[handle]!;
     if (before === 0) {
       this.#smoothed[handle] = ms;
@@ -90,6 +102,11 @@ export class RoundTrips {
       probes: this.#probes[handle]!,
       lost: bits(this.#early[handle]!) + bits(this.#late[handle]!),
     };
+  }
+
+  /** Samples of all peers, peers that have gone included. */
+  counts(): RoundTripCounts {
+    return { counts: [...this.#counts], sumMs: this.#sum[0]! };
   }
 
   #note(handle: number, lost: number): void {

@@ -5,7 +5,7 @@
 
 import type { KeysPage } from '../keys/keys-page.ts';
 import type { State } from '../liveness/peers.ts';
-import type { RoundTrip } from '../liveness/round-trips.ts';
+import type { RoundTrip, RoundTripCounts } from '../liveness/round-trips.ts';
 import type { Traced } from '../liveness/traced.ts';
 import type { ProbePlace } from '../net/probe-socket.ts';
 import type { ShardPath } from '../path/ways.ts';
@@ -41,6 +41,7 @@ export type ToShard =
   | { readonly type: 'query'; readonly request: number; readonly handles: readonly number[] }
   | { readonly type: 'inventory'; readonly request: number; readonly handles: readonly number[] }
   | { readonly type: 'counters'; readonly request: number }
+  | { readonly type: 'roundTrips'; readonly request: number }
   | { readonly type: 'checkpoint'; readonly request: number }
   /** The same for every SA, changed or not. */
   | { readonly type: 'wholeCheckpoint'; readonly request: number }
@@ -113,6 +114,7 @@ export type Answer = {
   readonly clear: { readonly cleared: number };
   readonly inventory: Inventoried;
   readonly counters: ThreadCounts;
+  readonly roundTrips: RoundTripCounts;
   readonly checkpoint: CheckpointPart;
   readonly wholeCheckpoint: CheckpointPart;
   /** Sealed, in place of each. */

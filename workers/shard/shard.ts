@@ -313,6 +313,9 @@ export class Shard {
       case 'counters':
         this.#answer(message.request, this.counters());
         break;
+      case 'roundTrips':
+        this.#answer(message.request, this.#machine.peers.roundTrips.counts());
+        break;
       case 'checkpoint':
         this.#answer(message.request, this.checkpoint(false));
         break;

@@ -8,6 +8,7 @@ import type { Action } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { always } from '../../../workers/base/always.ts';
 import { FencedError, RivalError, ThreadTimeoutError } from '../../../workers/base/errors.ts';
 import type { Vault } from '../../../workers/keys/vault.ts';
+import type { RoundTripCounts } from '../../../workers/liveness/round-trips.ts';
 import type { ShardPath } from '../../../workers/path/ways.ts';
 import type { SaBytes } from '../../../workers/sa/sa-page.ts';
 import type { ShardCounts } from '../../../workers/shard/counters.ts';
@@ -353,6 +354,11 @@ export class HostedShard {
       verdictsHeldNow: held.count,
       leftOut: this.leftOut.total,
     };
+  }
+
+  /** Round trips of all its peers. Rejects if its thread does not answer. */
+  roundTrips(): Promise<RoundTripCounts> {
+    return this.#task.ask('roundTrips');
   }
 
   /** What the thread knows of SAs, for a headend that continues with them. */

@@ -125,8 +125,13 @@ export class VerdictWriter {
     this.#push(step);
   }
 
-  /** The peer answered: its verdict is taken back if it still waits, else forgotten in its turn. */
+  /**
+   * The peer answered: its verdict is taken back if it still waits, else forgotten in its turn. What an operator wants is not taken
+   * back.
+   */
   revive(spi: string): void {
+    const step = this.#bySpi.get(spi);
+    if (step?.state === 'waiting' && isAsked(step.content)) return;
     if (!this.forget(spi)) this.#push({ kind: 'revival', spi, state: 'waiting' });
   }
 
@@ -310,6 +315,11 @@ export class VerdictWriter {
       setNextEndpoint(verdict, nextEndpoint(verdict.endpoints, from, from, [], dead) ?? from);
     }
   }
+}
+
+/** Whether an operator wants it. */
+function isAsked(content: Decision | EncodedVerdict): boolean {
+  return (content instanceof Decision ? content.verdict.asked : content.asked) > 0;
 }
 
 /** What delayed a verdict, in order. */

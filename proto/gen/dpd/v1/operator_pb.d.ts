@@ -83,7 +83,7 @@ export declare type Peer = Message<"dpd.v1.Peer"> & {
   blockedReason: string;
 
   /**
-   * Absent until a probe was answered at once.
+   * Since this node watches the SA, and since its address last changed. Absent until a probe was answered at once.
    *
    * @generated from field: dpd.v1.RoundTrip round_trip = 12;
    */
