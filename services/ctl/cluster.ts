@@ -2,6 +2,7 @@
 
 import type { DescMethod, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
 import type { ClientReadableStream } from '@grpc/grpc-js';
+import pLimit from 'p-limit';
 import { type GetClusterStateResponse, OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import type { Member } from '../../proto/gen/dpd/v1/types_pb.js';
 import { ApiClient } from '../api/grpc/client.ts';
@@ -22,7 +23,11 @@ export type Node = {
   ) => ClientReadableStream<MessageShape<M['output']>>;
 };
 
+/** Calls under way at the same time: a node lets one caller have 64. */
+const AT_ONCE = 16;
+
 export class Cluster {
+  readonly #calls = pLimit(AT_ONCE);
   readonly #connection: Connection;
   readonly #clients = new Map<string, ApiClient>();
   /** Nodes that did not answer, and why: what is shown is incomplete. */
@@ -111,7 +116,7 @@ export class Cluster {
       address,
       ask: async (method, request) => {
         try {
-          return await client.unary(method, request, timeoutMs);
+          return await this.#calls(() => client.unary(method, request, timeoutMs));
         } catch (error) {
           throw isServiceError(error) ? fromService(error, id === '' ? address : id) : error;
         }

@@ -5,11 +5,10 @@ import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { TransportSettings } from '../api/grpc/credentials.ts';
-import { TLS_SETTINGS } from '../api/transport-settings.ts';
+import { DEFAULT_ADDRESS, TLS_SETTINGS } from '../api/transport-settings.ts';
 import { isObject, type Members } from '../base/shape.ts';
 import { CtlError, Exit } from './exit.ts';
 
-const DEFAULT_ADDRESS = '127.0.0.1:7600';
 const DEFAULT_TIMEOUT_MS = 10_000;
 const MOST_TIMEOUT_MS = 600_000;
 
@@ -41,7 +40,7 @@ export function addConnectionOptions(program: Command): void {
   program
     .option('-c, --context <name>', 'context of the file; also DPDCTL_CONTEXT')
     .option('--contexts <file>', 'file of contexts; also DPDCTL_CONTEXTS [~/.config/dpdctl/contexts.json]')
-    .option('-a, --address <list>', `addresses of nodes, with commas; also DPDCTL_ADDRESS [${DEFAULT_ADDRESS}]`)
+    .option('-a, --address <list>', `addresses of nodes, with commas; also DPDCTL_ADDRESS [${DEFAULT_ADDRESS.varies}]`)
     .option('--timeout <ms>', `longest wait for one answer [${DEFAULT_TIMEOUT_MS}]`);
   for (const [name, { env, help }] of Object.entries(TLS_SETTINGS)) {
     const flag = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
@@ -61,7 +60,7 @@ export function readConnection(flags: Members, env: NodeJS.ProcessEnv): Connecti
       throw new CtlError(Exit.USAGE, `${name}=${value(name)}: ${(error as Error).message}`);
     }
   };
-  const addresses = (value('address') || DEFAULT_ADDRESS).split(',').filter((address) => address !== '');
+  const addresses = (value('address') || DEFAULT_ADDRESS.fallback).split(',').filter((address) => address !== '');
   const timeoutMs = Number(flags['timeout'] ?? DEFAULT_TIMEOUT_MS);
   if (!Number.isInteger(timeoutMs) || timeoutMs < 1 || timeoutMs > MOST_TIMEOUT_MS)
     throw new CtlError(Exit.USAGE, `timeout=${flags['timeout']}: must be a whole number from 1 to ${MOST_TIMEOUT_MS}`);

@@ -40,7 +40,7 @@ const COMMANDS = [
 type Row = Readonly<Record<string, unknown>>;
 type Run = { readonly code: number; readonly out: string; readonly error: string; readonly rows: readonly Row[] };
 
-describe('dpdctl', { timeout: 180_000 }, () => {
+describe('dpdctl', { timeout: 280_000 }, () => {
   const directory = mkdtempSync(join(tmpdir(), 'dpdctl-'));
   /** Peers that a test has had, and one that is kept for its own. */
   const used = new Set([`spoke-${LOST}`]);

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { create } from '@bufbuild/protobuf';
-import type { Server, ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js';
+import { type Server, ServerInterceptingCall, type ServerUnaryCall, type sendUnaryData } from '@grpc/grpc-js';
 import { npmScript } from '../../loadtest/npm-script.ts';
 import {
   GetClusterStateResponseSchema,
@@ -31,7 +31,13 @@ const POLICY = { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs: 2_000,
 test('a million peers stream through dpdctl in under 200 MB', { timeout: 600_000 }, async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'dpdctl-'));
   const address = `unix:${join(directory, 'api.sock')}`;
-  const server = await startServer(address, undefined, serve, () => {});
+  const server = await startServer(
+    address,
+    undefined,
+    (_method, call) => new ServerInterceptingCall(call),
+    serve,
+    () => {},
+  );
   t.after(async () => {
     await server.stop();
     rmSync(directory, { recursive: true, force: true });

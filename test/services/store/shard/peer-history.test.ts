@@ -7,6 +7,7 @@ import { HISTORY, readPeerHistory } from '../../../../services/store/shard/peer-
 import { ShardStore } from '../../../../services/store/shard/shard-store.ts';
 import { FencedError } from '../../../../workers/base/errors.ts';
 import { privateRedis } from '../../../private-redis.ts';
+import { TEST_MAC } from '../../../test-mac.ts';
 
 const ID = { headend: 'hub', shard: 1 };
 const NO_REFUSAL = () => assert.fail('a record was refused');
@@ -19,7 +20,7 @@ const event = (peerId: string, n: number) => ({
 
 test('of each peer the latest events are kept, of a shard the latest peers', async (t) => {
   const redis = await privateRedis(t);
-  const context = { redis, node: 'n', refused: NO_REFUSAL, replicated: undefined };
+  const context = { redis, node: 'n', refused: NO_REFUSAL, replicated: undefined, mac: TEST_MAC };
   const store = await ShardStore.take(context, ID);
   const most = HISTORY.events + 8;
   for (let n = 0; n < most; n++) await store.noteEvents([event('spoke-1', n), event('spöke 2', n)], 1_000 + n);
@@ -45,7 +46,7 @@ test('of each peer the latest events are kept, of a shard the latest peers', asy
 
 test('a damaged history is told of and left out; a former owner notes nothing', async (t) => {
   const redis = await privateRedis(t);
-  const context = { redis, node: 'n', refused: NO_REFUSAL, replicated: undefined };
+  const context = { redis, node: 'n', refused: NO_REFUSAL, replicated: undefined, mac: TEST_MAC };
   const former = await ShardStore.take(context, ID);
   await ShardStore.take(context, ID);
   await assert.rejects(former.noteEvents([event('spoke-1', 1)], 1), FencedError);
