@@ -546,6 +546,7 @@ export class Shard {
       this.#front.suspend(handle);
     }
     const again = this.#exchanges.of(handle).begin(handle) || attempt > 1;
+    if (again) this.#machine.repeated(handle);
     if (this.#front.askAlone(handle)) return this.#send(handle, 0) ? 0 : -1;
     const proven = this.#machine.isProven(handle);
     if (again && proven && (attempt > 1 || last)) this.#ids.widen(handle);
@@ -553,10 +554,7 @@ export class Shard {
     if (again && !proven && (attempt === 1 || last)) this.#ids.search(handle);
     this.#ids.next(handle, proven);
     const unsent = this.#ids.count(handle, proven) - 1;
-    if (again) {
-      this.#count.retransmissions++;
-      this.#machine.repeated(handle);
-    }
+    if (again) this.#count.retransmissions++;
     this.#checkpoint.touch(handle);
     return this.#probeOn(handle, unsent, last) ? unsent : -1;
   }
