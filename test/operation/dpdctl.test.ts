@@ -366,8 +366,10 @@ describe('dpdctl', { timeout: 280_000 }, () => {
       (await rows('shards')).every(({ node }) => node === 'rig-node'),
     );
     await rows('undrain', 'other-node');
-    const node = (await rows('nodes')).find((row) => row['node'] === 'other-node');
-    assert.equal(node!['state'], 'READY');
+    // Others learn it with its next beat.
+    await eventually('ready again', 5_000, async () =>
+      (await rows('nodes')).some(({ node, state }) => node === 'other-node' && state === 'READY'),
+    );
   });
 
   test('contexts: one file for all clusters; what is wrong with it is said', async () => {
