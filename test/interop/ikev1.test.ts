@@ -52,7 +52,6 @@ for (const { name, ikev1, proposal, where, flags } of CASES)
       assert.equal(offload.verdicts.length, 0, 'a living spoke was declared dead');
 
       // A new SA takes over the children of the old one, whose end is another Informational.
-      const capture = lab.capture('spoke-a', 'dpd-a');
       const oldSpi = (await offload.peer('spoke1'))[0]!.sa!.id!.responderSpi;
       await lab.rekeyIke('spoke-a', 'hub');
       await eventually('the SA that was set up anew is watched, and the old one is gone', async () => {
@@ -60,12 +59,6 @@ for (const { name, ikev1, proposal, where, flags } of CASES)
         return peers.every(({ sa, probesAnswered }) => sa!.id!.responderSpi !== oldSpi && probesAnswered >= 3);
       });
       assert.equal(offload.verdicts.length, 0, 'a living spoke was declared dead while it set up its SA anew');
-      await capture.end();
-      const { initiatorSpi } = (await offload.peer('spoke1'))[0]!.sa!.id!;
-      const row = `${initiatorSpi.toString(16).padStart(16, '0')},${encryptionKey(lab.log('hub'))}`;
-      const read = await capture.decrypt(`uat:ikev1_decryption_table:${row}`, 'isakmp.exchangetype == 5');
-      assert.match(read, /^192.0.2.1\t36136$/m, `tshark reads no question of ours:\n${read}`);
-      assert.match(read, /^192.0.2.10\t36137$/m, `tshark reads no answer:\n${read}`);
 
       // A spoke's Delete is an Informational, too.
       await lab.terminate('spoke-a', 'hub-x1');
@@ -95,16 +88,3 @@ for (const { name, ikev1, proposal, where, flags } of CASES)
       assert.equal((await lab.sas('spoke-b')).length, 1, 'a spoke gave the hub up');
     });
   });
-
-/** The key of the SA that was set up last, as charon logged it, in hex. */
-function encryptionKey(log: string): string {
-  const [, lines] = log
-    .split(/encryption key Ka => .*\n/)
-    .at(-1)!
-    .match(/^((?:.*\] +\d+: .*\n)+)/) ?? ['', ''];
-  return lines!
-    .split('\n')
-    .map((line) => /\] +\d+: ((?:[0-9A-F]{2} )+)/.exec(line)?.[1]?.replaceAll(' ', '') ?? '')
-    .join('')
-    .toLowerCase();
-}

@@ -71,8 +71,6 @@ export type Capture = {
   end(): Promise<void>;
   /** What matches a filter of tcpdump's, one line a packet. */
   read(filter: string): Promise<string>;
-  /** Source and notification of what matches a filter of tshark's, one line a packet. @param keys a row of its table of keys */
-  decrypt(keys: string, filter: string): Promise<string>;
 };
 
 /** Hosts for nodes beside the hub. */
@@ -206,10 +204,6 @@ export class Lab {
         await sleep(200);
       },
       read: (filter) => this.exec(host, 'tcpdump', '-nn', '-r', file, filter),
-      decrypt: (keys, filter) => {
-        const fields = ['ip.src', 'isakmp.notify.msgtype'].flatMap((field) => ['-e', field]);
-        return this.exec(host, 'tshark', '-r', file, '-o', keys, '-Y', filter, '-T', 'fields', ...fields);
-      },
     };
   }
 
