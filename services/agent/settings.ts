@@ -7,6 +7,7 @@ import type { TransportSettings } from '../api/grpc/credentials.ts';
 import { TLS_SETTINGS } from '../api/transport-settings.ts';
 import type { Logger } from '../base/log.ts';
 import { flag, integer, matching, oneOf, readSettings, text } from '../base/settings.ts';
+import { type HttpAddress, TELEMETRY_SETTINGS } from '../telemetry/settings.ts';
 import type { AgentSettings } from './agent.ts';
 import type { Headend } from './headend/headend.ts';
 import { HEADEND_KINDS, HEADENDS } from './headend/kinds.ts';
@@ -18,6 +19,7 @@ export const AGENT_SETTINGS = {
     fallback: '127.0.0.1:7600',
     parse: text,
   },
+  ...TELEMETRY_SETTINGS,
   ...TLS_SETTINGS,
   headend: {
     env: 'DPD_HEADEND',
@@ -61,6 +63,7 @@ export function readAgentSettings(
   /** Makes the headend. Throws SettingsError if its own settings cannot be used. */
   createHeadend: (log: Logger) => Headend;
   release: boolean;
+  metricsAddress: HttpAddress | undefined;
 } {
   // The kind of headend defines the other settings.
   const { kind } = readSettings(USAGE, { kind: AGENT_SETTINGS.kind }, { argv, env, others: 'ignore' });
@@ -78,5 +81,6 @@ export function readAgentSettings(
     transport: raw,
     createHeadend: (log) => create(raw, raw.shards, log),
     release: raw.release,
+    metricsAddress: raw.metricsAddress,
   };
 }

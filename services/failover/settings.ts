@@ -1,9 +1,11 @@
 /** Settings of failover workers; nodes, which have one inside, share the deadline. README's table is this one. */
 
 import { integer, optional } from '../base/settings.ts';
+import { TELEMETRY_SETTINGS } from '../telemetry/settings.ts';
 
 export const FAILOVER_SETTINGS = {
   redisUrl: { env: 'REDIS_URL', help: 'the Redis of the nodes', fallback: '', parse: optional },
+  ...TELEMETRY_SETTINGS,
   failoverDeadline: {
     env: 'DPD_FAILOVER_DEADLINE_MS',
     help: 'a failover that has not succeeded after this is given up, ms',

@@ -3,8 +3,8 @@
 import { atMost, stopOnSignal } from '../base/lifetime.ts';
 import { createLogger } from '../base/log.ts';
 import { runMain } from '../base/settings.ts';
-import { startMetrics } from '../telemetry/metrics.ts';
-import { startTracing } from '../telemetry/traces.ts';
+import { NODE_METRICS, observe } from '../telemetry/metrics.ts';
+import { startTelemetry } from '../telemetry/telemetry.ts';
 import { DpdNode } from './node.ts';
 import { readNodeSettings } from './settings.ts';
 
@@ -14,13 +14,21 @@ const FLUSH_MS = 2_000;
 await runMain(async () => {
   const settings = readNodeSettings();
   const log = createLogger('node');
-  const stopTracing = await startTracing('dpd-node');
-  const node = await DpdNode.start(settings, log);
-  const stopMetrics = startMetrics('dpd-node', () => node.metrics());
+  let node: DpdNode | undefined;
+  const telemetry = await startTelemetry({
+    service: 'dpd-node',
+    instance: settings.nodeId,
+    metricsAddress: settings.metricsAddress,
+    probes: { notReady: () => (node ? node.notReady() : 'starting') },
+  });
+  const running = await DpdNode.start(settings, log);
+  node = running;
+  observe(NODE_METRICS, () => running.metrics());
   stopOnSignal(log, async () => {
     // Exports the last metrics while the shards move.
-    const flushed = atMost(FLUSH_MS, stopMetrics());
-    await node.stop();
-    await Promise.all([flushed, atMost(FLUSH_MS, stopTracing())]);
+    const flushed = atMost(FLUSH_MS, telemetry.flush());
+    await running.stop();
+    await flushed;
+    await atMost(FLUSH_MS, telemetry.stop());
   });
 });

@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import { TLS_SETTINGS } from '../api/transport-settings.ts';
 import { integer, ipv6, matching, oneOf, optional, readSettings, type SettingsOf, text } from '../base/settings.ts';
 import { FAILOVER_SETTINGS } from '../failover/settings.ts';
+import { TELEMETRY_SETTINGS } from '../telemetry/settings.ts';
 
 const IPV4 = /^\d{1,3}(\.\d{1,3}){3}$/;
 
@@ -15,6 +16,7 @@ export const NODE_SETTINGS = {
     fallback: '127.0.0.1:7600',
     parse: text,
   },
+  ...TELEMETRY_SETTINGS,
   ...TLS_SETTINGS,
   access: {
     env: 'DPD_ACCESS',

@@ -171,11 +171,13 @@ export class ClusterNode {
       failed: seenThrough(outcome) ? undefined : detail || Outcome[outcome],
     }));
     const known = await acknowledgeVerdicts(this.#context.store.redis, id, answers);
+    const host = this.shards.of(id.headend).find((hosted) => hosted.id.shard === id.shard);
     let failed = 0;
     acks.forEach(({ verdictId, outcome }, n) => {
       if (!known[n]) return;
       if (seenThrough(outcome)) this.seenThrough++;
       else failed++;
+      host?.verdicts.acknowledged(verdictId, Outcome[outcome], seenThrough(outcome));
       // The suspicion's trace is with the shard's owner.
       if (!this.#context.traces.acknowledged(verdictId, Outcome[outcome]))
         this.bus.publish({ type: 'acknowledged', ...id, verdictId, outcome: Outcome[outcome] });

@@ -180,6 +180,11 @@ export class VerdictDesk {
     this.#redelivery.answerLost(attemptName(id, attempt));
   }
 
+  /** The headend has answered an attempt. @param over whether the failover ends with that */
+  acknowledged(id: string, outcome: string, over: boolean): void {
+    this.#writer.acknowledged(id, outcome, over);
+  }
+
   /** Whether this owner has written a verdict on this SA to the log, or is about to. */
   gave(spi: string): boolean {
     return this.#writer.gave(spi);
