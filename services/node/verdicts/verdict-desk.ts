@@ -214,8 +214,10 @@ export class VerdictDesk {
     for (const { sa, verdict } of given.slice(0, NAMED)) {
       const peer = sa && fromBinary(SaSchema, sa);
       if (!peer) continue;
-      const { lastEvidenceUnix, probesSent } = verdict;
-      this.#context.log.warn({ peer: peer.peerId, sa: spiHex(peer.id!), lastEvidenceUnix, probesSent }, 'peer is dead');
+      const { lastEvidenceUnix, decidedUnix, probesSent } = verdict;
+      const silentS = Math.round((decidedUnix - lastEvidenceUnix) / 1_000);
+      const reason = `${probesSent} probes without an answer, and nothing heard for ${silentS} s`;
+      this.#context.log.warn({ peer: peer.peerId, sa: spiHex(peer.id!), reason }, 'peer is dead');
     }
     if (given.length > NAMED) this.#context.log.warn({ verdicts: given.length - NAMED }, 'more peers are dead');
   }
