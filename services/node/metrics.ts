@@ -6,6 +6,9 @@ import type { FailoverReconciler } from '../failover/reconciler.ts';
 import type { Metric } from '../telemetry/metrics.ts';
 import type { ClusterNode } from './cluster/cluster-node.ts';
 
+/** Where a node gets input that it may refuse, besides its API. */
+const SOURCES = ['bus', 'redis'] as const;
+
 /** Values of all shards hosted here; those whose thread does not answer are left out. */
 export async function readMetrics(
   cluster: ClusterNode,
@@ -26,8 +29,12 @@ export async function readMetrics(
     { name: 'dpd.failovers', value: advanced, attributes: { [step]: 'next_endpoint' } },
     { name: 'dpd.failovers', value: givenUp, attributes: { [step]: 'given_up' } },
   ];
-  for (const [source, value] of refusals)
-    metrics.push({ name: 'dpd.input.refused', value, attributes: { 'dpd.input.source': source } });
+  for (const source of SOURCES)
+    metrics.push({
+      name: 'dpd.input.refused',
+      value: refusals.get(source) ?? 0,
+      attributes: { 'dpd.input.source': source },
+    });
   for (const shard of shards) {
     if (shard.status === 'rejected') continue;
     const { id, connected, counts } = shard.value;
