@@ -1,5 +1,7 @@
 #!/bin/sh
-# Runs after `npm install`: makes sure there is a redis-server for nodes that are given no REDIS_URL.
+# Runs after `npm install` in a clone: makes sure there is a redis-server for nodes that are given no REDIS_URL. The installed package
+# changes nothing of the machine.
+[ -f tsconfig.json ] || exit 0
 command -v redis-server >/dev/null 2>&1 && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
   echo "dpd-offload: installing redis-server"

@@ -51,7 +51,7 @@ export const AGENT_SETTINGS = {
   },
 } as const;
 
-const USAGE = 'npm run agent -- [settings]: the sidecar of a headend';
+const USAGE = 'dpd-agent [settings]: the sidecar of a headend';
 
 /** The agent's settings from flags and environment. Throws SettingsError. */
 export function readAgentSettings(

@@ -19,7 +19,7 @@ import { FAILOVER_SETTINGS } from './settings.ts';
 const FLUSH_MS = 2_000;
 
 await runMain(async () => {
-  const settings = readSettings('npm run failover -- [settings]: sees failovers through', FAILOVER_SETTINGS);
+  const settings = readSettings('dpd-failover [settings]: sees failovers through', FAILOVER_SETTINGS);
   if (settings.redisUrl === undefined) throw new SettingsError('redis-url: must be the Redis that the nodes use');
   const log = createLogger('failover');
   let ready = false;

@@ -170,7 +170,7 @@ export const NODE_SETTINGS = {
 
 export type NodeSettings = SettingsOf<typeof NODE_SETTINGS>;
 
-const USAGE = 'npm start -- [settings]: runs a node of the DPD offload cluster';
+const USAGE = 'dpd-node [settings]: runs a node of the DPD offload cluster';
 
 /** The node's settings from this process's flags and environment. */
 export function readNodeSettings(): NodeSettings {
