@@ -3,10 +3,9 @@
  * that lines and columns in a trace are those of the source. Run by `npm pack`.
  */
 
-import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 
 const ROOT = new URL('..', import.meta.url).pathname;
 const DIST = join(ROOT, 'dist');
@@ -17,9 +16,12 @@ const RELATIVE = /(['"])(\.{1,2}\/[^'"\n]*)\.ts\1/g;
 const IMPORTED = /(?:from|import\(|new URL\()\s*'(\.{1,2}\/[^'`\n]+)'/g;
 
 rmSync(DIST, { recursive: true, force: true });
-const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard', ...PARTS], { cwd: ROOT, encoding: 'utf8' });
-for (const file of files.trim().split('\n')) {
-  if (file.endsWith('.md') || file.endsWith('.d.ts') || !existsSync(join(ROOT, file))) continue;
+const files = PARTS.flatMap((part) =>
+  readdirSync(join(ROOT, part), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && !/\.md$|\.d\.ts$/.test(entry.name))
+    .map(({ parentPath, name }) => relative(ROOT, join(parentPath, name))),
+);
+for (const file of files) {
   const to = join(DIST, file.replace(/\.ts$/, '.js'));
   mkdirSync(dirname(to), { recursive: true });
   if (!file.endsWith('.ts')) {
@@ -32,9 +34,9 @@ for (const file of files.trim().split('\n')) {
 const { name, version, type } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as Record<string, string>;
 writeFileSync(join(DIST, 'package.json'), `${JSON.stringify({ name, version, type, private: true }, null, 2)}\n`);
 
-for (const file of files.trim().split('\n')) {
+for (const file of files) {
   const made = join(DIST, file.replace(/\.ts$/, '.js'));
-  if (!made.endsWith('.js') || !existsSync(made)) continue;
+  if (!made.endsWith('.js')) continue;
   for (const [, path] of readFileSync(made, 'utf8').matchAll(IMPORTED))
     if (!path!.includes('$') && !existsSync(resolve(dirname(made), path!))) throw new Error(`${made}: no ${path}`);
 }

@@ -9,8 +9,11 @@ import { watchFiles } from '../base/watch-files.ts';
 import { VAULT_CHECK } from './keys.ts';
 import type { RedisClient } from './redis/redis.ts';
 
-/** Permissions of anybody but a file's owner. */
-const OTHERS = 0o077;
+/**
+ * Permissions that a file of keys must not give. Its group may read it: systemd's credentials, and secrets that Kubernetes mounts,
+ * reach the one service that may have them in this way.
+ */
+const OTHERS = 0o037;
 
 /** Where a vault's keys are. */
 export type VaultSource =

@@ -17,27 +17,14 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { VERSION } from '../../services/base/version.ts';
 import { EmbeddedRedis } from '../../services/store/redis/embedded-redis.ts';
 import { eventually } from '../eventually.ts';
 import { skipUnless } from '../requirements.ts';
+import { BARE, pack, ROOT, run } from './run.ts';
 import { freePort, samplesOf, scrape } from './scraped.ts';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const PROGRAMS = ['dpd-agent', 'dpd-failover', 'dpd-node'];
-/** No npm above the programs, nothing of this run's environment, and only the system's own Node in PATH. */
-const BARE = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME: tmpdir() };
-
-function run(
-  command: string,
-  args: readonly string[],
-  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
-): string {
-  const { status, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8', timeout: 120_000, ...options });
-  assert.equal(status, 0, `${command} ${args.join(' ')}: ${stdout}${stderr}`);
-  return stdout;
-}
 
 describe('the npm package', { timeout: 240_000 }, () => {
   const directory = mkdtempSync(join(tmpdir(), 'dpd-package-'));
@@ -46,15 +33,11 @@ describe('the npm package', { timeout: 240_000 }, () => {
   let files: readonly string[] = [];
 
   before(() => {
-    const [packed] = JSON.parse(run('npm', ['pack', '--json', '--pack-destination', directory], { cwd: ROOT })) as {
-      filename: string;
-      files: { path: string }[];
-    }[];
-    files = packed!.files.map(({ path }) => path);
+    const packed = pack(directory);
+    files = packed.files;
     mkdirSync(installed);
     writeFileSync(join(installed, 'package.json'), '{ "name": "empty", "version": "1.0.0" }');
-    const tarball = join(directory, packed!.filename);
-    run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', tarball], { cwd: installed });
+    run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', packed.tarball], { cwd: installed });
   });
   after(() => rmSync(directory, { recursive: true, force: true }));
 
