@@ -7,7 +7,7 @@ if [ -d "$root/dist" ] && [ ! -d "$root/services" ]; then
 else
   main=$root suffix=ts
 fi
-for node in "$root/node_modules/node/bin/node" "$root/../node/bin/node" "$(command -v node || true)" ""; do
+for node in "$root"/node_modules/node-linux-*/bin/node "$root"/../node-linux-*/bin/node "$(command -v node || true)" ""; do
   [ -x "$node" ] || continue
   version=$("$node" --version 2>/dev/null) || continue
   major=${version#v}
@@ -15,6 +15,6 @@ for node in "$root/node_modules/node/bin/node" "$root/../node/bin/node" "$(comma
   found="$node is $version"
 done
 if [ -z "$node" ]; then
-  echo "dpd-offload: needs Node $needed or later, and has none of its own${found:+; $found}: let npm run the install script of the package node: npm rebuild node" >&2
+  echo "dpd-offload: needs Node $needed or later, and has none of its own${found:+; $found}: npm has none for this system, or left it out" >&2
   exit 2
 fi

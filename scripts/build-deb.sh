@@ -13,8 +13,8 @@ npm pack --silent --pack-destination "$work" >/dev/null
 lib=$work/deb/usr/lib/dpd-offload
 mkdir -p "$lib" "$work/deb/DEBIAN" "$work/deb/usr/bin" "$work/deb/usr/share/doc"
 npm install --silent --no-audit --no-fund --prefer-offline --omit=dev --prefix "$lib" "$work/dpd-offload-$version.tgz" >/dev/null
-# Node's installer leaves a second copy; types and maps are for developers.
-rm -rf "$lib/node_modules/node/node_modules" "$lib/package.json" "$lib/package-lock.json" "$lib/node_modules/.package-lock.json"
+# Types and maps are for developers.
+rm -rf "$lib/package.json" "$lib/package-lock.json" "$lib/node_modules/.package-lock.json"
 find "$lib" \( -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.map' \) -delete
 
 own=node_modules/dpd-offload

@@ -10,7 +10,7 @@ if git cat-file -e "$base:buf.yaml" 2>/dev/null; then
 else
   echo "buf breaking: no earlier API to compare with"
 fi
-generated="proto/dpd/v1/operator.proto docs/metrics.md docs/settings.md proto/gen/dpd/v1/* proto/gen/google/rpc/* proto/gen/descriptors.binpb"
+generated="proto/dpd/v1/operator.proto docs/metrics.md docs/settings.md docs/dependencies.md proto/gen/dpd/v1/* proto/gen/google/rpc/* proto/gen/descriptors.binpb"
 before=$(git hash-object $generated)
 npm run -s generate
 after=$(git hash-object $generated)

@@ -8,6 +8,7 @@ import {
   HISTOGRAMS,
   NODE_METRICS,
 } from '../services/telemetry/metrics.ts';
+import { ROUND_TRIP_METRIC } from '../services/telemetry/round-trips.ts';
 import { COUNTER_ROWS } from '../workers/shard/counters.ts';
 
 const PROTO = new URL('../proto/dpd/v1/operator.proto', import.meta.url);
@@ -46,7 +47,10 @@ writeFileSync(
     'The resource is `service.name` (`dpd-node`, `dpd-agent`, `dpd-failover`), `service.version`, `service.instance.id` (the node id,\n',
     'the headend, or a random one), host and process, and what `OTEL_RESOURCE_ATTRIBUTES` says. Nothing is exported before an\n',
     'endpoint, an exporter or `--metrics-address` is named.\n',
-    ...section('A node', metrics('node', NODE_METRICS)),
+    ...section('A node', [
+      ...metrics('node', NODE_METRICS),
+      line(ROUND_TRIP_METRIC.name, 'histogram', ROUND_TRIP_METRIC.unit, ROUND_TRIP_METRIC.description),
+    ]),
     ...section('An agent', metrics('agent', AGENT_METRICS)),
     ...section('A failover worker of its own', metrics('failover', FAILOVER_WORKER_METRICS)),
     '\n## Counters of a shard\n\n',

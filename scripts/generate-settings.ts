@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { HEADENDS } from '../services/agent/headend/kinds.ts';
 import { AGENT_SETTINGS } from '../services/agent/settings.ts';
 import { flagOf, type SettingsTable } from '../services/base/settings.ts';
-import { FAILOVER_SETTINGS } from '../services/failover/settings.ts';
+import { FAILOVER_WORKER_SETTINGS } from '../services/failover/settings.ts';
 import { NODE_SETTINGS } from '../services/node/settings.ts';
 
 const DOC = new URL('../docs/settings.md', import.meta.url);
@@ -19,7 +19,7 @@ writeFileSync(
     section('A node: `npm start`', NODE_SETTINGS),
     section('An agent: `npm run agent`', AGENT_SETTINGS),
     ...Object.entries(HEADENDS).map(([kind, { settings }]) => section(`An agent with \`--kind ${kind}\``, settings)),
-    section('A failover worker of its own: `npm run failover`', FAILOVER_SETTINGS),
+    section('A failover worker of its own: `npm run failover`', FAILOVER_WORKER_SETTINGS),
   ].join(''),
 );
 

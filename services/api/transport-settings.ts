@@ -1,6 +1,17 @@
 /** Settings of the transport, for servers and clients of the API. */
 
+import { resolve } from 'node:path';
 import { flag, matching, oneOf, optional } from '../base/settings.ts';
+
+const SOCKET = 'data/api.sock';
+
+/**
+ * Where a node serves, and its clients look for it, unless told otherwise: a unix socket of mode 0600, for the node's own user and root.
+ */
+export const DEFAULT_ADDRESS = {
+  fallback: `unix:${resolve(SOCKET)}`,
+  varies: `unix:, ${SOCKET} in the working directory`,
+};
 
 /** Transport settings that node and agent share. */
 export const TLS_SETTINGS = {

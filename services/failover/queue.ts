@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DelayedError, type Job, Queue, UnrecoverableError, Worker } from 'bullmq';
 import { always } from '../../workers/base/always.ts';
-import type { Logger } from '../base/log.ts';
+import type { Outages } from '../base/seldom.ts';
 import type { ShardId } from '../store/keys.ts';
 import { patientRedis, type RedisClient } from '../store/redis/redis.ts';
 import type { FailoverReconciler } from './reconciler.ts';
@@ -34,12 +34,12 @@ export class FailoverQueue {
   /** Recent calls: shards to be woken, and shards to be worked on now. */
   readonly #lately = new Set<string>();
 
-  constructor(url: string) {
+  /** @param outages told of errors of the queue */
+  constructor(url: string, outages: Outages) {
     this.#redis = patientRedis(url);
     const redis = this.#redis;
     this.#queue = new Queue<ShardId>(NAME, { connection: redis as never, prefix: PREFIX });
-    // Commands carry the error as well.
-    this.#queue.on('error', () => {});
+    this.#queue.on('error', (error) => outages.warn({ reason: error.message }, 'the queue of failovers has an error'));
   }
 
   /** There are failovers in this shard. Any number of calls make one job, which exists as long as the shard has failovers. */
@@ -92,7 +92,7 @@ export class FailoverWorker {
   readonly #redis: RedisClient;
 
   /** Begins to work, now or when Redis can be reached. */
-  constructor(url: string, reconciler: FailoverReconciler, log: Logger) {
+  constructor(url: string, reconciler: FailoverReconciler, outages: Outages) {
     this.#redis = patientRedis(url);
     const redis = this.#redis;
     this.#worker = new Worker<ShardId>(NAME, (job, token) => work(reconciler, job, token), {
@@ -103,9 +103,11 @@ export class FailoverWorker {
       stalledInterval: STALLED_MS,
       maxStalledCount: Number.MAX_SAFE_INTEGER,
     });
-    this.#worker.on('error', () => {});
+    this.#worker.on('error', (error) =>
+      outages.warn({ reason: error.message }, 'the worker of failovers has an error'),
+    );
     this.#worker.on('failed', (job, error) =>
-      log.warn({ shard: job?.id, reason: error.message }, 'failovers wait for another try'),
+      outages.warn({ shard: job?.id, reason: error.message }, 'failovers wait for another try'),
     );
   }
 

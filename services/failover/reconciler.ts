@@ -5,11 +5,14 @@
  */
 
 import type { Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
+import { RecordError } from '../../workers/base/errors.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { Bus } from '../store/cluster/bus.ts';
 import { knownDead } from '../store/cluster/dead-endpoints.ts';
-import type { ShardId } from '../store/keys.ts';
+import { type ShardId, shardKeys } from '../store/keys.ts';
+import type { OnRefused } from '../store/record.ts';
+import type { RecordMac } from '../store/record-mac.ts';
 import type { RedisClient } from '../store/redis/redis.ts';
 import {
   FailoverStore,
@@ -30,10 +33,11 @@ const RUN_MS = 5_000;
  */
 const LOOK_MS = { idle: 5_000, busy: 1_000 };
 
-const UNREADABLE = 'failover set aside: what Redis has of it cannot be read';
-
 export type ReconcilerContext = {
   readonly redis: RedisClient;
+  readonly mac: RecordMac;
+  /** Told of failovers that are set aside, because what Redis has of them cannot be read. */
+  readonly refused: OnRefused;
   readonly bus: Pick<Bus, 'publish'>;
   readonly clock: Clock;
   readonly log: Logger;
@@ -57,8 +61,8 @@ export class FailoverReconciler {
    * Redis's: those of nodes may differ, and jump.
    */
   async run(id: ShardId): Promise<number | undefined> {
-    const { clock, redis } = this.#context;
-    const store = new FailoverStore(redis, id);
+    const { clock } = this.#context;
+    const store = new FailoverStore(this.#context, id);
     const began = clock.now();
     let lookMs = LOOK_MS.idle;
     while (clock.now() - began < RUN_MS) {
@@ -110,7 +114,8 @@ export class FailoverReconciler {
       try {
         return [read(failover, nowUnix)];
       } catch (error) {
-        this.#context.log.error({ ...id, verdict: failover.id, reason: (error as Error).message }, UNREADABLE);
+        const why = `failover ${JSON.stringify(failover.id.slice(0, 80))} is set aside: ${(error as Error).message}`;
+        this.#context.refused(new RecordError(shardKeys(id).due, why));
         unreadable.push(failover.id);
         return [];
       }
@@ -155,6 +160,7 @@ export class FailoverReconciler {
 
 /** Throws if the verdict, or the progress of its failover, cannot be read. */
 function read({ id, verdict: message, progress, failed }: StoredFailover, nowUnix: number): Due {
+  if (!message) throw new RangeError('no node wrote its verdict');
   const verdict = readVerdict(message);
   const { deadEndpoint, nextEndpoint, endpoints } = verdict;
   if (Math.max(deadEndpoint, nextEndpoint) >= endpoints.length) throw new RangeError('no such endpoint');

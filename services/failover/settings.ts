@@ -1,6 +1,7 @@
 /** Settings of failover workers; nodes, which have one inside, share the deadline. README's table is this one. */
 
 import { integer, optional } from '../base/settings.ts';
+import { KEY_SETTINGS } from '../store/key-settings.ts';
 import { TELEMETRY_SETTINGS } from '../telemetry/settings.ts';
 
 export const FAILOVER_SETTINGS = {
@@ -12,4 +13,10 @@ export const FAILOVER_SETTINGS = {
     fallback: '600000',
     parse: integer(1_000, 86_400_000),
   },
+} as const;
+
+/** Of a worker of its own. */
+export const FAILOVER_WORKER_SETTINGS = {
+  ...FAILOVER_SETTINGS,
+  ...KEY_SETTINGS,
 } as const;

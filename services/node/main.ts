@@ -2,10 +2,15 @@
 
 import { atMost, stopOnSignal } from '../base/lifetime.ts';
 import { createLogger } from '../base/log.ts';
+import { forbidCoreDumps } from '../base/process/core-dumps.ts';
+import { lowDescriptorLimit } from '../base/process/descriptors.ts';
+import { startWatchdog } from '../base/process/watchdog.ts';
 import { runMain } from '../base/settings.ts';
 import { NODE_METRICS, observe } from '../telemetry/metrics.ts';
+import { roundTripProducer } from '../telemetry/round-trips.ts';
 import { startTelemetry } from '../telemetry/telemetry.ts';
-import { DpdNode } from './node.ts';
+import { readRoundTrips } from './metrics.ts';
+import { DpdNode, mostShards } from './node.ts';
 import { readNodeSettings } from './settings.ts';
 
 /** Longest wait at a stop for the collector to take the last metrics and traces, ms. */
@@ -14,15 +19,21 @@ const FLUSH_MS = 2_000;
 await runMain(async () => {
   const settings = readNodeSettings();
   const log = createLogger('node');
+  if (!settings.coreDumps && !forbidCoreDumps()) log.warn('core dumps cannot be forbidden here: keys would be in them');
+  const low = lowDescriptorLimit(2 * mostShards(settings));
+  if (low !== undefined) log.warn({ warning: low }, 'too few file descriptors');
   let node: DpdNode | undefined;
   const telemetry = await startTelemetry({
     service: 'dpd-node',
     instance: settings.nodeId,
     metricsAddress: settings.metricsAddress,
     probes: { notReady: () => (node ? node.notReady() : 'starting') },
+    producers: [roundTripProducer(async () => (node ? readRoundTrips(node.cluster) : []))],
   });
   const running = await DpdNode.start(settings, log);
   node = running;
+  // Not before: a start reads files for long.
+  startWatchdog(log);
   observe(NODE_METRICS, () => running.metrics());
   stopOnSignal(log, async () => {
     // Exports the last metrics while the shards move.

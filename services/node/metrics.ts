@@ -4,6 +4,7 @@ import { COUNTER_ROWS, metricValue } from '../../workers/shard/counters.ts';
 import type { Refusals } from '../base/refusals.ts';
 import type { FailoverReconciler } from '../failover/reconciler.ts';
 import type { Metric } from '../telemetry/metrics.ts';
+import type { ShardRoundTrips } from '../telemetry/round-trips.ts';
 import type { ClusterNode } from './cluster/cluster-node.ts';
 
 /** Where a node gets input that it may refuse, besides its API. */
@@ -47,4 +48,15 @@ export async function readMetrics(
     }
   }
   return metrics;
+}
+
+/** Round trips of all shards hosted here; those whose thread does not answer are left out. */
+export async function readRoundTrips(cluster: ClusterNode): Promise<ShardRoundTrips[]> {
+  const shards = await Promise.allSettled(
+    cluster.shards.hosted().map(async (shard) => ({
+      attributes: { 'dpd.headend': shard.id.headend, 'dpd.shard': shard.id.shard },
+      counts: await shard.roundTrips(),
+    })),
+  );
+  return shards.flatMap((shard) => (shard.status === 'fulfilled' ? [shard.value] : []));
 }

@@ -3,27 +3,29 @@
 import { availableParallelism, hostname } from 'node:os';
 import { Piscina } from 'piscina';
 import { SettingsError } from '../../workers/base/errors.ts';
-import type { Vault } from '../../workers/keys/vault.ts';
 import { staysOnHost, tlsFilesOf } from '../api/grpc/credentials.ts';
 import type { RunningServer } from '../api/grpc/server.ts';
 import type { TlsFiles } from '../api/grpc/tls-files.ts';
 import { systemClock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { Refusals } from '../base/refusals.ts';
+import { Seldom } from '../base/seldom.ts';
 import { FailoverQueue, FailoverWorker } from '../failover/queue.ts';
 import { FailoverReconciler } from '../failover/reconciler.ts';
 import { joinBus } from '../store/cluster/bus.ts';
+import type { OnRefused } from '../store/record.ts';
 import type { EmbeddedRedis } from '../store/redis/embedded-redis.ts';
 import { connectRedis, type RedisClient } from '../store/redis/redis.ts';
 import type { StoreContext } from '../store/shard/shard-store.ts';
-import { checkVault, openVault, type VaultSource, watchVault } from '../store/vault.ts';
 import type { Metric } from '../telemetry/metrics.ts';
 import { SuspicionTraces } from '../telemetry/traces.ts';
 import { Access } from './access/access.ts';
+import { Admission } from './access/admission.ts';
 import { Audit } from './access/audit.ts';
 import { serveApi } from './api/serve.ts';
 import { ClusterNode } from './cluster/cluster-node.ts';
 import { keepHealth, whyNotServing } from './health.ts';
+import { NodeKeys } from './keys.ts';
 import { readMetrics } from './metrics.ts';
 import { openRedis } from './open-redis.ts';
 import { Sites } from './records/sites.ts';
@@ -35,12 +37,17 @@ import { StormGuard } from './verdicts/storm-guard.ts';
  * Young generation of a thread's heap, MiB: peers are in typed arrays, and other objects live for a short time only.
  */
 const THREAD_YOUNG_MB = 12;
+/** Shards of a thread at most. */
+const THREAD_SHARDS = 1_024;
 const SHARD_TASK = new URL('../../workers/shard/task.ts', import.meta.url).href;
 
 /** What a node is made of besides its place in the cluster. */
 type Parts = {
   readonly access: Access;
-  readonly endVault: () => void;
+  readonly admission: Admission;
+  readonly keys: NodeKeys;
+  /** Keys are not read again. */
+  readonly endKeys: () => void;
   /** Undefined: plaintext. */
   readonly tls: TlsFiles | undefined;
   readonly redis: RedisClient;
@@ -77,33 +84,34 @@ export class DpdNode {
     const { url, redis, embedded } = await openRedis(settings, log);
     const replicas = settings.redisReplicas;
     const replicated = replicas > 0 ? { redis: await connectRedis(url), replicas } : undefined;
-    const threads = settings.threads || availableParallelism();
+    const threads = threadsOf(settings);
     const pool = new Piscina({
       filename: SHARD_TASK,
       minThreads: threads,
       maxThreads: threads,
-      concurrentTasksPerWorker: 1024,
+      concurrentTasksPerWorker: THREAD_SHARDS,
       // With the default, an idle worker waits in Atomics.wait and the timers of its shards stand still.
       atomics: 'disabled',
       resourceLimits: { maxYoungGenerationSizeMb: THREAD_YOUNG_MB },
     });
-    const vaultSource = vaultSourceOf(settings, embedded);
-    const vault = openVault(vaultSource);
-    await checkVault(vault, redis);
-    if (settings.vaultKey !== undefined)
-      log.warn('DPD_VAULT_KEY: the environment of a process can be read; vault-key-file is safer');
-    const queue = new FailoverQueue(url);
+    const keys = await NodeKeys.open(settings, embedded !== undefined, redis, log);
+    const { vault, mac } = keys;
+    const outages = new Seldom(log, systemClock.now);
+    const queue = new FailoverQueue(url, outages);
     let node: DpdNode | undefined;
     const sites = new Sites();
     const refusals = new Refusals(log);
+    const refused: OnRefused = (error) => refusals.note('redis', error.message);
     const cluster = await ClusterNode.start({
-      store: { redis, node: settings.nodeId, replicated, refused: (error) => refusals.note('redis', error.message) },
-      joinBus: (onMessage) => joinBus(redis, url, onMessage, (reason) => refusals.note('bus', reason)),
+      store: { redis, mac, node: settings.nodeId, replicated, refused },
+      joinBus: (onMessage) => joinBus({ redis, url, mac }, onMessage, (reason) => refusals.note('bus', reason)),
       startTask: (probe, onEvent) => new ShardThread(pool, probe, settings.probeRate / threads, vault.keys, onEvent),
       clock: systemClock,
+      noteEvents: true,
       vault,
       traces: new SuspicionTraces(),
       log,
+      outages,
       sites,
       storm: new StormGuard(
         { share: settings.stormShare / 100, count: settings.stormCount, windowMs: settings.stormWindow },
@@ -119,7 +127,7 @@ export class DpdNode {
       wakeFailover: (id, now) => {
         // The shard's housekeeping looks again.
         (now ? queue.hurry(id) : queue.wake(id)).catch((error: Error) =>
-          log.warn({ ...id, reason: error.message }, 'no job made'),
+          outages.warn({ ...id, reason: error.message }, 'no job made'),
         );
       },
       probeAddress: settings.probeAddress,
@@ -130,19 +138,39 @@ export class DpdNode {
       },
       probePortBase: settings.probePortBase,
       maxPeers: settings.maxPeers,
+      maxShards: mostShards(settings),
       headendPeers: settings.headendPeers || settings.maxPeers,
       // For calls in the same process, as in tests.
       loopback: staysOnHost(settings.address),
       advertised: () => settings.advertise ?? reachable(settings.address, node?.port ?? 0),
     });
     const limits = { deadlineMs: settings.failoverDeadline };
-    const reconciler = new FailoverReconciler({ redis, bus: cluster.bus, clock: systemClock, log, limits });
-    const worker = settings.failover === 'inside' ? new FailoverWorker(url, reconciler, log) : undefined;
-    const endVault = watchVault(vault, vaultSource, (failure) => {
-      if (failure) log.error({ reason: failure.message }, 'vault keys not read: those read before hold');
-      else vaultChanged(cluster, vault, redis, log);
+    const reconciler = new FailoverReconciler({
+      redis,
+      mac,
+      refused,
+      bus: cluster.bus,
+      clock: systemClock,
+      log,
+      limits,
     });
-    const parts = { access, endVault, tls, redis, replicated, embedded, pool, queue, worker, reconciler, refusals };
+    const worker = settings.failover === 'inside' ? new FailoverWorker(url, reconciler, outages) : undefined;
+    const endKeys = keys.follow(cluster.shards);
+    const parts = {
+      access,
+      admission: new Admission(access, tls?.revocations, systemClock),
+      keys,
+      endKeys,
+      tls,
+      redis,
+      replicated,
+      embedded,
+      pool,
+      queue,
+      worker,
+      reconciler,
+      refusals,
+    };
     node = new DpdNode(settings, url, cluster, parts);
     await node.#serve(log);
     await cluster.join();
@@ -171,9 +199,10 @@ export class DpdNode {
     this.#endHealth();
     await this.cluster.stop(this.#settings.drain);
     await this.#server?.stop();
-    const { access, endVault, redis, replicated, embedded, pool, queue, worker } = this.#parts;
+    const { access, admission, endKeys, redis, replicated, embedded, pool, queue, worker } = this.#parts;
     access.close();
-    endVault();
+    admission.close();
+    endKeys();
     await worker?.close();
     await queue.close();
     await pool.destroy();
@@ -184,12 +213,13 @@ export class DpdNode {
 
   async #serve(log: Logger): Promise<void> {
     const { cluster, redisUrl } = this;
-    const { access, tls, redis } = this.#parts;
-    this.#server = await serveApi(this.#settings.address, tls, {
+    const { access, admission, keys, tls, redis } = this.#parts;
+    this.#server = await serveApi(this.#settings.address, tls, admission, {
       cluster,
       access,
       audit: new Audit(redis, cluster.id, log),
       redis,
+      mac: keys.mac,
       redisUrl,
       clock: systemClock,
       log,
@@ -200,6 +230,15 @@ export class DpdNode {
     this.#endHealth = keepHealth(this.#server.health, cluster, systemClock);
     log.info({ node: cluster.id, address, port: this.port, shards: cluster.shards.hosted().length }, 'serving');
   }
+}
+
+function threadsOf({ threads }: NodeSettings): number {
+  return threads || availableParallelism();
+}
+
+/** Shards that a node has places for. Each has two sockets, with IPv6. */
+export function mostShards(settings: NodeSettings): number {
+  return threadsOf(settings) * THREAD_SHARDS;
 }
 
 const ANY = '0.0.0.0';
@@ -222,22 +261,4 @@ function openAccess({ access, trustDomain }: NodeSettings, tls: TlsFiles | undef
       'tls-cert: it has no SPIFFE ID, so nobody would be allowed anything; set trust-domain, or name callers in a file by access',
     );
   return new Access(access, domain, log);
-}
-
-/** Threads seal with the first key from now on, and what is in Redis is sealed anew. */
-function vaultChanged(cluster: ClusterNode, vault: Vault, redis: RedisClient, log: Logger): void {
-  log.info({ key: vault.sealsWith, keys: vault.keys.length }, 'vault keys read again');
-  for (const host of cluster.shards.hosted()) host.vaultChanged();
-  checkVault(vault, redis).catch((error: Error) => log.error({ reason: error.message }, 'vault not checked'));
-}
-
-/** Throws SettingsError if there is none. */
-function vaultSourceOf(
-  { vaultKey, vaultKeyFile, dataDir }: NodeSettings,
-  embedded: EmbeddedRedis | undefined,
-): VaultSource {
-  if (vaultKey !== undefined) return { keys: vaultKey };
-  if (vaultKeyFile !== undefined) return { file: vaultKeyFile, make: false };
-  if (embedded) return { file: `${dataDir}/vault.key`, make: true };
-  throw new SettingsError('vault-key-file or DPD_VAULT_KEY is needed: IKE keys rest sealed in a Redis of yours');
 }

@@ -2,9 +2,11 @@
 
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { TLS_SETTINGS } from '../api/transport-settings.ts';
+import { DEFAULT_ADDRESS, TLS_SETTINGS } from '../api/transport-settings.ts';
+import { CORE_DUMPS } from '../base/process/settings.ts';
 import { integer, ipv6, matching, oneOf, optional, readSettings, type SettingsOf, text } from '../base/settings.ts';
 import { FAILOVER_SETTINGS } from '../failover/settings.ts';
+import { KEY_SETTINGS } from '../store/key-settings.ts';
 import { TELEMETRY_SETTINGS } from '../telemetry/settings.ts';
 
 const IPV4 = /^\d{1,3}(\.\d{1,3}){3}$/;
@@ -13,7 +15,7 @@ export const NODE_SETTINGS = {
   address: {
     env: 'DPD_ADDRESS',
     help: 'where to serve: host:port or unix:/path',
-    fallback: '127.0.0.1:7600',
+    ...DEFAULT_ADDRESS,
     parse: text,
   },
   ...TELEMETRY_SETTINGS,
@@ -61,19 +63,8 @@ export const NODE_SETTINGS = {
     fallback: 'data',
     parse: (value: string) => resolve(value),
   },
-  vaultKeyFile: {
-    env: 'DPD_VAULT_KEY_FILE',
-    help: 'file with keys that seal IKE keys in Redis: 32 bytes in base64, one a line; the first seals, all open',
-    fallback: '',
-    parse: optional,
-  },
-  vaultKey: {
-    env: 'DPD_VAULT_KEY',
-    help: 'the same keys themselves; a file is safer, as the environment of a process can be read',
-    fallback: '',
-    secret: true,
-    parse: optional,
-  },
+  ...KEY_SETTINGS,
+  ...CORE_DUMPS,
   threads: { env: 'DPD_THREADS', help: 'worker threads; 0: one per core', fallback: '0', parse: integer(0, 256) },
   maxPeers: {
     env: 'DPD_MAX_PEERS',

@@ -23,8 +23,10 @@ export const HEADENDS = 'dpd:headends';
 export const NODES = 'dpd:nodes';
 /** Sorted set: endpoint (address:port) to the Unix ms of the last verdict on it. */
 export const DEAD_ENDPOINTS = 'dpd:dead-endpoints';
-/** String: an empty text, sealed with the vault's key. See vault.ts. */
+/** String: an empty text, sealed with the vault's key. See vault-check.ts. */
 export const VAULT_CHECK = 'dpd:vault-check';
+/** String: an empty text with its MAC. See record-mac.ts. */
+export const MAC_CHECK = 'dpd:mac-check';
 /** Stream: the latest actions, and who did them: see node/access/audit.ts. */
 export const AUDIT = 'dpd:audit';
 /** Channel for messages between nodes: see bus.ts. */
@@ -42,9 +44,9 @@ export function shardKeys({ headend, shard }: ShardId) {
     sas: `${tag}:sas`,
     /** Hash: epoch and chunk number to rows; and of the last write: at, taken (Unix ms), final (see the script). */
     checkpoint: `${tag}:checkpoint`,
-    /** Stream: the verdict log, each entry a Verdicts message. */
+    /** Stream: the verdict log, each entry verdicts one behind the other, each with its MAC. See stored-verdict.ts. */
     verdicts: `${tag}:verdicts`,
-    /** Hash: verdict id to the verdict, until acknowledged. See stored-verdict.ts. */
+    /** Hash: verdict id to the verdict with its MAC, until acknowledged. See stored-verdict.ts. */
     unacked: `${tag}:unacked`,
     /** Hash: SPI pair to verdict id, for as long as the SA is held. */
     dead: `${tag}:dead`,
@@ -60,7 +62,11 @@ export function shardKeys({ headend, shard }: ShardId) {
     progress: `${tag}:progress`,
     /** Sorted set: verdict id to the Unix ms at which its failover is looked at; without failovers that have ended. */
     due: `${tag}:due`,
-    /** Hash: verdict id to the failover that was given up, until an operator replays or drops it. */
+    /** Hash: verdict id to the failover that was given up, as JSON with its MAC, until an operator replays or drops it. */
     deadLetters: `${tag}:dead-letters`,
+    /** Hash: peer id to its latest events, a GetPeerHistoryResponse: see peer-history.ts. */
+    history: `${tag}:history`,
+    /** Sorted set: peer id to the Unix ms of its latest event. */
+    noted: `${tag}:noted`,
   } as const;
 }

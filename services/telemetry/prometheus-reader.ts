@@ -7,8 +7,8 @@ import type { metrics } from '@opentelemetry/sdk-node';
 const UNITS: Readonly<Record<string, string>> = { s: 'seconds', By: 'bytes' };
 
 export class PrometheusReader extends PrometheusExporter {
-  constructor() {
-    super({ preventServerStart: true, withoutScopeInfo: true });
+  constructor(metricProducers: metrics.MetricProducer[]) {
+    super({ preventServerStart: true, metricProducers, withoutScopeInfo: true });
   }
 
   override async collect(...[options]: Parameters<PrometheusExporter['collect']>): Promise<metrics.CollectionResult> {

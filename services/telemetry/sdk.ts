@@ -26,6 +26,8 @@ export type SdkOptions = {
   readonly instance: string;
   /** Takes all spans, instead of what the environment says. */
   readonly processor?: tracing.SpanProcessor;
+  /** Of metrics that are counted elsewhere. */
+  readonly producers?: metrics.MetricProducer[];
 };
 
 export type Sdk = {
@@ -36,10 +38,10 @@ export type Sdk = {
 };
 
 /** Starts the SDK for all of the process. */
-export function startSdk({ service, instance, processor }: SdkOptions, wanted: Wanted): Sdk {
-  const prometheus = wanted.scraped && new PrometheusReader();
+export function startSdk({ service, instance, processor, producers = [] }: SdkOptions, wanted: Wanted): Sdk {
+  const prometheus = wanted.scraped && new PrometheusReader(producers);
   const pushed = wanted.metrics.map((name) =>
-    periodic(name === 'console' ? new metrics.ConsoleMetricExporter() : otlpExporter(wanted.protocol)),
+    periodic(name === 'console' ? new metrics.ConsoleMetricExporter() : otlpExporter(wanted.protocol), producers),
   );
   const sdk = new NodeSDK({
     resource: resources.defaultResource().merge(
@@ -71,11 +73,15 @@ function otlpExporter(protocol: string): metrics.PushMetricExporter {
   return protocol === 'http/json' ? new JsonExporter() : new ProtobufExporter();
 }
 
-function periodic(exporter: metrics.PushMetricExporter): metrics.PeriodicExportingMetricReader {
+function periodic(
+  exporter: metrics.PushMetricExporter,
+  metricProducers: metrics.MetricProducer[],
+): metrics.PeriodicExportingMetricReader {
   const interval = positive('OTEL_METRIC_EXPORT_INTERVAL') ?? EXPORT_MS.interval;
   const timeout = positive('OTEL_METRIC_EXPORT_TIMEOUT') ?? EXPORT_MS.timeout;
   return new metrics.PeriodicExportingMetricReader({
     exporter,
+    metricProducers,
     exportIntervalMillis: interval,
     exportTimeoutMillis: Math.min(interval, timeout),
   });

@@ -55,6 +55,8 @@ const MAY: Readonly<Record<Method, readonly CallerName[]>> = {
   watchVerdicts: SEEING,
   acknowledgeVerdict: CARRYING_OUT,
   getPeer: SEEING,
+  getPeerHistory: SEEING,
+  watchPeer: SEEING,
   listPeers: SEEING,
   getCounters: SEEING,
   listHeldVerdicts: SEEING,
@@ -62,6 +64,7 @@ const MAY: Readonly<Record<Method, readonly CallerName[]>> = {
   listDeadLetters: SEEING,
   getClusterState: READING,
   setDraining: ACTING,
+  clearSas: ACTING,
   settleHeldVerdicts: ACTING,
   settleDeadLetters: ACTING,
 };
@@ -69,6 +72,8 @@ const MAY: Readonly<Record<Method, readonly CallerName[]>> = {
 const REQUESTS: Partial<Record<Method, Record<string, unknown>>> = {
   acknowledgeVerdict: { headend: HEADEND, shard: 0, ack: { verdictId: '1-1', attempt: 1, outcome: 1 } },
   getPeer: { headend: HEADEND, peerId: 'spoke-1' },
+  getPeerHistory: { headend: HEADEND, peerId: 'spoke-1' },
+  watchPeer: { headend: HEADEND, peerId: 'spoke-1' },
   getClusterState: {},
   setDraining: { draining: false },
   settleHeldVerdicts: { headend: HEADEND, decision: HoldDecision.RELEASE },

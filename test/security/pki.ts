@@ -55,11 +55,13 @@ export class Pki {
     );
   }
 
-  /** Makes a certificate in `${file}.pem` and its key, in place of what was there. @param names as openssl writes subjectAltName */
-  certificate(file: string, names: string, { ca = 'ca', subject = '/' } = {}): void {
+  /** Makes a certificate in `${file}.pem` and its key, in place of what was there. @param names as openssl writes subjectAltName @param seconds how long it is good */
+  certificate(file: string, names: string, { ca = 'ca', subject = '/', seconds = 86_400 } = {}): void {
     const alternative = names === '' ? [] : ['-addext', `subjectAltName=${names}`];
     this.#openssl('req', '-new', ...CURVE, '-subj', subject, ...alternative, '-keyout', 'new.key', '-out', 'new.csr');
-    this.#authorityDoes(ca, '-in', 'new.csr', '-out', 'new.pem', '-notext');
+    // As openssl wants it: 20300102030405Z.
+    const end = new Date(Date.now() + seconds * 1_000).toISOString().replace(/[-:T]|\.\d+/g, '');
+    this.#authorityDoes(ca, '-in', 'new.csr', '-out', 'new.pem', '-notext', '-enddate', end);
     renameSync(this.path('new.key'), this.path(`${file}.key`));
     renameSync(this.path('new.pem'), this.path(`${file}.pem`));
   }

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { shardKeys } from '../../services/store/keys.ts';
 import { connectRedis } from '../../services/store/redis/redis.ts';
-import { openVault } from '../../services/store/vault.ts';
+import { Vault } from '../../workers/keys/vault.ts';
 import { eventually } from '../eventually.ts';
 import { HEADEND, Rig, SHARDS } from '../integration/rig.ts';
 
@@ -19,7 +19,7 @@ test('the vault gets another key without a restart: all is sealed anew, nothing 
   const file = join(rig.directory, 'data', 'vault.key');
   const old = readFileSync(file, 'utf8').trim();
   const young = randomBytes(32).toString('base64');
-  const both = openVault({ keys: `${young}\n${old}` });
+  const both = new Vault([young, old].map((key) => Buffer.from(key, 'base64')));
   const redis = await connectRedis(rig.redisUrl);
   t.after(() => redis.disconnect());
   /** Keys in Redis that are sealed with the young key, and all. */

@@ -5,7 +5,6 @@ import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/p
 import { ConnectShardRequestSchema, ConnectShardResponseSchema } from '../../proto/gen/dpd/v1/headend_pb.js';
 import type { UplinkStream } from '../../services/agent/uplink.ts';
 import { toServiceError } from '../../services/api/grpc/errors.ts';
-import type { Logger } from '../../services/base/log.ts';
 import { EVERYTHING } from '../../services/node/access/grants.ts';
 import { connectShard } from '../../services/node/api/headend/connect-shard.ts';
 import type { ClusterNode } from '../../services/node/cluster/cluster-node.ts';
@@ -56,7 +55,7 @@ export class SimStream {
   }
 
   /** Hands the node's end to the API. */
-  serve(cluster: ClusterNode, log: Logger): void {
+  serve(cluster: ClusterNode): void {
     const server = new EventEmitter();
     const call = {
       cancelled: false,
@@ -79,7 +78,11 @@ export class SimStream {
       server.emit('cancelled');
       this.#endRequests();
     });
-    connectShard({ cluster, log }, { address: 'simulated', name: 'simulated', grants: EVERYTHING }, call as never).then(
+    connectShard(
+      { cluster },
+      { address: 'simulated', name: 'simulated', grants: EVERYTHING, local: true },
+      call as never,
+    ).then(
       () => call.end(),
       (error) => call.emit('error', toServiceError(error)),
     );

@@ -20,6 +20,7 @@ import { State } from '../../workers/liveness/peers.ts';
 import { type Canary, readCanary } from '../../workers/path/canary.ts';
 import type { PeerStatus } from '../../workers/shard/protocol.ts';
 import { NOTHING_REFUSED } from '../nothing-refused.ts';
+import { TEST_MAC } from '../test-mac.ts';
 import { Checks, detectionMs } from './checks.ts';
 import { Daemons } from './headend/daemons.ts';
 import { CANARY_PORT, canaryAddress, SimHeadend, shardOfSa } from './headend/headend.ts';
@@ -150,7 +151,7 @@ export class World implements TaskWorld {
     const log = this.#log.child({ node: node.name });
     const storm = new StormGuard({ share: 0.6, count: 4, windowMs: 10_000 }, clock, (site) => sites.name(site));
     const context = {
-      store: { redis, node: node.name, replicated: undefined, refused: NOTHING_REFUSED },
+      store: { redis, node: node.name, replicated: undefined, mac: TEST_MAC, refused: NOTHING_REFUSED },
       joinBus: async (onMessage: (message: ClusterMessage) => void) => this.#joinBus(process, onMessage),
       clock,
       vault: VAULT,
@@ -165,6 +166,8 @@ export class World implements TaskWorld {
       probeAdvertised: { v4: '', v6: '' },
       probePortBase: 0,
       maxPeers: 1_000,
+      outages: log,
+      maxShards: 1_000,
       headendPeers: 1_000,
       loopback: false,
       advertised: () => node.name,
@@ -177,6 +180,8 @@ export class World implements TaskWorld {
     const cluster = await ClusterNode.start(context);
     node.reconciler = new FailoverReconciler({
       redis,
+      mac: TEST_MAC,
+      refused: NOTHING_REFUSED,
       bus: cluster.bus,
       clock,
       log,
@@ -438,7 +443,7 @@ export class World implements TaskWorld {
     this.streams.add(stream);
     this.time.at(this.time.now + this.random.between(1, 5), undefined, () => {
       if (!process.alive || !cluster) stream.break('connection refused');
-      else if (!this.apart.has(pair)) stream.serve(cluster, this.#log);
+      else if (!this.apart.has(pair)) stream.serve(cluster);
     });
     return stream.uplink();
   }

@@ -11,6 +11,7 @@ import { Outcomes } from './outcomes.ts';
 import { Flag, PeerTable, State } from './peers.ts';
 import { firstMoment, recurringMoment } from './phase.ts';
 import { Mode, type Policy, PolicyTable } from './policy.ts';
+import { Traced } from './traced.ts';
 import { type OnDue, TICK_MS, TimingWheel } from './wheel.ts';
 
 /** What the machine needs from its surroundings. Called from within {@link Machine.advance}; must not throw. */
@@ -36,6 +37,8 @@ export type Effects = {
    * for a peer that had been declared dead, held back or not.
    */
   recovered(handle: number, firstMs: number, attempts: number, was: State): void;
+  /** Something happened to a peer that someone looks at: see {@link Machine.trace}. */
+  traced?(handle: number, event: Traced, value: number): void;
 };
 
 export type MachineCounters = {
@@ -133,6 +136,7 @@ export class Machine {
     peers.site[handle] = site;
     peers.way[handle] = way;
     peers.blindMs[handle] = 0;
+    peers.roundTrips.clear(handle);
     peers.heardAt[handle] = heardAtMs;
     if (peers.sentAt.length > 0) peers.sentAt[handle] = Number.NEGATIVE_INFINITY;
     peers.probeAt[handle] = Number.NEGATIVE_INFINITY;
@@ -155,7 +159,7 @@ export class Machine {
   /** Changes policy and interlock of a peer in care, keeping what is known of its liveness. */
   update(handle: number, policy: Policy, gated: boolean, ready: boolean): void {
     const { peers } = this;
-    const kept = peers.flags[handle]! & (Flag.FRESH | Flag.PROVEN);
+    const kept = peers.flags[handle]! & (Flag.FRESH | Flag.PROVEN | Flag.TRACED | Flag.REPEATED);
     peers.flags[handle] = (gated ? Flag.GATED : 0) | (ready ? Flag.READY : 0) | kept;
     const index = this.policies.intern(policy);
     if (index === peers.policy[handle]!) return;
@@ -173,6 +177,7 @@ export class Machine {
   /** The peer has another address, or another way: it must answer again before it is judged. */
   moved(handle: number, way: number): void {
     this.peers.way[handle] = way;
+    this.peers.roundTrips.clear(handle);
     this.unprove(handle);
   }
 
@@ -228,6 +233,29 @@ export class Machine {
     this.#wheel.schedule(handle, this.#now);
   }
 
+  /**
+   * An operator has the peer's SA deleted, whether it lives or not. False if it has a verdict already.
+   */
+  condemn(handle: number): boolean {
+    const { peers } = this;
+    if (peers.state[handle]! === State.DEAD) return false;
+    this.#wheel.cancel(handle);
+    peers.enter(handle, State.DEAD);
+    peers.flags[handle]! &= ~(Flag.REASKED | Flag.WANTED);
+    return true;
+  }
+
+  /** From now on what happens to the peer is told, or not any more. */
+  trace(handle: number, on: boolean): void {
+    if (on) this.peers.flags[handle]! |= Flag.TRACED;
+    else this.peers.flags[handle]! &= ~Flag.TRACED;
+  }
+
+  /** The request of the probe just sent had been sent before. */
+  repeated(handle: number): void {
+    this.peers.flags[handle]! |= Flag.REPEATED;
+  }
+
   /** Lets a peer go. */
   remove(handle: number): void {
     this.#wheel.cancel(handle);
@@ -267,6 +295,7 @@ export class Machine {
   /** The peer's answer to a probe, authenticated, arrived now. */
   answered(handle: number, nowMs: number): void {
     const { peers } = this;
+    this.#timed(handle, nowMs);
     peers.heardAt[handle] = Math.max(peers.heardAt[handle]!, nowMs);
     peers.flags[handle]! |= Flag.PROVEN;
     const way = peers.way[handle]!;
@@ -278,6 +307,21 @@ export class Machine {
       peers.unsent[handle] = 0;
       this.#wheel.schedule(handle, this.#firstProbeAt(handle));
     }
+  }
+
+  /** Notes how long the answer took. Only probes of a suspicion count, and only once it is known that the peer answers probes. */
+  #timed(handle: number, nowMs: number): void {
+    const { flags, state, attempt, unsent, probeAt, roundTrips } = this.peers;
+    if ((flags[handle]! & Flag.TRACED) !== 0) this.#effects.traced?.(handle, Traced.ANSWERED, nowMs - probeAt[handle]!);
+    if (state[handle]! !== State.PROBING || attempt[handle]! === 0 || (flags[handle]! & Flag.PROVEN) === 0) return;
+    roundTrips.answered(handle);
+    const plain = attempt[handle]! === 1 && unsent[handle]! === 0 && (flags[handle]! & Flag.REPEATED) === 0;
+    if (plain) roundTrips.sample(handle, nowMs - probeAt[handle]!);
+  }
+
+  /** Tells of a peer that someone looks at. */
+  #tell(handle: number, event: Traced, value: number): void {
+    if ((this.peers.flags[handle]! & Flag.TRACED) !== 0) this.#effects.traced?.(handle, event, value);
   }
 
   /** A probe was handed over but did not leave: silence after it proves nothing. */
@@ -384,6 +428,7 @@ export class Machine {
     if (fresh) this.#begin(handle, Math.min(at, this.#now));
     else if (at > this.#now) {
       this.counters.suppressed++;
+      this.#tell(handle, Traced.SUPPRESSED, this.#now - peers.heardAt[handle]!);
       this.counters.outcomes.well(peers.site[handle]!);
       // Traffic proves that the peer lives, but not that it answers probes: that must be known before its silence means something.
       if (this.isProven(handle)) this.#wheel.schedule(handle, at);
@@ -434,11 +479,14 @@ export class Machine {
     }
     const { retries, retryIntervalMs } = this.#policy(handle);
     const attempt = peers.attempt[handle]! + 1;
+    if (attempt > 1) this.#lost(handle);
+    peers.flags[handle]! &= ~Flag.REPEATED;
     const unsent = this.#effects.probe(handle, attempt, attempt >= retries);
     if (unsent < 0) {
       this.#block(handle);
       return;
     }
+    this.#tell(handle, Traced.ASKED, attempt);
     peers.attempt[handle] = attempt;
     peers.probeAt[handle] = this.#now;
     peers.unsent[handle] = unsent;
@@ -509,13 +557,20 @@ export class Machine {
     }
     if (!this.#proven(handle)) {
       this.counters.unproven++;
+      this.#tell(handle, Traced.UNPROVEN, peers.attempt[handle]!);
       this.#restUnproven(handle);
       return;
     }
+    this.#lost(handle);
     peers.enter(handle, State.DEAD);
     peers.flags[handle]! &= ~Flag.REASKED;
     this.counters.verdicts++;
     this.#effects.verdict(handle, earliest);
+  }
+
+  /** The probe before was not answered in time, as far as could be seen here. */
+  #lost(handle: number): void {
+    if (this.peers.blindMs[handle]! === 0 && this.isProven(handle)) this.peers.roundTrips.lost(handle);
   }
 
   /** Whether the interlock lets this peer be probed now. */
@@ -529,12 +584,15 @@ export class Machine {
     if (peers.blindMs[handle]! === 0) this.counters.blinded++;
     peers.cycleAt[handle]! += ms;
     peers.blindMs[handle]! += ms;
+    this.#tell(handle, Traced.BLIND, ms);
   }
 
   /** Probes a peer whose silence does not count: only its answer means something. */
   #askOnce(handle: number): void {
-    const unsent = this.#open(handle) ? this.#effects.probe(handle, 1, false) : 0;
+    const open = this.#open(handle);
+    const unsent = open ? this.#effects.probe(handle, 1, false) : 0;
     if (unsent >= 0) this.peers.probeAt[handle] = this.#now;
+    this.#tell(handle, open && unsent >= 0 ? Traced.ASKED : Traced.BLOCKED, 0);
     if (unsent <= 0) {
       this.#askAgain(handle);
       return;
@@ -564,6 +622,7 @@ export class Machine {
   #block(handle: number): void {
     const { peers } = this;
     if (peers.state[handle]! !== State.BLOCKED) {
+      this.#tell(handle, Traced.BLOCKED, peers.attempt[handle]!);
       peers.enter(handle, State.BLOCKED);
       this.counters.blocked++;
     }

@@ -1,6 +1,7 @@
 /** The peer table: a structure of arrays. A peer is an index, its handle; a column is one typed array. */
 
 import { widen } from '../base/columns.ts';
+import { RoundTrips } from './round-trips.ts';
 
 export const State = {
   /** Handle not in use. */
@@ -40,6 +41,10 @@ export const Flag = {
   REASKED: 16,
   /** Must be probed at once, whatever its state. */
   WANTED: 32,
+  /** Someone looks at this peer: what happens to it is told. */
+  TRACED: 64,
+  /** The request of the present probe had been sent before, so that its answer says nothing about the round trip. */
+  REPEATED: 128,
 } as const;
 
 export class PeerTable {
@@ -64,6 +69,7 @@ export class PeerTable {
   cycleAt: Float64Array;
   /** Blind time given back in the present suspicion, ms. */
   blindMs: Float32Array;
+  readonly roundTrips: RoundTrips;
   /** Peers by state. */
   readonly population = new Uint32Array(STATES);
 
@@ -79,6 +85,7 @@ export class PeerTable {
     this.probeAt = new Float64Array(capacity);
     this.cycleAt = new Float64Array(capacity);
     this.blindMs = new Float32Array(capacity);
+    this.roundTrips = new RoundTrips(capacity);
   }
 
   /** Handles there is room for. */
@@ -101,6 +108,7 @@ export class PeerTable {
     this.probeAt = widen(new Float64Array(capacity), this.probeAt);
     this.cycleAt = widen(new Float64Array(capacity), this.cycleAt);
     this.blindMs = widen(new Float32Array(capacity), this.blindMs);
+    this.roundTrips.grow(capacity);
   }
 
   /** From now on traffic towards peers is recorded. */

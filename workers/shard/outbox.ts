@@ -1,7 +1,7 @@
 /** Messages of a shard to its main thread: gathered while it works, posted at the end of a tick. */
 
 import type { Outcomes } from '../liveness/outcomes.ts';
-import type { FromShard, Recovery, ShardVerdict } from './protocol.ts';
+import type { FromShard, Recovery, ShardVerdict, TracedEvent } from './protocol.ts';
 import { VerdictRows } from './verdict-rows.ts';
 
 /** How often outcomes of peers are posted to the main thread, ms; they are also posted before each verdict. */
@@ -11,6 +11,7 @@ export class Outbox {
   readonly #post: (message: FromShard) => void;
   readonly #verdicts = new VerdictRows();
   #recoveries: Recovery[] = [];
+  #traced: TracedEvent[] = [];
   #delegatedHandles: number[] = [];
   #delegatedIds: number[] = [];
   #outcomesAt = Number.NEGATIVE_INFINITY;
@@ -29,6 +30,11 @@ export class Outbox {
     this.#recoveries.push(recovery);
   }
 
+  /** Something happened to a peer that someone looks at. */
+  traced(event: TracedEvent): void {
+    this.#traced.push(event);
+  }
+
   /** The headend shall ask a peer. */
   delegated(handle: number, probeId: number): void {
     this.#delegatedHandles.push(handle);
@@ -40,6 +46,10 @@ export class Outbox {
     if (outcomes.changed && (!this.#verdicts.empty || nowMs - this.#outcomesAt >= OUTCOMES_MS)) {
       this.#outcomesAt = nowMs;
       this.#post({ type: 'outcomes', outcomes: outcomes.read() });
+    }
+    if (this.#traced.length > 0) {
+      this.#post({ type: 'traced', events: this.#traced });
+      this.#traced = [];
     }
     if (!this.#verdicts.empty) this.#post({ type: 'verdicts', rows: this.#verdicts.drain() });
     if (this.#recoveries.length > 0) {

@@ -5,6 +5,8 @@
 
 import type { KeysPage } from '../keys/keys-page.ts';
 import type { State } from '../liveness/peers.ts';
+import type { RoundTrip, RoundTripCounts } from '../liveness/round-trips.ts';
+import type { Traced } from '../liveness/traced.ts';
 import type { ProbePlace } from '../net/probe-socket.ts';
 import type { ShardPath } from '../path/ways.ts';
 import type { SaPage } from '../sa/sa-page.ts';
@@ -32,9 +34,14 @@ export type ToShard =
   | { readonly type: 'hold'; readonly handles: readonly number[] }
   /** Verdicts are not held back any longer: the peers are suspected anew, or, with `asked`, the verdicts stand. */
   | { readonly type: 'endHold'; readonly handles: readonly number[]; readonly asked: boolean }
+  /** An operator has these SAs deleted: with which action of the API. Answered with the number that got a verdict. */
+  | { readonly type: 'clear'; readonly request: number; readonly handles: readonly number[]; readonly action: number }
+  /** What happens to these peers is told, or not any more. */
+  | { readonly type: 'trace'; readonly handles: readonly number[]; readonly on: boolean }
   | { readonly type: 'query'; readonly request: number; readonly handles: readonly number[] }
   | { readonly type: 'inventory'; readonly request: number; readonly handles: readonly number[] }
   | { readonly type: 'counters'; readonly request: number }
+  | { readonly type: 'roundTrips'; readonly request: number }
   | { readonly type: 'checkpoint'; readonly request: number }
   /** The same for every SA, changed or not. */
   | { readonly type: 'wholeCheckpoint'; readonly request: number }
@@ -55,6 +62,18 @@ export type ShardVerdict = {
   readonly decidedUnix: number;
   /** Blind time given back before it, ms. */
   readonly blindMs: number;
+  /** What an operator wants done with the SA: an Action of the API; 0: the peer was found dead. */
+  readonly asked: number;
+};
+
+/** Something happened to a peer that is traced. */
+export type TracedEvent = {
+  readonly handle: number;
+  readonly event: Traced;
+  readonly value: number;
+  readonly atUnix: number;
+  /** Of a probe that may not leave: why. */
+  readonly why: string;
 };
 
 /** A suspicion that ended with an answer after at least one silence. */
@@ -78,6 +97,9 @@ export type PeerStatus = {
   readonly keyed: boolean;
   /** It has answered a probe of this owner or of a former one. */
   readonly proven: boolean;
+  /** Why it is BLOCKED; otherwise ''. */
+  readonly blockedReason: string;
+  readonly roundTrip: RoundTrip;
 };
 
 /** For a row of SAs: next message ids ({@link NO_MID} without keys), and positions of the SAs that are not parked. */
@@ -89,8 +111,10 @@ export type Answer = {
   /** Next message id by handle, {@link NO_MID} without keys. */
   readonly remove: readonly number[];
   readonly query: readonly PeerStatus[];
+  readonly clear: { readonly cleared: number };
   readonly inventory: Inventoried;
   readonly counters: ThreadCounts;
+  readonly roundTrips: RoundTripCounts;
   readonly checkpoint: CheckpointPart;
   readonly wholeCheckpoint: CheckpointPart;
   /** Sealed, in place of each. */
@@ -104,6 +128,7 @@ export type FromShard =
   /** See verdict-rows.ts. */
   | { readonly type: 'verdicts'; readonly rows: Float64Array }
   | { readonly type: 'recovered'; readonly recoveries: readonly Recovery[] }
+  | { readonly type: 'traced'; readonly events: readonly TracedEvent[] }
   | { readonly type: 'outcomes'; readonly outcomes: OutcomeCounts }
   | { readonly type: 'delegated'; readonly handles: Uint32Array; readonly probeIds: Uint32Array }
   /** A request of the headend's daemon is about to be sent under this id. */

@@ -7,11 +7,14 @@ import type { Address } from '../base/address.ts';
 import { Reply } from '../base/reply.ts';
 import type { FillRandom } from '../crypto/random.ts';
 import { Front } from '../front/front.ts';
+import { isInformationalV1 } from '../ikev1/informational.ts';
 import { SessionFlag, SessionTable } from '../ikev2/sessions.ts';
 import { KeyKeeper, type KeyVault } from '../keys/key-keeper.ts';
 import { Machine } from '../liveness/machine.ts';
 import { Flag, State } from '../liveness/peers.ts';
 import { type Policy, UNWATCHED } from '../liveness/policy.ts';
+import { NO_ROUND_TRIP } from '../liveness/round-trips.ts';
+import { Traced } from '../liveness/traced.ts';
 import type { Sender } from '../net/probe-socket.ts';
 import { type SENDS_IN_FLIGHT, SendBuffers } from '../net/send-buffers.ts';
 import { UnreadShare } from '../net/unread-share.ts';
@@ -105,6 +108,10 @@ export class Shard {
           attempts,
           wasDead: was === State.DEAD || was === State.HELD,
         }),
+      traced: (handle, event, value) => {
+        const why = event === Traced.BLOCKED ? this.#whyBlocked(handle) : '';
+        this.#outbox.traced({ handle, event, value, atUnix: this.#io.wall(), why });
+      },
     });
     this.#exchanges = new Exchanges(this.#sessions, io.fillRandom);
     this.#ids = new IdUncertainty(this.#sessions);
@@ -182,6 +189,7 @@ export class Shard {
     const exchange = this.#exchanges.speaking(datagram);
     const reply = exchange?.receive(datagram) ?? Reply.MALFORMED;
     if (reply === Reply.ALIVE) this.#answered(exchange!.handle);
+    else if (exchange === this.#exchanges.ikev1) this.#receiveOtherV1(datagram, sender, reply);
     else if (reply === Reply.FORGED) this.#count.repliesForged++;
     else this.#receiveOther(datagram, sender, reply);
   }
@@ -195,6 +203,17 @@ export class Shard {
     else if (asProbe === Reply.MALFORMED) this.#count.repliesMalformed++;
     else if (asProbe === Reply.UNKNOWN_SA) this.#count.repliesUnknownSa++;
     else this.#count.repliesReplayed++;
+  }
+
+  /** IKEv1's Informationals all come here. Those that answer no probe are the daemon's, which judges them itself. */
+  #receiveOtherV1(datagram: Buffer, sender: Sender, reply: Reply): void {
+    const known = reply === Reply.REPLAYED || reply === Reply.FORGED;
+    if (known && this.#front.handOver(this.#exchanges.ikev1.handle, datagram, sender)) return;
+    if (reply === Reply.UNKNOWN_SA && isInformationalV1(datagram) && this.#front.handOver(-1, datagram, sender)) return;
+    if (reply === Reply.MALFORMED) this.#count.repliesMalformed++;
+    else if (reply === Reply.UNKNOWN_SA) this.#count.repliesUnknownSa++;
+    else if (reply === Reply.REPLAYED) this.#count.repliesReplayed++;
+    else this.#count.repliesForged++;
   }
 
   #answered(handle: number): void {
@@ -261,6 +280,12 @@ export class Shard {
       case 'endHold':
         for (const handle of message.handles) this.#machine.endHold(handle, message.asked);
         break;
+      case 'clear':
+        this.#answer(message.request, { cleared: this.#clear(message.handles, message.action) });
+        break;
+      case 'trace':
+        for (const handle of message.handles) if (this.#machine.has(handle)) this.#machine.trace(handle, message.on);
+        break;
       case 'wholeCheckpoint':
         this.#answer(message.request, this.checkpoint(true));
         break;
@@ -288,6 +313,9 @@ export class Shard {
       case 'counters':
         this.#answer(message.request, this.counters());
         break;
+      case 'roundTrips':
+        this.#answer(message.request, this.#machine.peers.roundTrips.counts());
+        break;
       case 'checkpoint':
         this.#answer(message.request, this.checkpoint(false));
         break;
@@ -295,6 +323,11 @@ export class Shard {
       case 'stop':
         break;
     }
+  }
+
+  /** Wipes all keys: the shard has ended. */
+  wipe(): void {
+    this.#sessions.wipe();
   }
 
   /** Part of the changes since the last call, or everything. It covers no time in which another owner may have asked. */
@@ -355,7 +388,10 @@ export class Shard {
     this.#sessions.add(sa);
     this.#sessions.setParked(handle, parked);
     if (sa.translated) this.#front.restore(handle, sa.translated.daemonId, sa.translated.id);
-    if (gated && sa.possibleIds > 1) this.#ids.set(handle, sa.possibleIds);
+    if (sa.ikev1 && sa.resumed) {
+      this.#sessions.uncertainty[handle] = sa.possibleIds - 1;
+      this.#exchanges.ikev1.skip(handle, 0);
+    } else if (gated && sa.possibleIds > 1) this.#ids.set(handle, sa.possibleIds);
     const { firstAskMs, site, proven } = sa;
     this.#machine.add(handle, sa.policy, this.#io.now() - sa.heardAgeMs, {
       gated,
@@ -435,7 +471,9 @@ export class Shard {
       const asked = this.#sessions.sent[handle]! > 0 || this.#sessions.is(handle, SessionFlag.RESUMED);
       if (!asked) continue;
       this.#checkpoint.touch(handle);
-      if (this.#sessions.is(handle, SessionFlag.KEYED))
+      if (this.#sessions.is(handle, SessionFlag.IKEV1 | SessionFlag.KEYED))
+        this.#exchanges.ikev1.skip(handle, now - sinceMs);
+      else if (this.#sessions.is(handle, SessionFlag.KEYED))
         this.#idsMissed(handle, policies.at(peers.policy[handle]!), now - sinceMs);
       this.#machine.excuse(handle, now);
     }
@@ -500,12 +538,15 @@ export class Shard {
       return 0;
     }
     if (!this.#keys.opened(handle)) return -1;
+    if (this.#sessions.is(handle, SessionFlag.IKEV1)) return this.#probeV1(handle, last);
     if (this.#sessions.is(handle, SessionFlag.TRANSLATED)) {
+      this.#machine.repeated(handle);
       if (!last) return this.#front.repeat(handle) ? 0 : -1;
       // Before a peer is judged, neighbouring ids are tried, too, in case its id is not the one that we know.
       this.#front.suspend(handle);
     }
     const again = this.#exchanges.of(handle).begin(handle) || attempt > 1;
+    if (again) this.#machine.repeated(handle);
     if (this.#front.askAlone(handle)) return this.#send(handle, 0) ? 0 : -1;
     const proven = this.#machine.isProven(handle);
     if (again && proven && (attempt > 1 || last)) this.#ids.widen(handle);
@@ -516,6 +557,18 @@ export class Shard {
     if (again) this.#count.retransmissions++;
     this.#checkpoint.touch(handle);
     return this.#probeOn(handle, unsent, last) ? unsent : -1;
+  }
+
+  /** Of IKEv1: the next number. Before a peer is judged it gets the first one again, too, in case it waits for just that. */
+  #probeV1(handle: number, last: boolean): number {
+    const { ikev1 } = this.#exchanges;
+    const again = ikev1.begin(handle);
+    if (again) this.#count.retransmissions++;
+    this.#checkpoint.touch(handle);
+    if (again && last && !this.#send(handle, 0)) return -1;
+    if (!this.#send(handle, ikev1.offset(handle))) return -1;
+    if (last) this.#path.wantCanary();
+    return 0;
   }
 
   /** Sends the possible id below those already sent; `unsent` more ids are lower still. */
@@ -575,7 +628,15 @@ export class Shard {
     this.#checkpoint.touch(handle);
   }
 
-  #verdict(handle: number, earliestMs: number): void {
+  /** An operator has SAs deleted. Returns how many: those that are gone or have a verdict already are left out. */
+  #clear(handles: readonly number[], action: number): number {
+    const now = this.#io.now();
+    const cleared = handles.filter((handle) => this.#machine.has(handle) && this.#machine.condemn(handle));
+    for (const handle of cleared) this.#verdict(handle, now, action);
+    return cleared.length;
+  }
+
+  #verdict(handle: number, earliestMs: number, asked = 0): void {
     const { heardAt, cycleAt, attempt, blindMs } = this.#machine.peers;
     const decidedUnix = this.#io.wall();
     const epochMs = decidedUnix - this.#io.now();
@@ -587,7 +648,18 @@ export class Shard {
       earliestUnix: epochMs + earliestMs,
       decidedUnix,
       blindMs: blindMs[handle]!,
+      asked,
     });
+  }
+
+  /** Why a peer's probe may not leave, as things are now. */
+  #whyBlocked(handle: number): string {
+    const { flags, way } = this.#machine.peers;
+    if (!this.#sessions.is(handle, SessionFlag.KEYED)) return this.#headend ? '' : 'its headend is not connected';
+    if ((flags[handle]! & Flag.READY) === 0) return 'the headend has not parked the SA';
+    if (!this.#machine.interlock.vouched(way[handle]!, this.#io.now()))
+      return 'no canary came home: the path is not proven';
+    return 'the probe could not leave, or its way failed meanwhile';
   }
 
   #status(handle: number): PeerStatus {
@@ -601,6 +673,8 @@ export class Shard {
         nextMid: NO_MID,
         keyed: false,
         proven: false,
+        blockedReason: '',
+        roundTrip: NO_ROUND_TRIP,
       };
     const { sent, answered } = this.#sessions;
     return {
@@ -611,6 +685,8 @@ export class Shard {
       nextMid: this.#freshMid(handle),
       keyed: this.#sessions.is(handle, SessionFlag.KEYED),
       proven: this.#machine.isProven(handle),
+      blockedReason: state[handle] === State.BLOCKED ? this.#whyBlocked(handle) : '',
+      roundTrip: this.#machine.peers.roundTrips.of(handle),
     };
   }
 

@@ -2,7 +2,7 @@
 
 import type { ShardVerdict } from './protocol.ts';
 
-const COLUMNS = 7;
+const COLUMNS = 8;
 
 export class VerdictRows {
   #cells: number[] = [];
@@ -20,6 +20,7 @@ export class VerdictRows {
       verdict.earliestUnix,
       verdict.decidedUnix,
       verdict.blindMs,
+      verdict.asked,
     );
   }
 
@@ -41,6 +42,11 @@ export function handleAt(rows: Float64Array, row: number): number {
   return rows[row * COLUMNS]!;
 }
 
+/** Whether an operator asked for the verdict in a row. */
+export function askedAt(rows: Float64Array, row: number): boolean {
+  return rows[row * COLUMNS + 7]! > 0;
+}
+
 /** The verdict in a row. */
 export function verdictAt(rows: Float64Array, row: number): ShardVerdict {
   const at = row * COLUMNS;
@@ -52,5 +58,6 @@ export function verdictAt(rows: Float64Array, row: number): ShardVerdict {
     earliestUnix: rows[at + 4]!,
     decidedUnix: rows[at + 5]!,
     blindMs: rows[at + 6]!,
+    asked: rows[at + 7]!,
   };
 }

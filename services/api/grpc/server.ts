@@ -1,8 +1,9 @@
 /** A gRPC server with reflection, health and a deadline on its end. */
 
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
-import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
+import { dirname } from 'node:path';
+import { logVerbosity, Server, ServerCredentials, type ServerInterceptor, setLogVerbosity } from '@grpc/grpc-js';
 import { loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation } from 'grpc-health-check';
@@ -13,6 +14,8 @@ import type { TlsFiles } from './tls-files.ts';
 const DESCRIPTORS = new URL('../../../proto/gen/descriptors.binpb', import.meta.url);
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 const SHUTDOWN_MS = 2_000;
+/** A connection without calls is closed after this, ms. */
+const IDLE_MS = 300_000;
 // Errors that it would print reach the callers anyway.
 setLogVerbosity(logVerbosity.NONE);
 
@@ -28,12 +31,14 @@ export type RunningServer = {
 /**
  * Starts a server. Rejects with SettingsError if the address cannot be bound.
  * @param tls undefined: plaintext
+ * @param admission is passed by every call
  * @param register adds the services
  * @param renewed is called when certificates were read again, or could not be
  */
 export async function startServer(
   address: string,
   tls: TlsFiles | undefined,
+  admission: ServerInterceptor,
   register: (server: Server) => void,
   renewed: (failure?: Error) => void,
 ): Promise<RunningServer> {
@@ -43,13 +48,18 @@ export async function startServer(
     'grpc.keepalive_time_ms': 10_000,
     'grpc.keepalive_timeout_ms': 5_000,
     'grpc.keepalive_permit_without_calls': 1,
+    'grpc.max_connection_idle_ms': IDLE_MS,
+    interceptors: [admission],
   });
   const health = new HealthImplementation({ '': 'SERVING' });
   health.addToServer(server);
   new ReflectionService(loadFileDescriptorSetFromBuffer(readFileSync(DESCRIPTORS))).addToServer(server);
   register(server);
   const socket = address.startsWith('unix:') ? address.slice('unix:'.length) : undefined;
-  if (socket) await removeStaleSocket(socket);
+  if (socket) {
+    mkdirSync(dirname(socket), { recursive: true, mode: 0o700 });
+    await removeStaleSocket(socket);
+  }
   const credentials = tlsCredentials ?? ServerCredentials.createInsecure();
   // Every process that may connect to the socket may read keys, so only its owner may, from its first moment on.
   const umask = process.umask(0o177);

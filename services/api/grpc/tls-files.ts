@@ -6,6 +6,7 @@ import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import { SettingsError } from '../../../workers/base/errors.ts';
 import { watchFiles } from '../../base/watch-files.ts';
 import { spiffeIdIn } from './certificate.ts';
+import { Revocations } from './revocations.ts';
 
 export type TlsPaths = {
   readonly tlsCert: string;
@@ -21,6 +22,7 @@ const FLAGS = { tlsCert: 'tls-cert', tlsKey: 'tls-key', tlsCa: 'tls-ca', tlsCrl:
 export class TlsFiles {
   readonly #paths: TlsPaths;
   #context: SecureContextOptions;
+  #revocations: Revocations;
   /** Of the own certificate; '' if that has no SPIFFE ID. */
   readonly ownDomain: string;
 
@@ -28,6 +30,7 @@ export class TlsFiles {
   constructor(paths: TlsPaths) {
     this.#paths = paths;
     this.#context = readContext(paths);
+    this.#revocations = readRevocations(paths, this.#context);
     this.ownDomain = spiffeIdIn(this.#context.cert as Buffer)?.domain ?? '';
   }
 
@@ -36,10 +39,17 @@ export class TlsFiles {
     return this.#context;
   }
 
+  /** Revocations, as they were when they were read last. */
+  get revocations(): Revocations {
+    return this.#revocations;
+  }
+
   /** Reads them again. Returns why they cannot be used: then those read before stay in use. Only half of a new pair may be written yet. */
   read(): SettingsError | undefined {
     try {
-      this.#context = readContext(this.#paths);
+      const context = readContext(this.#paths);
+      this.#revocations = readRevocations(this.#paths, context);
+      this.#context = context;
       return undefined;
     } catch (error) {
       return error as SettingsError;
@@ -69,6 +79,10 @@ function readContext(paths: TlsPaths): SecureContextOptions {
   usable('tls-key', paths.tlsKey, () => createSecureContext({ cert, key }));
   usable('tls-crl', paths.tlsCrl ?? '', () => createSecureContext({ crl }));
   return context;
+}
+
+function readRevocations({ tlsCrl = '' }: TlsPaths, { crl }: SecureContextOptions): Revocations {
+  return usable('tls-crl', tlsCrl, () => Revocations.read(crl as Buffer | undefined));
 }
 
 /** What is made of a file. Throws SettingsError: OpenSSL's own words name neither file nor setting. */

@@ -8,8 +8,8 @@ import { AccessFile } from './access-file.ts';
 import { EVERYTHING, grantsOfSpiffe, NOTHING } from './grants.ts';
 import type { Who } from './methods.ts';
 
-const LOCAL: Who = { name: 'whoever reaches the socket', grants: EVERYTHING };
-const NOBODY: Who = { name: 'nobody', grants: NOTHING };
+const LOCAL: Who = { name: 'whoever reaches the socket', grants: EVERYTHING, local: true };
+const NOBODY: Who = { name: 'nobody', grants: NOTHING, local: false };
 
 export class Access {
   readonly #path: string | undefined;
@@ -40,7 +40,7 @@ export class Access {
     const names = namesOf(sslPeerCertificate);
     const own = names.spiffe !== undefined && names.spiffe.domain === this.#domain;
     const grants = this.#file.of(names) ?? (own ? grantsOfSpiffe(names.spiffe) : NOTHING);
-    return { name: displayName(names), grants };
+    return { name: displayName(names), grants, local: false };
   }
 
   #reread(): void {

@@ -29,6 +29,8 @@ const RULES: Readonly<Record<Method, Rule>> = {
   watchVerdicts: sees,
   acknowledgeVerdict: carriesOut,
   getPeer: sees,
+  getPeerHistory: sees,
+  watchPeer: sees,
   listPeers: sees,
   getCounters: sees,
   listHeldVerdicts: sees,
@@ -36,12 +38,18 @@ const RULES: Readonly<Record<Method, Rule>> = {
   listDeadLetters: sees,
   getClusterState: reads,
   setDraining: acts,
+  clearSas: acts,
   settleHeldVerdicts: acts,
   settleDeadLetters: acts,
 };
 
 /** A caller, and what it may do. */
-export type Who = { readonly name: string; readonly grants: Grants };
+export type Who = {
+  readonly name: string;
+  readonly grants: Grants;
+  /** On this host, in plaintext: the system says who may. */
+  readonly local: boolean;
+};
 
 /** Throws PERMISSION_DENIED, which names what was asked and by whom. @param headend '' or undefined: all of them */
 export function authorize(method: Method, { name, grants }: Who, headend: string | undefined): void {

@@ -2,6 +2,7 @@
 
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
+import type { RecordMac } from '../../store/record-mac.ts';
 import type { RedisClient } from '../../store/redis/redis.ts';
 import type { Access } from '../access/access.ts';
 import type { Audit } from '../access/audit.ts';
@@ -14,6 +15,7 @@ export type ApiContext = {
   readonly access: Access;
   readonly audit: Audit;
   readonly redis: RedisClient;
+  readonly mac: RecordMac;
   /** For connections of their own. */
   readonly redisUrl: string;
   readonly clock: Clock;

@@ -9,33 +9,45 @@ import { ApiError, toServiceError } from '../../api/grpc/errors.ts';
 import { type RunningServer, startServer } from '../../api/grpc/server.ts';
 import { serviceDefinition } from '../../api/grpc/service.ts';
 import type { TlsFiles } from '../../api/grpc/tls-files.ts';
+import type { Admission } from '../access/admission.ts';
 import { authorize, type Method } from '../access/methods.ts';
 import type { ApiContext, Caller, UnaryHandler } from './context.ts';
 import { type ConnectShardCall, connectShard } from './headend/connect-shard.ts';
 import { getClusterState } from './operator/get-cluster-state.ts';
 import { getCounters } from './operator/get-counters.ts';
-import { getPeer } from './operator/get-peer.ts';
 import { listDeadLetters } from './operator/list-dead-letters.ts';
 import { listHeldVerdicts } from './operator/list-held-verdicts.ts';
 import { listLeftOut } from './operator/list-left-out.ts';
-import { listPeers } from './operator/list-peers.ts';
 import { setDraining } from './operator/set-draining.ts';
 import { settleDeadLetters } from './operator/settle-dead-letters.ts';
 import { settleHeldVerdicts } from './operator/settle-held-verdicts.ts';
+import { clearSas } from './peers/clear-sas.ts';
+import { getPeer } from './peers/get-peer.ts';
+import { getPeerHistory } from './peers/get-peer-history.ts';
+import { listPeers } from './peers/list-peers.ts';
+import { PeerWatches, type WatchPeerCall } from './peers/watch-peer.ts';
 import { acknowledgeVerdict } from './verdicts/acknowledge-verdict.ts';
 import { VerdictWatches, type WatchCall } from './verdicts/watch-verdicts.ts';
 
 /** Methods that change something, and so are noted. */
-const ACTIONS: ReadonlySet<Method> = new Set(['setDraining', 'settleHeldVerdicts', 'settleDeadLetters']);
+const ACTIONS: ReadonlySet<Method> = new Set(['setDraining', 'settleHeldVerdicts', 'settleDeadLetters', 'clearSas']);
 
 /**
  * Starts the API. Rejects if the address cannot be bound.
  * @param tls undefined: plaintext
  */
-export function serveApi(address: string, tls: TlsFiles | undefined, context: ApiContext): Promise<RunningServer> {
+export function serveApi(
+  address: string,
+  tls: TlsFiles | undefined,
+  admission: Admission,
+  context: ApiContext,
+): Promise<RunningServer> {
   const { access, audit, log } = context;
   const watches = new VerdictWatches(context);
-  const callerOf = (call: ServerUnaryCall<unknown, unknown> | ConnectShardCall | WatchCall): Caller => ({
+  const peerWatches = new PeerWatches(context);
+  const callerOf = (
+    call: ServerUnaryCall<unknown, unknown> | ConnectShardCall | WatchCall | WatchPeerCall,
+  ): Caller => ({
     ...access.of(call),
     address: call.getPeer(),
   });
@@ -87,10 +99,22 @@ export function serveApi(address: string, tls: TlsFiles | undefined, context: Ap
       settleHeldVerdicts: unary(OperatorService.method.settleHeldVerdicts, settleHeldVerdicts),
       listDeadLetters: unary(OperatorService.method.listDeadLetters, listDeadLetters),
       settleDeadLetters: unary(OperatorService.method.settleDeadLetters, settleDeadLetters),
+      getPeerHistory: unary(OperatorService.method.getPeerHistory, getPeerHistory),
+      clearSas: unary(OperatorService.method.clearSas, clearSas),
+      watchPeer: (call: WatchPeerCall) => {
+        peerWatches.watch(callerOf(call), call).then(
+          () => call.end(),
+          (error) => call.emit('error', answerError(error)),
+        );
+      },
     });
   };
-  return startServer(address, tls, register, (failure) => {
-    if (failure) log.error({ reason: failure.message }, 'certificates not read: those read before hold');
-    else log.info('certificates read again');
+  return startServer(address, tls, admission.interceptor, register, (failure) => {
+    if (failure) {
+      log.error({ reason: failure.message }, 'certificates not read: those read before hold');
+      return;
+    }
+    log.info('certificates read again');
+    admission.revoke(tls!.revocations);
   });
 }

@@ -9,6 +9,7 @@ import type { Hello } from '../../../proto/gen/dpd/v1/headend_pb.js';
 import { Outcome, type VerdictAck } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { RivalError } from '../../../workers/base/errors.ts';
 import { ApiError } from '../../api/grpc/errors.ts';
+import type { Outages } from '../../base/seldom.ts';
 import { seenThrough } from '../../failover/plan.ts';
 import type { Bus, ClusterMessage } from '../../store/cluster/bus.ts';
 import { type KnownShard, readHeadends, readShards, registerHeadend } from '../../store/cluster/directory.ts';
@@ -23,6 +24,8 @@ import { Shards, type ShardsContext } from './shards.ts';
 const LARGE_AT_ONCE = 2;
 
 export type ClusterNodeContext = Omit<ShardsContext, 'members' | 'bus'> & {
+  /** Shards on this node at most: each takes a place on a thread. */
+  readonly maxShards: number;
   /** SAs of one headend on this node at most. */
   readonly headendPeers: number;
   readonly joinBus: (onMessage: (message: ClusterMessage) => void) => Promise<Bus>;
@@ -65,7 +68,7 @@ export class ClusterNode {
     let node: ClusterNode | undefined;
     const bus = await context.joinBus((message) => {
       if (message.type === 'acknowledged') context.traces.acknowledged(message.verdictId, message.outcome);
-      else node?.shards.onMessage(message);
+      node?.shards.onMessage(message);
     });
     node = new ClusterNode(context, bus);
     await node.shards.start();
@@ -107,6 +110,11 @@ export class ClusterNode {
     return readShards(this.#context.store.redis, this.refused);
   }
 
+  /** Told of what an outage of Redis holds up. */
+  get outages(): Outages {
+    return this.#context.outages;
+  }
+
   /** Tells of a record in Redis that is none of ours. */
   get refused(): OnRefused {
     return this.#context.store.refused;
@@ -118,6 +126,9 @@ export class ClusterNode {
     if (this.#stopping) throw new ApiError(status.UNAVAILABLE, 'this node is about to stop');
     const others = this.membership.members.some(({ id, draining }) => id !== this.id && !draining);
     if (this.#draining && others) throw new ApiError(status.UNAVAILABLE, 'this node gives its shards away');
+    const here = this.shards.of(headend).some(({ id }) => id.shard === shard);
+    if (!here && this.shards.hosted().length >= this.#context.maxShards)
+      throw new ApiError(status.RESOURCE_EXHAUSTED, `${this.#context.maxShards} shards on this node already`);
     try {
       const registered = await registerHeadend(this.#context.store.redis, headend, shards);
       if (registered !== shards)
@@ -171,15 +182,18 @@ export class ClusterNode {
       failed: seenThrough(outcome) ? undefined : detail || Outcome[outcome],
     }));
     const known = await acknowledgeVerdicts(this.#context.store.redis, id, answers);
-    const host = this.shards.of(id.headend).find((hosted) => hosted.id.shard === id.shard);
     let failed = 0;
-    acks.forEach(({ verdictId, outcome }, n) => {
+    const host = this.shards.at(id);
+    acks.forEach((ack, n) => {
       if (!known[n]) return;
+      const { verdictId, outcome } = ack;
+      host?.events?.answered(ack);
       if (seenThrough(outcome)) this.seenThrough++;
       else failed++;
       host?.verdicts.acknowledged(verdictId, Outcome[outcome], seenThrough(outcome));
-      // The suspicion's trace is with the shard's owner.
-      if (!this.#context.traces.acknowledged(verdictId, Outcome[outcome]))
+      // The suspicion's trace and the peer's history are with the shard's owner.
+      const traced = this.#context.traces.acknowledged(verdictId, Outcome[outcome]);
+      if (!traced || (!host && this.#context.noteEvents))
         this.bus.publish({ type: 'acknowledged', ...id, verdictId, outcome: Outcome[outcome] });
     });
     if (failed > 0) this.#context.wakeFailover(id, true);

@@ -2,14 +2,13 @@
 
 import { always } from '../../../workers/base/always.ts';
 import type { Clock } from '../../base/clock.ts';
-import { BEAT_TTL_MS, beat, leave, type Member } from '../../store/cluster/members.ts';
-import type { StoreContext } from '../../store/shard/shard-store.ts';
+import { BEAT_TTL_MS, type BeatContext, beat, leave, type Member } from '../../store/cluster/members.ts';
 
 const BEAT_MS = 1_000;
 always(3 * BEAT_MS <= BEAT_TTL_MS, 'two beats in a row may get lost');
 
 export class Membership {
-  readonly #store: Pick<StoreContext, 'redis' | 'refused'>;
+  readonly #store: BeatContext;
   readonly #clock: Clock;
   readonly #describe: () => Member;
   readonly #onChange: (members: readonly Member[]) => void;
@@ -24,7 +23,7 @@ export class Membership {
    * @param onChange told when a node joins, leaves, moves or begins to drain
    */
   constructor(
-    store: Pick<StoreContext, 'redis' | 'refused'>,
+    store: BeatContext,
     clock: Clock,
     describe: () => Member,
     onChange: (members: readonly Member[]) => void,
@@ -60,7 +59,7 @@ export class Membership {
 
   async #beat(): Promise<void> {
     try {
-      const members = await beat(this.#store.redis, this.#describe(), this.#store.refused);
+      const members = await beat(this.#store, this.#describe());
       const changed = shape(members) !== shape(this.#members);
       this.#members = members;
       this.#beatAt = this.#clock.now();

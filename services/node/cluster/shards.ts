@@ -7,7 +7,7 @@ import type { Logger } from '../../base/log.ts';
 import type { Bus, Claim, ClusterMessage } from '../../store/cluster/bus.ts';
 import { readShards } from '../../store/cluster/directory.ts';
 import type { Member } from '../../store/cluster/members.ts';
-import type { ShardId } from '../../store/keys.ts';
+import { type ShardId, shardKeys } from '../../store/keys.ts';
 import { readLease } from '../../store/shard/lease.ts';
 import { HostedShard, type HostedShardContext } from '../shard/hosted-shard.ts';
 
@@ -17,6 +17,9 @@ const YIELD_POLL_MS = 10;
 const DRAIN_POLL_MS = 50;
 /** A claim without a headend: shards that the node had before it was restarted. */
 const NO_CLAIM: Claim = { instance: '', takeOver: false };
+/** A shard without SAs and without its headend is forgotten after this, ms. It may be opened again at any time. */
+const FORGET_MS = 60_000;
+const FORGET_LOOK_MS = 5_000;
 /** Long enough for a message to arrive, ms. */
 const MESSAGE_MS = 100;
 
@@ -41,6 +44,9 @@ export class Shards {
   readonly #portsInUse = new Set<number>();
   /** Shards requested from other nodes. The value is the address of the process that the owner keeps the shard for, once it says so. */
   readonly #asked = new Map<string, string | undefined>();
+  /** Since when shards have had neither SAs nor a headend, ms on the clock. */
+  readonly #emptySince = new Map<HostedShard, number>();
+  #cancelForgetting: () => void = () => {};
   #closing = false;
 
   constructor(context: ShardsContext) {
@@ -59,16 +65,26 @@ export class Shards {
       .sort((a, b) => a.id.shard - b.id.shard);
   }
 
+  /** A shard, if it is hosted here. */
+  at(id: ShardId): HostedShard | undefined {
+    return this.#hosts.get(name(id));
+  }
+
   /** SAs held here. */
   get peers(): number {
     return this.hosted().reduce((sum, host) => sum + host.records.set.count, 0);
   }
 
-  /** Takes the shards that this node had before it was restarted: the headend's rules may still bring answers here. */
+  /**
+   * Takes the shards with SAs that this node had before it was restarted: the headend's rules may still bring answers here. And forgets
+   * empty shards from now on.
+   */
   async start(): Promise<void> {
-    const { redis, node, refused } = this.#context.store;
+    const { store, clock } = this.#context;
+    const { redis, node, refused } = store;
     for (const { id, shards, lease } of await readShards(redis, refused))
-      if (lease?.node === node) await this.open(id, shards, NO_CLAIM);
+      if (lease?.node === node && (await redis.hlen(shardKeys(id).sas)) > 0) await this.open(id, shards, NO_CLAIM);
+    this.#cancelForgetting = clock.every(FORGET_LOOK_MS, () => this.#forgetEmpty());
   }
 
   /**
@@ -95,7 +111,8 @@ export class Shards {
     }
     const host = this.#hosts.get(name(message));
     if (!host) return;
-    if (message.type === 'look') void host.look();
+    if (message.type === 'acknowledged') host.events?.answeredElsewhere(message.verdictId, message.outcome);
+    else if (message.type === 'look') void host.look();
     else if (message.type === 'yield' && message.epoch === String(host.epoch)) this.#yield(host, message);
   }
 
@@ -135,9 +152,26 @@ export class Shards {
     );
   }
 
+  #forgetEmpty(): void {
+    const now = this.#context.clock.now();
+    for (const host of this.hosted()) {
+      const { headendConnected, records, verdicts } = host;
+      const empty = !headendConnected && records.set.count === 0 && verdicts.waiting === 0;
+      if (!empty) this.#emptySince.delete(host);
+      else if (!this.#emptySince.has(host)) this.#emptySince.set(host, now);
+      else if (now - this.#emptySince.get(host)! >= FORGET_MS) {
+        this.#log.info({ ...host.id }, 'empty shard forgotten');
+        this.giveUp(host, 'it has no SAs').catch((error: Error) =>
+          this.#log.warn({ ...host.id, reason: error.message }, 'empty shard not given back'),
+        );
+      }
+    }
+  }
+
   /** Lets every shard go. */
   async stop(): Promise<void> {
     this.#closing = true;
+    this.#cancelForgetting();
     await Promise.all(this.#changing.values()).catch(() => {});
     await Promise.all(this.hosted().map((host) => this.giveUp(host, 'node is stopping')));
   }
@@ -211,6 +245,7 @@ export class Shards {
   }
 
   #gone(key: string, host: HostedShard): void {
+    this.#emptySince.delete(host);
     if (this.#hosts.get(key) === host) this.#hosts.delete(key);
     this.#portsInUse.delete(host.probePort);
   }

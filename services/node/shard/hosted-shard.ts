@@ -4,9 +4,11 @@
  */
 
 import type { LeftOut, UpsertSas } from '../../../proto/gen/dpd/v1/headend_pb.js';
+import type { Action } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { always } from '../../../workers/base/always.ts';
 import { FencedError, RivalError, ThreadTimeoutError } from '../../../workers/base/errors.ts';
 import type { Vault } from '../../../workers/keys/vault.ts';
+import type { RoundTripCounts } from '../../../workers/liveness/round-trips.ts';
 import type { ShardPath } from '../../../workers/path/ways.ts';
 import type { SaBytes } from '../../../workers/sa/sa-page.ts';
 import type { ShardCounts } from '../../../workers/shard/counters.ts';
@@ -14,12 +16,14 @@ import type { Inventoried, PeerStatus } from '../../../workers/shard/protocol.ts
 import type { SpiPair } from '../../api/spi.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
+import type { Outages } from '../../base/seldom.ts';
 import type { Claim } from '../../store/cluster/bus.ts';
 import { registerHeadend } from '../../store/cluster/directory.ts';
 import type { ShardId } from '../../store/keys.ts';
 import { LEASE_MS } from '../../store/shard/lease.ts';
 import { ShardStore, type StoreContext } from '../../store/shard/shard-store.ts';
 import type { SuspicionTraces } from '../../telemetry/traces.ts';
+import { PeerEvents } from '../events/peer-events.ts';
 import type { ShardRecords } from '../records/records.ts';
 import type { Sites } from '../records/sites.ts';
 import type { HoldSettings } from '../verdicts/held-verdicts.ts';
@@ -28,6 +32,7 @@ import { VerdictDesk } from '../verdicts/verdict-desk.ts';
 import { CheckpointKeeper } from './checkpoint-keeper.ts';
 import { KeyRotation } from './key-rotation.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
+import { MacRotation } from './mac-rotation.ts';
 import { SaRegistrar } from './registrar.ts';
 import { writeAgain } from './repair.ts';
 import { loadSas, tellAbandoned } from './shard-loader.ts';
@@ -77,10 +82,14 @@ export type HostedShardContext = {
   readonly clock: Clock;
   readonly traces: SuspicionTraces;
   readonly log: Logger;
+  /** Told of what an outage of Redis holds up. */
+  readonly outages: Outages;
   readonly sites: Sites;
   readonly storm: StormGuard;
   readonly hold: HoldSettings;
   readonly vault: Vault;
+  /** What happens to peers is noted in Redis, and told. */
+  readonly noteEvents?: boolean;
   /** The shard has open failovers; one of them is due `now`. */
   readonly wakeFailover: (id: ShardId, now?: boolean) => void;
   readonly probe: ProbeFrom;
@@ -93,6 +102,8 @@ export class HostedShard {
   readonly shards: number;
   /** The shard's verdicts: held back, waiting for Redis, or on their way to the headend. */
   readonly verdicts: VerdictDesk;
+  /** What happens to its peers; undefined in a simulation. */
+  readonly events: PeerEvents | undefined;
   readonly #context: HostedShardContext;
   readonly #store: ShardStore;
   readonly #log: Logger;
@@ -107,6 +118,7 @@ export class HostedShard {
   #cancelTimer: () => void = () => {};
   #housekeeping: Promise<void> | undefined;
   readonly #rotation: KeyRotation;
+  readonly #macRotation: MacRotation;
   #round = 0;
   readonly #registrar: SaRegistrar;
   #phase: Phase = { name: 'opening' };
@@ -124,6 +136,7 @@ export class HostedShard {
       },
     });
     this.#rotation = new KeyRotation(id, store, context.vault, this.#log);
+    this.#macRotation = new MacRotation(store, context.store.mac, this.#log);
     this.#checkpoint = new CheckpointKeeper(store, context.clock, this.#lease);
     this.#thread = new ThreadKeeper(
       { ...context, log: this.#log, startTask: (onEvent) => context.startTask(context.probe, onEvent) },
@@ -142,6 +155,15 @@ export class HostedShard {
         fenced: (reason) => this.#abort(reason),
       },
     );
+    this.events = context.noteEvents
+      ? new PeerEvents({
+          id,
+          clock: context.clock,
+          records: () => this.records,
+          trace: (handles, on) => this.#task.send({ type: 'trace', handles, on }),
+          write: (events) => store.noteEvents(events, context.clock.wall()),
+        })
+      : undefined;
     this.verdicts = new VerdictDesk(
       { ...context, id, store, redis: context.store.redis, log: this.#log },
       {
@@ -150,6 +172,7 @@ export class HostedShard {
         endHold: (handles, asked) => this.#task.send({ type: 'endHold', handles, asked }),
         deliver: (verdicts) => this.#stream?.verdicts(verdicts),
         logged: () => context.wakeFailover(id),
+        events: this.events,
         fenced: () => this.#abort('lease taken by another node'),
       },
     );
@@ -183,6 +206,7 @@ export class HostedShard {
     }
     host.#phase = { name: 'watching' };
     host.#rotation.begin();
+    host.#macRotation.begin();
     return host;
   }
 
@@ -311,6 +335,11 @@ export class HostedShard {
     this.#rotation.begin();
   }
 
+  /** Records are made with other keys. */
+  clusterKeysChanged(): void {
+    this.#macRotation.begin();
+  }
+
   /** Everything that is counted of the shard. Rejects if its thread does not answer. */
   async counts(): Promise<ShardCounts> {
     const counts = await this.#task.ask('counters');
@@ -327,9 +356,19 @@ export class HostedShard {
     };
   }
 
+  /** Round trips of all its peers. Rejects if its thread does not answer. */
+  roundTrips(): Promise<RoundTripCounts> {
+    return this.#task.ask('roundTrips');
+  }
+
   /** What the thread knows of SAs, for a headend that continues with them. */
   inventoried(handles: readonly number[]): Promise<Inventoried> {
     return this.#task.ask('inventory', handles);
+  }
+
+  /** Has SAs deleted, as an operator wants. Returns how many got a verdict. */
+  async clear(handles: readonly number[], action: Action): Promise<number> {
+    return (await this.#task.ask('clear', handles, { action })).cleared;
   }
 
   statuses(handles: readonly number[]): Promise<readonly PeerStatus[]> {
@@ -343,7 +382,7 @@ export class HostedShard {
       // A message to the workers may have been lost.
       if (await this.#store.hasFailovers()) this.#context.wakeFailover(this.id);
     } catch (error) {
-      this.#log.warn({ reason: (error as Error).message }, 'not looked');
+      this.#context.outages.warn({ ...this.id, reason: (error as Error).message }, 'not looked');
     }
   }
 
@@ -360,6 +399,7 @@ export class HostedShard {
     await this.#housekeeping;
     await this.#checkpoint.collectLast(this.#task);
     await this.verdicts.finish(VERDICTS_MS);
+    await this.events?.write();
     this.#end(reason);
     try {
       await this.#checkpoint.write();
@@ -405,6 +445,9 @@ export class HostedShard {
         break;
       case 'recovered':
         this.verdicts.recovered(event.recoveries);
+        break;
+      case 'traced':
+        this.events?.traced(event.events);
         break;
       case 'outcomes':
         this.#context.storm.outcomes(this.id, event.outcomes);
@@ -476,7 +519,8 @@ export class HostedShard {
       await this.#unlessFenced(this.#renew());
     } catch (error) {
       if (error instanceof ThreadTimeoutError) this.#thread.silent();
-      if (!this.#ended) this.#log.warn({ reason: (error as Error).message }, 'checkpoint waits');
+      if (!this.#ended)
+        this.#context.outages.warn({ ...this.id, reason: (error as Error).message }, 'checkpoint waits');
     }
   }
 
@@ -487,12 +531,16 @@ export class HostedShard {
       this.#stream?.end('SAs were left out, as they cannot be watched any more');
     if (++this.#round % LOOK_ROUNDS === 0) {
       this.#register();
+      this.events?.traceAgain();
       await this.look();
     }
     await this.#checkpoint.collect();
     this.#thread.answered();
     await this.#checkpoint.write();
-    if (this.#phase.name === 'watching') await this.#rotation.round();
+    await this.events?.write();
+    if (this.#phase.name !== 'watching') return;
+    await this.#rotation.round();
+    await this.#macRotation.round();
   }
 
   async #repair(): Promise<void> {
@@ -517,7 +565,7 @@ export class HostedShard {
   /** In a Cluster the list of headends is elsewhere than the shard: it may be lost alone, and its master down alone. */
   #register(): void {
     registerHeadend(this.#context.store.redis, this.id.headend, this.shards).catch((error: Error) =>
-      this.#log.warn({ reason: error.message }, 'headend not noted'),
+      this.#context.outages.warn({ ...this.id, reason: error.message }, 'headend not noted'),
     );
   }
 }

@@ -85,12 +85,13 @@ export class ShardThread {
     this.#port.postMessage(message, transfer);
   }
 
-  /** Asks and waits. Rejects with ThreadTimeoutError after 5 s. */
+  /** Asks and waits. `more` is what the question has besides handles. Rejects with ThreadTimeoutError after 5 s. */
   ask<T extends Exclude<Question['type'], 'resume' | 'seal'>>(
     type: T,
     handles: readonly number[] = [],
+    more: Readonly<Record<string, number>> = {},
   ): Promise<Answer[T]> {
-    return this.#ask(type, { handles }, []);
+    return this.#ask(type, { handles, ...more }, []);
   }
 
   /** Has keys sealed, in place; their page is transferred. Rejects with ThreadTimeoutError after 5 s. */

@@ -45,6 +45,8 @@ export type EncodedVerdict = {
   /** Where the message of that endpoint begins behind `from`, and its length. */
   readonly deadAt: number;
   readonly deadLength: number;
+  /** An operator wants this action; 0: the endpoint is dead. */
+  readonly asked: number;
 };
 
 /** Facts about a verdict that neither the SA nor its thread know. */
@@ -96,9 +98,9 @@ export class VerdictComposer {
     message.fields(this.#shard);
     message.uint(VERDICT.epoch, epoch);
     const { action, active, endpoints, deadAt } = this.#copy(copySa(this.#sa));
-    message.uint(VERDICT.reason, DeadReason.PROBES_UNANSWERED);
+    message.uint(VERDICT.reason, verdict.asked > 0 ? DeadReason.OPERATOR : DeadReason.PROBES_UNANSWERED);
     this.#writeHistory(verdict, guards);
-    message.uint(VERDICT.action, action);
+    message.uint(VERDICT.action, verdict.asked > 0 ? verdict.asked : action);
     message.uint(VERDICT.deadEndpoint, active);
     if (traceparent !== '') message.text(VERDICT.traceparent, traceparent);
     message.uint(VERDICT.nextEndpoint, (active + 1) % endpoints);
@@ -106,7 +108,8 @@ export class VerdictComposer {
     const begin = message.finishInto(VERDICTS, this.#list);
     const deadLength = this.#endpointLength[active]!;
     const to = this.#list.length;
-    return { id, page: this.#page, from, to, endpoints, active, deadAt: begin - from + deadAt, deadLength };
+    const { asked } = verdict;
+    return { id, page: this.#page, from, to, endpoints, active, deadAt: begin - from + deadAt, deadLength, asked };
   }
 
   /** Adds a verdict that was composed before, as it is. */

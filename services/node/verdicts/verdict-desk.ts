@@ -6,14 +6,16 @@
 import { create, fromBinary } from '@bufbuild/protobuf';
 import { Guard, GuardActionSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import type { Recovery } from '../../../workers/shard/protocol.ts';
-import { handleAt, verdictCount } from '../../../workers/shard/verdict-rows.ts';
+import { askedAt, handleAt, verdictCount } from '../../../workers/shard/verdict-rows.ts';
 import { spiHex } from '../../api/spi.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
+import type { Outages } from '../../base/seldom.ts';
 import type { ShardId } from '../../store/keys.ts';
 import type { RedisClient } from '../../store/redis/redis.ts';
 import { attemptName, type ShardStore } from '../../store/shard/shard-store.ts';
 import type { SuspicionTraces } from '../../telemetry/traces.ts';
+import type { PeerEvents } from '../events/peer-events.ts';
 import type { ShardRecords } from '../records/records.ts';
 import { Decision } from './decision.ts';
 import { type HeldVerdict, HeldVerdicts, type HoldSettings } from './held-verdicts.ts';
@@ -33,6 +35,7 @@ export type DeskContext = {
   readonly clock: Clock;
   readonly traces: SuspicionTraces;
   readonly log: Logger;
+  readonly outages: Outages;
   readonly storm: StormGuard;
   readonly hold: HoldSettings;
 };
@@ -47,6 +50,8 @@ export type DeskEvents = {
   deliver(verdicts: Uint8Array): void;
   /** Verdicts are in the log, and no more are about to be. */
   logged(): void;
+  /** What happens to peers is told; undefined: nobody wants to know. */
+  readonly events?: PeerEvents | undefined;
   fenced(): void;
 };
 
@@ -63,7 +68,10 @@ export class VerdictDesk {
     this.#events = events;
     this.held = new HeldVerdicts(context.hold, context.clock);
     this.#writer = new VerdictWriter(context, {
-      logged: (verdicts) => this.#deliver(verdicts),
+      logged: (verdicts) => {
+        this.#deliver(verdicts);
+        events.events?.logged(verdicts.ids.length, verdicts.bytes);
+      },
       idle: () => events.logged(),
       fenced: () => events.fenced(),
     });
@@ -79,7 +87,7 @@ export class VerdictDesk {
    * @param rows see verdict-rows.ts
    */
   judge(rows: Float64Array): void {
-    const held: number[] = [];
+    const held = new Map<StormReason, number[]>();
     const given: Decision[] = [];
     const records = this.#events.records();
     const stormReason = this.#stormReasons();
@@ -88,19 +96,29 @@ export class VerdictDesk {
       if (!records.has(handle)) continue;
       const site = records.site(handle);
       const decision = new Decision(records, rows, row);
-      const reason = this.held.expired(handle) ? undefined : stormReason(site);
+      const asked = askedAt(rows, row);
+      // An operator decides on a verdict that is held, too.
+      if (asked) this.held.cancel(handle);
+      const reason = asked || this.held.expired(handle) ? undefined : stormReason(site);
       if (reason) {
         this.held.add({ decision, site, reason });
-        held.push(handle);
+        const some = held.get(reason);
+        if (some) some.push(handle);
+        else held.set(reason, [handle]);
       } else {
         this.#give(decision, this.held.confirm(handle), true);
         given.push(decision);
       }
     }
     this.#name(given);
-    if (held.length === 0) return;
-    this.#events.hold(held);
-    this.#context.log.warn({ verdicts: held.length, held: this.held.count }, 'too many deaths at once: verdicts held');
+    if (held.size === 0) return;
+    const handles = [...held.values()].flat();
+    this.#events.hold(handles);
+    for (const [reason, some] of held) this.#events.events?.holding(some, false, describeStorm(reason));
+    this.#context.log.warn(
+      { verdicts: handles.length, held: this.held.count },
+      'too many deaths at once: verdicts held',
+    );
   }
 
   /**
@@ -109,6 +127,7 @@ export class VerdictDesk {
   recovered(recoveries: readonly Recovery[]): void {
     const { id, traces, log } = this.#context;
     const records = this.#events.records();
+    this.#events.events?.recovered(recoveries);
     let revived = 0;
     for (const { handle, firstProbeUnix, attempts, wasDead } of recoveries) {
       const sa = records.encoded(handle);
@@ -140,6 +159,9 @@ export class VerdictDesk {
     this.#events.endHold([...ask, ...drop].map(handleOf), false);
     this.#events.endHold(give.map(handleOf), true);
     for (const held of give) this.#give(held.decision, held, false);
+    this.#events.events?.holding(ask.map(handleOf), true, 'asked anew, with all retries');
+    this.#events.events?.holding(drop.map(handleOf), true, 'dropped: suspected anew');
+    this.#events.events?.holding(give.map(handleOf), true, 'given by an operator');
     this.#context.log.warn(
       { asked: ask.length, given: give.length, dropped: drop.length, held: this.held.count },
       'held verdicts swept',

@@ -9,7 +9,7 @@ import { Guard, type GuardAction, GuardActionSchema, SaSchema } from '../../../p
 import { FencedError } from '../../../workers/base/errors.ts';
 import type { ShardVerdict } from '../../../workers/shard/protocol.ts';
 import type { Clock } from '../../base/clock.ts';
-import type { Logger } from '../../base/log.ts';
+import type { Outages } from '../../base/seldom.ts';
 import { nextEndpoint } from '../../failover/plan.ts';
 import { knownDead, markDead } from '../../store/cluster/dead-endpoints.ts';
 import type { ShardId } from '../../store/keys.ts';
@@ -36,7 +36,7 @@ export type VerdictContext = {
   readonly store: Pick<ShardStore, 'epoch' | 'appendVerdicts' | 'revive'>;
   readonly redis: RedisClient;
   readonly traces: SuspicionTraces;
-  readonly log: Logger;
+  readonly outages: Outages;
   readonly clock: Clock;
 };
 
@@ -128,8 +128,13 @@ export class VerdictWriter {
     this.#push(step);
   }
 
-  /** The peer answered: its verdict is taken back if it still waits, else forgotten in its turn. */
+  /**
+   * The peer answered: its verdict is taken back if it still waits, else forgotten in its turn. What an operator wants is not taken
+   * back.
+   */
   revive(spi: string): void {
+    const step = this.#bySpi.get(spi);
+    if (step?.state === 'waiting' && isAsked(step.content)) return;
     if (!this.forget(spi)) this.#push({ kind: 'revival', spi, state: 'waiting' });
   }
 
@@ -183,7 +188,7 @@ export class VerdictWriter {
 
   /** While Redis writes one batch, the next is composed and the last is delivered: none waits for another. */
   async #write(): Promise<void> {
-    const { store, log, clock } = this.#context;
+    const { id, store, outages, clock } = this.#context;
     this.#busy = true;
     let written: Batch | undefined;
     for (let batch = this.#next(); batch && !this.#stopped; batch = this.#next()) {
@@ -206,7 +211,8 @@ export class VerdictWriter {
           this.#events.fenced();
           break;
         }
-        log.warn({ waiting: this.waiting, reason: (error as Error).message }, 'verdicts wait for Redis');
+        const { message: reason } = error as Error;
+        outages.warn({ ...id, waiting: this.waiting, reason }, 'verdicts wait for Redis');
         await clock.sleep(RETRY_MS);
       }
       this.#writing = [];
@@ -279,7 +285,7 @@ export class VerdictWriter {
       this.#durations.logged(id, nowUnix);
       this.#context.traces.logged(id);
     }
-    this.#dead.push(...verdicts);
+    this.#dead.push(...verdicts.filter(({ asked }) => asked === 0));
     // A writer that was fenced meanwhile must not report anything.
     if (!this.#stopped) this.#events.logged({ ids, bytes: verdicts[0]!.page.bytes });
   }
@@ -320,6 +326,11 @@ export class VerdictWriter {
       setNextEndpoint(verdict, nextEndpoint(verdict.endpoints, from, from, [], dead) ?? from);
     }
   }
+}
+
+/** Whether an operator wants it. */
+function isAsked(content: Decision | EncodedVerdict): boolean {
+  return (content instanceof Decision ? content.verdict.asked : content.asked) > 0;
 }
 
 /** What delayed a verdict, in order. */

@@ -1,12 +1,13 @@
 /**
  * Messages between nodes, over Redis pub/sub. A message may get lost: everything that depends on one also happens without it,
- * only later. Foreign data on the channel is dropped.
+ * only later. What no node of the cluster sent is dropped.
  */
 
 import { RecordError } from '../../../workers/base/errors.ts';
 import { isObject, isText, isWhole } from '../../base/shape.ts';
 import { BUS, isName, MOST_SHARDS, type ShardId } from '../keys.ts';
 import { parseJson } from '../record.ts';
+import type { RecordMac } from '../record-mac.ts';
 import { patientRedis, type RedisClient } from '../redis/redis.ts';
 
 /** A process that wants to speak for a headend. */
@@ -36,28 +37,29 @@ const MOST = { epoch: 20, instance: 128, address: 256, verdictId: 128, outcome: 
 
 /** Joins the bus with a connection of its own. Rejects if Redis cannot be reached. @param refused told of each message that is none */
 export async function joinBus(
-  redis: RedisClient,
-  url: string,
+  { redis, url, mac }: { readonly redis: RedisClient; readonly url: string; readonly mac: RecordMac },
   onMessage: (message: ClusterMessage) => void,
   refused: (reason: string) => void,
 ): Promise<Bus> {
   const subscriber = patientRedis(url);
   subscriber.on('message', (_channel: string, text: string) => {
-    const message = readMessage(text);
+    const message = readMessage(text, mac);
     if (message instanceof RecordError) refused(message.message);
     else onMessage(message);
   });
   await subscriber.subscribe(BUS);
   return {
-    publish: (message) => void redis.publish(BUS, JSON.stringify(message)).catch(() => {}),
+    publish: (message) => void redis.publish(BUS, mac.sealText(BUS, JSON.stringify(message))).catch(() => {}),
     close: () => subscriber.disconnect(),
   };
 }
 
-/** The message in a text, or what is wrong with the text. */
-export function readMessage(text: string): ClusterMessage | RecordError {
+/** The message in a text with its MAC, or what is wrong with the text. */
+export function readMessage(sealed: string, mac: RecordMac): ClusterMessage | RecordError {
   const refuse = (why: string) => new RecordError(BUS, why);
-  if (text.length > MOST.message) return refuse(`${text.length} characters`);
+  if (sealed.length > MOST.message) return refuse(`${sealed.length} characters`);
+  const text = mac.openText(BUS, sealed);
+  if (text === undefined) return refuse('no node sent it');
   const message = parseJson(text);
   if (!isObject(message)) return refuse('no object of JSON');
   const { type, headend, shard, epoch, to, claim, address, verdictId, outcome } = message;

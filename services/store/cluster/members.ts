@@ -4,6 +4,7 @@ import { RecordError } from '../../../workers/base/errors.ts';
 import { isObject, isText, isWhole } from '../../base/shape.ts';
 import { isName, NODES } from '../keys.ts';
 import { type OnRefused, parseJson } from '../record.ts';
+import type { RecordMac } from '../record-mac.ts';
 import type { RedisClient } from '../redis/redis.ts';
 import { runScript } from '../redis/scripts.ts';
 
@@ -27,10 +28,14 @@ export type Member = {
   readonly peers: number;
 };
 
-/** Notes that this node lives. Returns the live nodes by id, including this one; reports records that are no node. */
-export async function beat(redis: RedisClient, { id, ...description }: Member, refused: OnRefused): Promise<Member[]> {
-  const reply = await runScript(redis, 'beat', [NODES], [id, JSON.stringify(description), BEAT_TTL_MS, FORGET_MS]);
-  return readMembers(reply as string[], refused);
+/** What a beat takes. */
+export type BeatContext = { readonly redis: RedisClient; readonly mac: RecordMac; readonly refused: OnRefused };
+
+/** Notes that this node lives. Returns the live nodes by id, including this one; reports records that no node wrote. */
+export async function beat({ redis, mac, refused }: BeatContext, { id, ...description }: Member): Promise<Member[]> {
+  const sealed = mac.sealText(placeOf(id), JSON.stringify(description));
+  const reply = await runScript(redis, 'beat', [NODES], [id, sealed, BEAT_TTL_MS, FORGET_MS]);
+  return readMembers(reply as string[], mac, refused);
 }
 
 /** Says that this node is gone. */
@@ -38,11 +43,11 @@ export async function leave(redis: RedisClient, id: string): Promise<void> {
   await runScript(redis, 'beat', [NODES], [id, '', 0, FORGET_MS]);
 }
 
-/** @param flat id and description of each, in turns */
-export function readMembers(flat: readonly string[], refused: OnRefused): Member[] {
+/** @param flat id and description with its MAC of each, in turns */
+export function readMembers(flat: readonly string[], mac: RecordMac, refused: OnRefused): Member[] {
   const members: Member[] = [];
   for (let n = 0; n < flat.length; n += 2) {
-    const member = readMember(flat[n]!, flat[n + 1]!);
+    const member = readMember(flat[n]!, mac.openText(placeOf(flat[n]!), flat[n + 1]!));
     if (member instanceof RecordError) refused(member);
     else members.push(member);
   }
@@ -51,8 +56,13 @@ export function readMembers(flat: readonly string[], refused: OnRefused): Member
   return members.sort((a, b) => (a.id < b.id ? -1 : 1)).slice(0, MOST_MEMBERS);
 }
 
-function readMember(id: string, description: string): Member | RecordError {
-  const value = parseJson(description);
+function placeOf(id: string): string {
+  return `member ${id}`;
+}
+
+/** @param description undefined: no node wrote it */
+function readMember(id: string, description: string | undefined): Member | RecordError {
+  const value = description === undefined ? undefined : parseJson(description);
   const { address, draining, shards, peers } = isObject(value) ? value : {};
   const isMember =
     isName(id) &&
@@ -62,5 +72,5 @@ function readMember(id: string, description: string): Member | RecordError {
     isWhole(peers, 0, MOST_COUNT);
   return isMember
     ? { id, address, draining, shards, peers }
-    : new RecordError(NODES, `${JSON.stringify(id.slice(0, 80))} is no node`);
+    : new RecordError(NODES, `${JSON.stringify(id.slice(0, 80))} is no node, or no node wrote it`);
 }

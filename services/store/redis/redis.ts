@@ -3,9 +3,9 @@
  * what to do about it.
  */
 
-import { Cluster, Redis, type RedisOptions } from 'ioredis';
-
+import { Cluster, Redis } from 'ioredis';
 import { SettingsError } from '../../../workers/base/errors.ts';
+import { parseRedisUrl, type RedisTarget, withoutLogin } from './redis-url.ts';
 import { SteadySentinelConnector } from './sentinel-connector.ts';
 
 /** Longest wait for one command, ms. */
@@ -13,20 +13,8 @@ const COMMAND_TIMEOUT_MS = 5_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 /** Longest wait for the first connection, including all requests that it needs, ms. */
 const FIRST_CONNECT_MS = 15_000;
-const SENTINEL_PORT = 26_379;
-const REDIS_PORT = 6_379;
 
 export type RedisClient = Redis | Cluster;
-
-type Server = { readonly host: string; readonly port: number };
-type Login = Pick<RedisOptions, 'username' | 'password' | 'db' | 'tls'>;
-
-/** Where Redis is. */
-export type RedisTarget =
-  | { readonly kind: 'socket'; readonly path: string }
-  | { readonly kind: 'server'; readonly url: string }
-  | { readonly kind: 'sentinel'; readonly name: string; readonly servers: readonly Server[]; readonly login: Login }
-  | { readonly kind: 'cluster'; readonly servers: readonly Server[]; readonly login: Login };
 
 const OPTIONS = {
   replyMapping: 'legacy' as const,
@@ -52,32 +40,6 @@ const PATIENT = {
   sentinelRetryStrategy: retryAfter,
   reconnectOnError: OPTIONS.reconnectOnError,
 };
-
-const LIST_URL = /^(rediss?)\+(sentinel|cluster):\/\/(?:(?:([^:@]*)(?::([^@]*))?)@)?([^/]+)(?:\/(.*))?$/;
-
-/**
- * Reads redis://, rediss://, unix:/path, redis+cluster://host:port,host:port and
- * redis+sentinel://host:port,host:port/name[/db]. Throws SettingsError.
- */
-function parseRedisUrl(url: string): RedisTarget {
-  if (url.startsWith('unix:')) return { kind: 'socket', path: url.slice('unix:'.length) };
-  if (/^rediss?:\/\//.test(url)) return { kind: 'server', url };
-  const [, scheme, mode, username, password, list, rest] = LIST_URL.exec(url) ?? [];
-  if (!list)
-    throw new SettingsError(
-      'redis-url: must be redis://, rediss://, unix:/path, redis+sentinel:// or redis+cluster://',
-    );
-  const servers = list.split(',').map((text) => parseServer(text, mode === 'sentinel' ? SENTINEL_PORT : REDIS_PORT));
-  const login: Login = {
-    ...(username && { username: decodeURIComponent(username) }),
-    ...(password && { password: decodeURIComponent(password) }),
-    ...(scheme === 'rediss' && { tls: {} }),
-  };
-  if (mode === 'cluster') return { kind: 'cluster', servers, login };
-  const [name, db] = (rest ?? '').split('/');
-  if (!name) throw new SettingsError("redis-url: redis+sentinel://host:port,.../name needs the master's name");
-  return { kind: 'sentinel', name, servers, login: db ? { ...login, db: Number(db) } : login };
-}
 
 /**
  * A connection for a library that handles waiting itself: commands queue while Redis is away, and are sent when it is
@@ -121,17 +83,12 @@ export function connectAtStart(url: string): Promise<RedisClient> {
   });
 }
 
-/** A URL without its secrets. */
-function withoutLogin(url: string): string {
-  return url.replace(/\/\/[^@/]*@/, '//');
-}
-
 function makeClient(target: RedisTarget, options: typeof OPTIONS | typeof PATIENT): RedisClient {
   switch (target.kind) {
     case 'socket':
       return new Redis({ ...options, path: target.path });
     case 'server':
-      return new Redis(target.url, options);
+      return new Redis(target.url, { ...options, ...target.login });
     case 'sentinel':
       return new Redis({
         ...options,
@@ -140,7 +97,7 @@ function makeClient(target: RedisTarget, options: typeof OPTIONS | typeof PATIEN
         sentinels: [...target.servers],
         name: target.name,
         failoverDetector: true,
-        ...(target.login.tls && { enableTLSForSentinelMode: true }),
+        ...(target.login.tls && { enableTLSForSentinelMode: true, sentinelTLS: target.login.tls }),
       });
     case 'cluster':
       return new Cluster([...target.servers], {
@@ -155,12 +112,6 @@ function makeClient(target: RedisTarget, options: typeof OPTIONS | typeof PATIEN
 
 function retryAfter(attempt: number): number {
   return Math.min(100 * attempt, 2_000);
-}
-
-function parseServer(text: string, fallbackPort: number): Server {
-  const [, host, port] = /^(.+?)(?::(\d+))?$/.exec(text) ?? [];
-  if (!host) throw new SettingsError(`redis-url: "${text}" is not host:port`);
-  return { host, port: port === undefined ? fallbackPort : Number(port) };
 }
 
 /** Redis's clock, Unix ms. */

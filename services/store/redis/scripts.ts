@@ -7,13 +7,14 @@ import type { RedisClient } from './redis.ts';
 export type FencedScript =
   | 'renew-lease'
   | 'write-sas'
-  | 'reseal-sas'
+  | 'replace-records'
   | 'write-checkpoint'
   | 'append-verdicts'
   | 'confirm-write'
   | 'revive-sas'
   | 'write-path'
-  | 'note-translations';
+  | 'note-translations'
+  | 'note-events';
 export type OpenScript =
   | 'take-lease'
   | 'acknowledge'
@@ -43,12 +44,13 @@ const FOLDERS: Readonly<Record<ScriptName, string>> = {
   'renew-lease': 'lease',
   'confirm-write': 'lease',
   'write-sas': 'shard',
-  'reseal-sas': 'shard',
+  'replace-records': 'shard',
   'read-sas': 'shard',
   'write-checkpoint': 'shard',
   'write-path': 'shard',
   'note-translations': 'shard',
   'revive-sas': 'shard',
+  'note-events': 'shard',
   'append-verdicts': 'shard',
   acknowledge: 'shard',
   'due-failovers': 'failover',

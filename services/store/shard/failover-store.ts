@@ -1,13 +1,14 @@
 /** Failovers under way, as Redis keeps them: written by any worker, each step once. */
 
 import { RecordError } from '../../../workers/base/errors.ts';
-import { isObject, isWhole } from '../../base/shape.ts';
 import { type ShardId, shardKeys } from '../keys.ts';
-import { type OnRefused, parseJson } from '../record.ts';
+import type { OnRefused } from '../record.ts';
+import type { RecordMac } from '../record-mac.ts';
 import type { RedisClient } from '../redis/redis.ts';
 import { runReader, runScript } from '../redis/scripts.ts';
+import { type DeadLetter, LetterSeal } from './dead-letter.ts';
 import { LOG_ENTRIES } from './shard-store.ts';
-import { readVerdict } from './stored-verdict.ts';
+import { VerdictSeal } from './stored-verdict.ts';
 
 /** Failovers given up that a shard keeps at most. */
 const DEAD_LETTERS = 10_000;
@@ -24,8 +25,8 @@ export type StandingFailover = {
 
 /** One failover that is due. */
 export type StoredFailover = Omit<StandingFailover, 'attempt'> & {
-  /** The verdict as last delivered: see stored-verdict.ts. */
-  readonly verdict: Buffer;
+  /** The verdict as last delivered: see stored-verdict.ts. Undefined: no node wrote it. */
+  readonly verdict: Buffer | undefined;
   /** FailoverProgress as JSON, undefined if no worker has looked at it yet. */
   readonly progress: string | undefined;
 };
@@ -41,22 +42,20 @@ export type NextAttempt = StandingFailover & {
   readonly dueUnix: number;
 };
 
-/** A failover given up. */
-export type DeadLetter = {
-  readonly attempts: number;
-  readonly reason: string;
-  readonly givenUpUnix: number;
-  /** The verdict in base64: see stored-verdict.ts. */
-  readonly verdict: string;
-};
+/** What a store of failovers works with. */
+export type FailoverContext = { readonly redis: RedisClient; readonly mac: RecordMac };
 
 export class FailoverStore {
   readonly #redis: RedisClient;
   readonly #keys: ReturnType<typeof shardKeys>;
+  readonly #verdicts: VerdictSeal;
+  readonly #letters: LetterSeal;
 
-  constructor(redis: RedisClient, id: ShardId) {
+  constructor({ redis, mac }: FailoverContext, id: ShardId) {
     this.#redis = redis;
     this.#keys = shardKeys(id);
+    this.#verdicts = new VerdictSeal(mac, id);
+    this.#letters = new LetterSeal(mac, id);
   }
 
   /**
@@ -74,7 +73,7 @@ export class FailoverStore {
       const [id, verdict, why, state] = fields.slice(at, at + 4) as [Buffer, Buffer, Buffer, Buffer];
       failovers.push({
         id: String(id),
-        verdict,
+        verdict: this.#verdicts.open(verdict),
         failed: why.length === 0 ? undefined : String(why),
         progress: state.length === 0 ? undefined : String(state),
       });
@@ -104,7 +103,13 @@ export class FailoverStore {
       [attempts, failed, progress, due, failover, unacked, verdicts],
       [
         LOG_ENTRIES,
-        ...steps.flatMap((step) => [...standing(step), step.next, step.verdict, step.progress, step.dueUnix]),
+        ...steps.flatMap((step) => [
+          ...standing(step),
+          step.next,
+          this.#verdicts.seal(step.verdict),
+          step.progress,
+          step.dueUnix,
+        ]),
       ],
     );
     return (reply as number[]).map((one) => one === 1);
@@ -120,7 +125,7 @@ export class FailoverStore {
       this.#redis,
       'give-up-failovers',
       [attempts, failed, progress, due, failover, unacked, deadLetters],
-      [DEAD_LETTERS, ...letters.flatMap((one) => [...standing(one), JSON.stringify(one.letter)])],
+      [DEAD_LETTERS, ...letters.flatMap((one) => [...standing(one), this.#letters.write(one.letter)])],
     );
     return (reply as number[]).map((one) => (['changed', 'kept', 'noRoom'] as const)[one]!);
   }
@@ -130,13 +135,13 @@ export class FailoverStore {
     if (ids.length > 0) await this.#redis.zrem(this.#keys.due, ...ids);
   }
 
-  /** Failovers given up, by verdict id. Reports records that are none. */
+  /** Failovers given up, by verdict id. Reports records that no node wrote. */
   async deadLetters(refused: OnRefused): Promise<Map<string, DeadLetter>> {
     const letters = new Map<string, DeadLetter>();
-    for (const [id, text] of Object.entries(await this.#redis.hgetall(this.#keys.deadLetters))) {
-      const letter = readLetter(text);
+    for (const [id, sealed] of Object.entries(await this.#redis.hgetallBuffer(this.#keys.deadLetters))) {
+      const letter = this.#letters.read(sealed);
       if (letter) letters.set(id, letter);
-      else refused(new RecordError(this.#keys.deadLetters, `${id} is no failover`));
+      else refused(new RecordError(this.#keys.deadLetters, `no node wrote ${JSON.stringify(id.slice(0, 80))}`));
     }
     return letters;
   }
@@ -148,7 +153,7 @@ export class FailoverStore {
       this.#redis,
       'replay-failover',
       [deadLetters, attempts, unacked, verdicts, due],
-      [id, attempt, Buffer.from(verdict), LOG_ENTRIES],
+      [id, attempt, this.#verdicts.seal(verdict), LOG_ENTRIES],
     );
     return reply === 1;
   }
@@ -163,22 +168,3 @@ export class FailoverStore {
 function standing({ id, attempt, failed }: StandingFailover): [id: string, attempt: number, failed: string] {
   return [id, attempt, failed === undefined ? '' : '1'];
 }
-
-/** The letter in a text, with its verdict decoded as a check; undefined if it is none. */
-function readLetter(text: string): DeadLetter | undefined {
-  const value = parseJson(text);
-  const { attempts, reason, givenUpUnix, verdict } = isObject(value) ? value : {};
-  const isLetter =
-    isWhole(attempts, 0, MOST_ATTEMPTS) &&
-    typeof reason === 'string' &&
-    isWhole(givenUpUnix, 0, Number.MAX_SAFE_INTEGER) &&
-    typeof verdict === 'string';
-  if (!isLetter) return undefined;
-  try {
-    readVerdict(Buffer.from(verdict, 'base64'));
-    return { attempts, reason, givenUpUnix, verdict };
-  } catch {
-    return undefined;
-  }
-}
-const MOST_ATTEMPTS = 2 ** 32 - 1;

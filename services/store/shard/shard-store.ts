@@ -6,12 +6,15 @@ import { packRecord, type SaRecords, saRecords } from '../../../workers/sa/sa-pa
 import type { CheckpointChunk, FormerOwners, Translated } from '../../../workers/takeover/checkpoint.ts';
 import { type ShardId, shardKeys } from '../keys.ts';
 import type { OnRefused } from '../record.ts';
+import { MAC_LENGTH, type RecordMac } from '../record-mac.ts';
 import { type RedisClient, redisNow } from '../redis/redis.ts';
 import { confirmWrite, type FencedScript, runFenced, runReader } from '../redis/scripts.ts';
+import { LetterSeal } from './dead-letter.ts';
 import { readFormer } from './former-owners.ts';
 import { LEASE_MS, type TakenLease, takeLease } from './lease.ts';
+import { HISTORY, type NotedEvent, packEvents } from './peer-history.ts';
 import { readStoredPath } from './stored-path.ts';
-import { readVerdict } from './stored-verdict.ts';
+import { VerdictSeal } from './stored-verdict.ts';
 
 /** Entries kept in a shard's log, roughly. Each holds the verdicts of one write. */
 export const LOG_ENTRIES = 10_000;
@@ -34,12 +37,18 @@ export type StoredVerdict = {
   readonly bytes: Uint8Array;
 };
 
+/** Where {@link ShardStore.authenticateAnew} goes on. */
+export type MacCursor = { readonly hash: number; readonly cursor: string };
+
+type Replacement = { readonly field: string; readonly from: Buffer; readonly to: Buffer };
+
 /** What a shard's store works with. */
 export type StoreContext = {
   readonly redis: RedisClient;
   /** Name of the node that holds the lease. */
   readonly node: string;
   readonly refused: OnRefused;
+  readonly mac: RecordMac;
   /** How many replicas must have a verdict before it counts as written, and a connection to wait for them. */
   readonly replicated: { readonly redis: RedisClient; readonly replicas: number } | undefined;
 };
@@ -50,6 +59,7 @@ export class ShardStore {
   readonly #context: StoreContext;
   readonly #id: ShardId;
   readonly #keys: ReturnType<typeof shardKeys>;
+  readonly #verdicts: VerdictSeal;
   #epoch: number;
   /** Writes are numbered, so that a write which Redis forgets is noticed. */
   #writes = 0;
@@ -62,6 +72,7 @@ export class ShardStore {
     this.#context = context;
     this.#id = id;
     this.#keys = shardKeys(id);
+    this.#verdicts = new VerdictSeal(context.mac, id);
     this.#epoch = epoch;
     this.takenUnix = takenUnix;
   }
@@ -133,8 +144,42 @@ export class ShardStore {
   async reseal(
     changes: readonly { readonly spi: string; readonly from: Buffer; readonly to: Buffer }[],
   ): Promise<void> {
-    const args = changes.flatMap(({ spi, from, to }) => [spi, from, to]);
-    await this.#write('reseal-sas', [this.#keys.lease, this.#keys.sas], args);
+    await this.#replace(
+      this.#keys.sas,
+      changes.map(({ spi: field, from, to }) => ({ field, from, to })),
+    );
+  }
+
+  /**
+   * Gives verdicts, and failovers that were given up, a MAC with the first key, where they have one with another: a page of them.
+   * Returns how many, and where to go on, undefined at the end.
+   */
+  async authenticateAnew(
+    from: MacCursor = { hash: 0, cursor: '0' },
+  ): Promise<{ count: number; next: MacCursor | undefined }> {
+    const { unacked, failover, deadLetters } = this.#keys;
+    const hashes = [
+      { key: unacked, seal: this.#verdicts },
+      { key: failover, seal: this.#verdicts },
+      { key: deadLetters, seal: new LetterSeal(this.#context.mac, this.#id) },
+    ];
+    const { key, seal } = hashes[from.hash]!;
+    const [cursor, fields] = await this.#context.redis.hscanBuffer(key, from.cursor, 'COUNT', PAGE);
+    const changes: Replacement[] = [];
+    for (let n = 0; n < fields.length; n += 2) {
+      const record = fields[n + 1]!;
+      if (seal.madeWith(record) !== 'another key') continue;
+      changes.push({ field: String(fields[n]), from: record, to: seal.seal(seal.open(record)!) });
+    }
+    if (changes.length > 0) await this.#replace(key, changes);
+    const next = { hash: String(cursor) === '0' ? from.hash + 1 : from.hash, cursor: String(cursor) };
+    return { count: changes.length, next: next.hash < hashes.length ? next : undefined };
+  }
+
+  /** Puts records of a hash in place of those that were read, where these still stand. */
+  async #replace(hash: string, changes: readonly Replacement[]): Promise<void> {
+    const args = changes.flatMap(({ field, from, to }) => [field, from, to]);
+    await this.#write('replace-records', [this.#keys.lease, hash], args);
   }
 
   /** Every SA of the shard, page by page; one may come twice. */
@@ -197,7 +242,7 @@ export class ShardStore {
   /**
    * Appends verdicts to the log as one entry, once each however often it is called. On return replicas have them, as many
    * as must.
-   * @param verdicts 1,000 at most
+   * @param verdicts 1,000 at most, and where each one's message lies in `messages`
    * @param failoverAfterMs when their failovers are looked at for the first time, from now
    */
   async appendVerdicts(
@@ -206,7 +251,8 @@ export class ShardStore {
     failoverAfterMs: number,
   ): Promise<void> {
     const { lease, verdicts: log, unacked, dead, due } = this.#keys;
-    const args = [LOG_ENTRIES, failoverAfterMs, packIds(verdicts), messages];
+    const sealed = this.#verdicts.sealAll(verdicts, messages);
+    const args = [LOG_ENTRIES, failoverAfterMs, packIds(verdicts), sealed];
     const write = await this.#write('append-verdicts', [lease, log, unacked, dead, due], args);
     await this.#confirm(write);
   }
@@ -220,6 +266,13 @@ export class ShardStore {
   async noteTranslated(spi: string, { daemonId, id }: Translated): Promise<void> {
     const { lease, translated } = this.#keys;
     await this.#write('note-translations', [lease, translated], [spi, `${daemonId}:${id}`]);
+  }
+
+  /** Notes events of peers. Their loss does not matter. */
+  async noteEvents(events: readonly NotedEvent[], nowUnix: number): Promise<void> {
+    const { lease, history, noted } = this.#keys;
+    const args = [this.#epoch, '', Math.round(nowUnix), HISTORY.events, HISTORY.peers, ...packEvents(events)];
+    await runFenced(this.#context.redis, 'note-events', [lease, history, noted], args);
   }
 
   /** Notes how the shard's probes leave. */
@@ -245,7 +298,7 @@ export class ShardStore {
   }
 
   /**
-   * Reads some of those listed; a record that is no verdict is skipped. Replicas may not have those of former owners yet, and are waited
+   * Reads some of those listed; a record that no node wrote is skipped. Replicas may not have those of former owners yet, and are waited
    * for.
    */
   async readUnacked(listed: readonly { readonly name: string; readonly id: string }[]): Promise<StoredVerdict[]> {
@@ -259,22 +312,14 @@ export class ShardStore {
       const page = listed.slice(n, n + PAGE);
       const messages = await redis.hmgetBuffer(this.#keys.unacked, ...page.map(({ id }) => id));
       page.forEach(({ name }, k) => {
-        const bytes = messages[k];
-        if (bytes && this.#isVerdict(name, bytes)) verdicts.push({ name, bytes });
+        const sealed = messages[k];
+        if (!sealed) return;
+        const bytes = this.#verdicts.open(sealed);
+        if (bytes) verdicts.push({ name, bytes });
+        else this.#context.refused(new RecordError(this.#keys.unacked, `no node wrote ${name}`));
       });
     }
     return verdicts;
-  }
-
-  /** A headend that gets anything else would end its stream, and get it again and again. */
-  #isVerdict(name: string, bytes: Uint8Array): boolean {
-    try {
-      readVerdict(bytes);
-      return true;
-    } catch {
-      this.#context.refused(new RecordError(this.#keys.unacked, `${name} is no verdict`));
-      return false;
-    }
   }
 
   /** Whether failovers are under way. */
@@ -329,7 +374,7 @@ function packIds(verdicts: Parameters<ShardStore['appendVerdicts']>[0]): Buffer 
   let at = 0;
   for (const { id, from, to } of verdicts) {
     at = packed.writeUInt8(id.length, at);
-    at = packed.writeUInt16BE(to - from, at);
+    at = packed.writeUInt16BE(MAC_LENGTH + to - from, at);
     at += packed.write(id, at, 'latin1');
   }
   return packed;

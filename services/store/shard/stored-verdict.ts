@@ -1,11 +1,17 @@
 /**
- * A verdict as it is kept and sent: a Verdicts message of one. Such messages one after the other form one message of all,
- * which log, headend's stream and watch use unchanged.
+ * A verdict as it is sent: a Verdicts message of one. Such messages one after the other form one message of all. In Redis each has its
+ * MAC before it, bound to its shard, so that nobody who can only write to Redis has a peer torn down.
  */
 
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { WireType } from '@bufbuild/protobuf/wire';
 import { VerdictsSchema } from '../../../proto/gen/dpd/v1/headend_pb.js';
 import type { Verdict } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { MessageReader } from '../../../workers/sa/message-reader.ts';
+import type { ShardId } from '../keys.ts';
+import { MAC_LENGTH, type MadeWith, type RecordMac } from '../record-mac.ts';
+
+const VERDICTS = (VerdictsSchema.field.verdicts.number << 3) | WireType.LengthDelimited;
 
 /** The verdict in a message of one. */
 export function readVerdict(message: Uint8Array): Verdict {
@@ -16,4 +22,69 @@ export function readVerdict(message: Uint8Array): Verdict {
 
 export function writeVerdict(verdict: Verdict): Buffer {
   return Buffer.from(toBinary(VerdictsSchema, create(VerdictsSchema, { verdicts: [verdict] })));
+}
+
+/** A part of some bytes. */
+type Part = { readonly from: number; readonly to: number };
+
+/** Seals the verdicts of one shard for Redis, and opens them. */
+export class VerdictSeal {
+  readonly #mac: RecordMac;
+  readonly #place: string;
+
+  constructor(mac: RecordMac, { headend, shard }: ShardId) {
+    this.#mac = mac;
+    this.#place = `verdict ${headend}/${shard}`;
+  }
+
+  /** A message of one as Redis gets it. */
+  seal(message: Uint8Array): Buffer {
+    return this.#mac.seal(this.#place, message);
+  }
+
+  /** Several of them, one behind the other, each with its MAC. @param parts messages of one */
+  sealAll(parts: readonly Part[], bytes: Uint8Array): Buffer {
+    const length = parts.reduce((sum, { from, to }) => sum + MAC_LENGTH + to - from, 0);
+    const sealed = Buffer.allocUnsafe(length);
+    let at = 0;
+    for (const { from, to } of parts) {
+      this.#mac.write(this.#place, bytes, from, to, sealed, at);
+      at += MAC_LENGTH;
+      sealed.set(bytes.subarray(from, to), at);
+      at += to - from;
+    }
+    return sealed;
+  }
+
+  /** The message of one, as a view; undefined if no node wrote it for this shard. */
+  open(sealed: Buffer): Buffer | undefined {
+    return this.#mac.open(this.#place, sealed);
+  }
+
+  /** What its MAC was made with; undefined if it is none. */
+  madeWith(sealed: Buffer): MadeWith | undefined {
+    return this.#mac.madeWith(this.#place, sealed);
+  }
+
+  /** One message of all verdicts in an entry of the log that a node wrote, and how many parts of it none did. */
+  openAll(entry: Buffer): { readonly messages: Buffer; readonly refused: number } {
+    const good: Buffer[] = [];
+    let refused = 0;
+    const reader = new MessageReader(entry);
+    try {
+      while (reader.pos < reader.len) {
+        const from = reader.pos + MAC_LENGTH;
+        reader.pos = from;
+        if (reader.uint32() !== VERDICTS) throw new RangeError('no verdict');
+        reader.pos = reader.partEnd();
+        if (this.#mac.check(this.#place, entry, from, reader.pos, entry, from - MAC_LENGTH))
+          good.push(entry.subarray(from, reader.pos));
+        else refused++;
+      }
+    } catch {
+      refused++;
+    }
+    const [first] = good;
+    return { messages: good.length === 1 ? first! : Buffer.concat(good), refused };
+  }
 }

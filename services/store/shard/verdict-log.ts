@@ -1,13 +1,12 @@
 /** Reading the verdict logs of a headend's shards, in order, from a position that a token carries. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { WireType } from '@bufbuild/protobuf/wire';
-import { VerdictsSchema } from '../../../proto/gen/dpd/v1/headend_pb.js';
 import { RecordError, VerdictsTrimmedError } from '../../../workers/base/errors.ts';
-import { MessageReader } from '../../../workers/sa/message-reader.ts';
 import { shardKeys } from '../keys.ts';
 import type { OnRefused } from '../record.ts';
+import type { RecordMac } from '../record-mac.ts';
 import type { RedisClient } from '../redis/redis.ts';
+import { VerdictSeal } from './stored-verdict.ts';
 
 /** Longest wait of one read, ms. */
 const BLOCK_MS = 1_000;
@@ -16,6 +15,7 @@ const BATCH = 20;
 /** How often the logs are read if one read cannot wait for all of them, ms. */
 const POLL_MS = 50;
 const START = '0-0';
+const NOTHING = Buffer.alloc(0);
 const ENTRY_ID = /^\d+-\d+$/;
 
 /** Last entry seen of each shard's log. */
@@ -60,46 +60,39 @@ export class LogPosition {
   }
 }
 
+/** What reading a log takes. */
+export type LogContext = {
+  /** A connection of the caller's own: a read blocks it. */
+  readonly redis: RedisClient;
+  readonly mac: RecordMac;
+  readonly refused: OnRefused;
+};
+
 /**
  * Waits up to a second for verdicts behind `position`, and moves the position past those that it returns.
- * @param redis a connection of the caller's own: the read blocks it
- * @param refused called for entries that are not ours
+ * @param refused called for entries that no node wrote, or not all of
  * @returns Verdicts messages, possibly none
  */
 export async function* readVerdicts(
-  redis: RedisClient,
+  { redis, mac, refused }: LogContext,
   headend: string,
   shards: number,
   position: LogPosition,
-  refused: OnRefused,
 ): AsyncGenerator<Buffer> {
   const keys: string[] = Array.from({ length: shards }, (_, shard) => shardKeys({ headend, shard }).verdicts);
   const ids = keys.map((_, shard) => position.at(shard));
   for (const [key, entries] of await readLogs(redis, keys, ids)) {
     const shard = keys.indexOf(String(key));
+    const seal = new VerdictSeal(mac, { headend, shard });
     for (const [id, fields] of entries) {
       position.advance(shard, String(id));
-      const message = fields[1];
-      if (message && isVerdicts(message)) yield message;
-      else refused(new RecordError(String(key), `entry ${id} holds no verdicts`));
+      const { messages, refused: bad } = seal.openAll(fields[1] ?? NOTHING);
+      if (bad > 0 || messages.length === 0)
+        refused(new RecordError(String(key), `entry ${id} has ${bad} parts that no node wrote`));
+      if (messages.length > 0) yield messages;
     }
   }
 }
-
-/** Whether a message consists only of parts that may be verdicts. It becomes part of another message, whose reader must find its end. */
-function isVerdicts(message: Buffer): boolean {
-  const reader = new MessageReader(message);
-  try {
-    while (reader.pos < reader.len) {
-      if (reader.uint32() !== VERDICTS) return false;
-      reader.pos = reader.partEnd();
-    }
-    return reader.len > 0;
-  } catch {
-    return false;
-  }
-}
-const VERDICTS = (VerdictsSchema.field.verdicts.number << 3) | WireType.LengthDelimited;
 
 type LogEntries = [key: Buffer, entries: [id: Buffer, fields: Buffer[]][]];
 

@@ -6,15 +6,17 @@ import { SaKeysSchema, SaSchema, VerdictSchema } from '../../../proto/gen/dpd/v1
 import { readProgress } from '../../../services/failover/plan.ts';
 import { readMessage } from '../../../services/store/cluster/bus.ts';
 import { readMembers } from '../../../services/store/cluster/members.ts';
+import { BUS } from '../../../services/store/keys.ts';
 import { readFormer } from '../../../services/store/shard/former-owners.ts';
 import { readStoredPath } from '../../../services/store/shard/stored-path.ts';
-import { readVerdict, writeVerdict } from '../../../services/store/shard/stored-verdict.ts';
+import { readVerdict, VerdictSeal, writeVerdict } from '../../../services/store/shard/stored-verdict.ts';
 import { RecordError } from '../../../workers/base/errors.ts';
 import { packPage } from '../../../workers/sa/sa-page.ts';
 import type { FromShard } from '../../../workers/shard/protocol.ts';
 import { Shard } from '../../../workers/shard/shard.ts';
 import { ROW_LENGTH } from '../../../workers/takeover/checkpoint.ts';
 import type { Random } from '../../simulation/random.ts';
+import { TEST_MAC } from '../../test-mac.ts';
 import { spoil, spoilJson } from '../bytes.ts';
 import { mutateMessage } from '../wire.ts';
 import { goodSa } from './samples.ts';
@@ -39,6 +41,12 @@ function text(value: unknown, random: Random): string {
   return random.chance(0.3) ? spoil(Buffer.from(json), random).toString() : json;
 }
 
+/** The same as a node writes it; or spoiled even then, which no reader may get past the MAC. */
+function sealed(place: string, value: unknown, random: Random): string {
+  const record = TEST_MAC.sealText(place, text(value, random));
+  return random.chance(0.2) ? spoil(Buffer.from(record), random).toString() : record;
+}
+
 /** Whether reading succeeded; it may throw only if its caller treats that as an unreadable record. */
 function reads(read: () => unknown): boolean {
   try {
@@ -51,8 +59,13 @@ function reads(read: () => unknown): boolean {
 
 export function fuzzRecords(random: Random): boolean {
   const refused = (error: Error) => assert(error instanceof RecordError && error.message.startsWith('dpd:'));
-  const message = readMessage(text(random.pick(MESSAGES), random));
-  const members = readMembers(['a', text(MEMBER, random), 'b', text(MEMBER, random)], refused);
+  const message = readMessage(sealed(BUS, random.pick(MESSAGES), random), TEST_MAC);
+  const names = ['a', 'b'];
+  const rows = names.flatMap((name) => [name, sealed(`member ${name}`, MEMBER, random)]);
+  const members = readMembers(rows, TEST_MAC, refused);
+  const seal = new VerdictSeal(TEST_MAC, SHARD);
+  const entry = Buffer.concat([seal.seal(VERDICT), seal.seal(VERDICT)]);
+  seal.openAll(random.chance(0.5) ? spoil(entry, random) : seal.seal(spoil(VERDICT, random)));
   const path = readStoredPath('dpd:lease', text(PATH, random));
   if (!(path instanceof RecordError)) shardOf([]).handle({ type: 'path', path });
   reads(() => readProgress(text(PROGRESS, random)));

@@ -18,8 +18,9 @@ test('a shard has one job, which waits as long as it is told, or until one of it
     runs.push(`${headend}/${shard}`);
     return again;
   };
-  const worker = new FailoverWorker(url, { run } as unknown as FailoverReconciler, createLogger('test', 'silent'));
-  const queue = new FailoverQueue(url);
+  const outages = createLogger('test', 'silent');
+  const worker = new FailoverWorker(url, { run } as unknown as FailoverReconciler, outages);
+  const queue = new FailoverQueue(url, outages);
   const jobs = async () => (await redis.keys('{dpd-queue}:failover:hub/3')).length;
   const waits = async () => (await redis.zcard('{dpd-queue}:failover:delayed')) === 1;
 

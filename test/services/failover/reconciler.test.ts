@@ -11,9 +11,10 @@ import type { RedisClient } from '../../../services/store/redis/redis.ts';
 import { acknowledgeVerdicts } from '../../../services/store/shard/acknowledgement.ts';
 import { FailoverStore } from '../../../services/store/shard/failover-store.ts';
 import { ShardStore } from '../../../services/store/shard/shard-store.ts';
-import { readVerdict, writeVerdict } from '../../../services/store/shard/stored-verdict.ts';
+import { readVerdict, VerdictSeal, writeVerdict } from '../../../services/store/shard/stored-verdict.ts';
 import { NOTHING_REFUSED } from '../../nothing-refused.ts';
 import { privateRedis } from '../../private-redis.ts';
+import { TEST_MAC } from '../../test-mac.ts';
 
 const SHARD = { headend: 'hub', shard: 0 };
 const ENDPOINTS = [1, 2, 3, 4].map((n) => ({ address: `192.0.2.${n}`, port: 4_500 }));
@@ -22,7 +23,10 @@ const COUNT = 450;
 /** A shard whose verdicts have all been acknowledged: no endpoint came up. And a worker, whose commands are counted. */
 async function refused(t: TestContext, count: number, deadlineMs = 60_000) {
   const redis = await privateRedis(t);
-  const shard = await ShardStore.take({ redis, node: 'node', replicated: undefined, refused: NOTHING_REFUSED }, SHARD);
+  const shard = await ShardStore.take(
+    { redis, node: 'node', replicated: undefined, mac: TEST_MAC, refused: NOTHING_REFUSED },
+    SHARD,
+  );
   const ids = Array.from({ length: count }, (_, n) => `${n}.0`);
   for (const id of ids) {
     const message = writeVerdict(create(VerdictSchema, { id, endpoints: ENDPOINTS, deadEndpoint: 0, nextEndpoint: 1 }));
@@ -47,8 +51,11 @@ async function refused(t: TestContext, count: number, deadlineMs = 60_000) {
     },
   }) as RedisClient;
   let looks = 0;
+  const told: string[] = [];
   const context = {
     redis: counted,
+    mac: TEST_MAC,
+    refused: (error: Error) => told.push(error.message),
     bus: { publish: () => looks++ },
     clock: systemClock,
     log: createLogger('test', 'silent'),
@@ -56,9 +63,10 @@ async function refused(t: TestContext, count: number, deadlineMs = 60_000) {
   };
   return {
     redis,
+    told,
     shard,
     acknowledge,
-    store: new FailoverStore(redis, SHARD),
+    store: new FailoverStore({ redis, mac: TEST_MAC }, SHARD),
     worker: () => new FailoverReconciler(context),
     commands: () => commands,
     looks: () => looks,
@@ -113,12 +121,18 @@ test('out of time: a dead letter that says why, and nothing else', async (t) => 
 });
 
 test('a failover that cannot be read is set aside; those behind it get their next attempt', async (t) => {
-  const { redis, worker } = await refused(t, 5);
+  const { redis, worker, told } = await refused(t, 6);
   const keys = shardKeys(SHARD);
-  await redis.hset(keys.failover, { '0.0': 'no verdict', '1.0': writeVerdict(create(VerdictSchema, { id: '1.0' })) });
+  await redis.hset(keys.failover, {
+    '0.0': 'no verdict',
+    '1.0': new VerdictSeal(TEST_MAC, SHARD).seal(writeVerdict(create(VerdictSchema, { id: '1.0' }))),
+    '5.0': writeVerdict(create(VerdictSchema, { id: '5.0', endpoints: ENDPOINTS })),
+  });
   await redis.hset(keys.progress, { '2.0': '[]', '3.0': '{"attempt":-1}' });
   const reconciler = worker();
   await reconciler.run(SHARD);
   assert.equal(reconciler.counters.advanced, 1);
   assert.deepEqual(await redis.zrange(keys.due, '0', '-1'), ['4.0']);
+  assert.equal(told.length, 5);
+  assert(told.every((reason) => reason.startsWith(`${keys.due}: failover `)));
 });

@@ -95,7 +95,7 @@ const CALLS = fc.oneof(
     args: [e, '1/0', String(keyed.length), String(keyless.length), ...flat(keyed), ...flat(keyless), ...removed],
   })),
   fc.tuple(epoch, records, records).map(([e, stand, others]) => ({
-    name: 'reseal-sas',
+    name: 'replace-records',
     keys: [K('lease'), K('sas')],
     args: [e, '1/0', ...[...stand, ...others].flatMap(([spi, record]) => [spi, record, `anew ${record}`])],
   })),

@@ -198,7 +198,7 @@ export const SCRIPTS: Readonly<Record<string, Script>> = {
     for (const spi of rest.slice(removed)) for (const key of [sas!, dead!, translated!]) db.hdel(key, String(spi));
     return 1;
   },
-  'reseal-sas'(db, [, sas], [, , ...changes]) {
+  'replace-records'(db, [, sas], [, , ...changes]) {
     for (let n = 0; n < changes.length; n += 3) {
       const held = db.hget(sas!, String(changes[n]));
       if (held !== null && Buffer.from(held).equals(Buffer.from(changes[n + 1]!)))
@@ -386,7 +386,7 @@ function stands(
 export const FENCED: ReadonlySet<string> = new Set<FencedScript>([
   'renew-lease',
   'write-sas',
-  'reseal-sas',
+  'replace-records',
   'write-checkpoint',
   'append-verdicts',
   'confirm-write',

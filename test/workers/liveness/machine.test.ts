@@ -5,6 +5,7 @@ import { Direction } from '../../../workers/liveness/interlock.ts';
 import { Machine, SPREAD } from '../../../workers/liveness/machine.ts';
 import { State } from '../../../workers/liveness/peers.ts';
 import { Mode, type Policy } from '../../../workers/liveness/policy.ts';
+import { Traced } from '../../../workers/liveness/traced.ts';
 import { Pacer } from '../../../workers/shard/pacer.ts';
 
 const POLICY: Policy = {
@@ -628,5 +629,86 @@ describe('a budget for probes', () => {
   test('that suffices delays nobody', () => {
     const { behind } = paced(100, 10_000, new Set(), 30_000);
     assert.equal(behind, 0);
+  });
+});
+
+describe('round trip and loss', () => {
+  test('an answer to a probe that was sent once is a sample; one to a repeated probe is none', () => {
+    const { machine, run, now } = rig({}, { proven: true });
+    run(10_000);
+    assert.equal(machine.peers.state[0], State.PROBING);
+    run(10_040);
+    machine.answered(0, now());
+    const { smoothedMs, probes, lost } = machine.peers.roundTrips.of(0);
+    assert.deepEqual([smoothedMs, probes, lost], [40, 1, 0]);
+    // The next probe is lost, and its repetition answered: which of the two was answered is not known.
+    run(21_200);
+    machine.answered(0, now());
+    assert.deepEqual(machine.peers.roundTrips.of(0), { smoothedMs: 40, variationMs: 20, probes: 3, lost: 1 });
+    machine.repeated(0);
+    run(31_250);
+    machine.repeated(0);
+    machine.answered(0, now());
+    assert.equal(machine.peers.roundTrips.of(0).smoothedMs, 40);
+  });
+
+  test('all probes of a death are lost; those of a peer that has never answered say nothing', () => {
+    const dead = rig();
+    dead.run(14_000);
+    assert.equal(dead.verdicts.length, 1);
+    assert.deepEqual(dead.machine.peers.roundTrips.of(0), { smoothedMs: 0, variationMs: 0, probes: 3, lost: 3 });
+    const unproven = rig({}, { proven: false });
+    unproven.run(60_000);
+    assert.equal(unproven.machine.peers.roundTrips.of(0).probes, 0);
+  });
+
+  test('another address has another round trip', () => {
+    const { machine, run, now } = rig();
+    run(10_000);
+    machine.answered(0, now() + 7);
+    machine.moved(0, 1);
+    assert.deepEqual(machine.peers.roundTrips.of(0), { smoothedMs: 0, variationMs: 0, probes: 0, lost: 0 });
+  });
+});
+
+describe('an operator', () => {
+  test('has a living peer condemned: no probe follows, and no second verdict', () => {
+    const { machine, probes, verdicts, run } = rig();
+    run(5_000);
+    assert.equal(machine.condemn(0), true);
+    assert.equal(machine.peers.state[0], State.DEAD);
+    run(60_000);
+    assert.deepEqual([probes, verdicts], [[], []]);
+    assert.equal(machine.condemn(0), false);
+  });
+
+  test('is told of a peer that he looks at, and of no other', () => {
+    const told: [handle: number, event: Traced, value: number][] = [];
+    const machine = new Machine(0, 4, {
+      probe: () => 0,
+      verdict: () => {},
+      recovered: () => {},
+      traced: (...event) => told.push(event),
+    });
+    for (const handle of [0, 1]) {
+      machine.add(handle, POLICY, 0);
+      machine.answered(handle, 0);
+    }
+    machine.trace(0, true);
+    for (let now = 5; now <= 10_010; now += 5) machine.advance(now);
+    for (const handle of [0, 1]) machine.answered(handle, 10_030);
+    machine.heard(0, 15_000);
+    for (let now = 10_030; now <= 20_100; now += 5) machine.advance(now);
+    assert.deepEqual(
+      told.map(([handle, event]) => [handle, event]),
+      [
+        [0, Traced.ASKED],
+        [0, Traced.ANSWERED],
+        [0, Traced.SUPPRESSED],
+      ],
+    );
+    machine.trace(0, false);
+    for (let now = 20_100; now <= 40_000; now += 5) machine.advance(now);
+    assert.equal(told.length, 3);
   });
 });

@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { LeftOutSa, Member, Sa, SaId } from "./types_pb.js";
+import type { Action, LeftOutSa, Member, Mode, Sa, SaId } from "./types_pb.js";
 
 /**
  * Describes the file dpd/v1/operator.proto.
@@ -67,6 +67,39 @@ export declare type Peer = Message<"dpd.v1.Peer"> & {
    * @generated from field: bool has_keys = 9;
    */
   hasKeys: boolean;
+
+  /**
+   * It has answered a probe here or of a former owner: its silence means something.
+   *
+   * @generated from field: bool proven = 10;
+   */
+  proven: boolean;
+
+  /**
+   * Why it is BLOCKED, one line; otherwise empty.
+   *
+   * @generated from field: string blocked_reason = 11;
+   */
+  blockedReason: string;
+
+  /**
+   * Since this node watches the SA, and since its address last changed. Absent until a probe was answered at once.
+   *
+   * @generated from field: dpd.v1.RoundTrip round_trip = 12;
+   */
+  roundTrip?: RoundTrip | undefined;
+
+  /**
+   * Of the last probes, 64 at most, those that were answered and those that were not. Only probes of proven peers count.
+   *
+   * @generated from field: uint32 recent_probes = 13;
+   */
+  recentProbes: number;
+
+  /**
+   * @generated from field: uint32 recent_lost = 14;
+   */
+  recentLost: number;
 };
 
 /**
@@ -74,6 +107,33 @@ export declare type Peer = Message<"dpd.v1.Peer"> & {
  * Use `create(PeerSchema)` to create a new message.
  */
 export declare const PeerSchema: GenMessage<Peer>;
+
+/**
+ * Time from a probe to its answer, smoothed as RFC 6298 section 2 does. Answers to repeated probes do not count (section 3).
+ *
+ * @generated from message dpd.v1.RoundTrip
+ */
+export declare type RoundTrip = Message<"dpd.v1.RoundTrip"> & {
+  /**
+   * SRTT, in microseconds.
+   *
+   * @generated from field: uint32 smoothed_us = 1;
+   */
+  smoothedUs: number;
+
+  /**
+   * RTTVAR, in microseconds.
+   *
+   * @generated from field: uint32 variation_us = 2;
+   */
+  variationUs: number;
+};
+
+/**
+ * Describes the message dpd.v1.RoundTrip.
+ * Use `create(RoundTripSchema)` to create a new message.
+ */
+export declare const RoundTripSchema: GenMessage<RoundTrip>;
 
 /**
  * @generated from message dpd.v1.GetPeerRequest
@@ -124,7 +184,7 @@ export declare type ListPeersRequest = Message<"dpd.v1.ListPeersRequest"> & {
   headend: string;
 
   /**
-   * 1 to 1,000; 0 means 100.
+   * 1 to 1,000; 0 means 100. With filters a page may have fewer peers, or none, and still be followed by another.
    *
    * @generated from field: uint32 page_size = 2;
    */
@@ -136,6 +196,34 @@ export declare type ListPeersRequest = Message<"dpd.v1.ListPeersRequest"> & {
    * @generated from field: string page_token = 3;
    */
   pageToken: string;
+
+  /**
+   * Only peers in one of these states, at most 16; empty: in any.
+   *
+   * @generated from field: repeated dpd.v1.PeerState states = 4;
+   */
+  states: PeerState[];
+
+  /**
+   * Only peers whose policy has one of these modes, at most 16; empty: any.
+   *
+   * @generated from field: repeated dpd.v1.Mode modes = 5;
+   */
+  modes: Mode[];
+
+  /**
+   * Only peers of this site, at most 64 bytes; empty: of any.
+   *
+   * @generated from field: string site = 6;
+   */
+  site: string;
+
+  /**
+   * Only peers whose active endpoint has this address, as it was registered, at most 64 bytes; empty: any.
+   *
+   * @generated from field: string address = 7;
+   */
+  address: string;
 };
 
 /**
@@ -958,6 +1046,190 @@ export declare type SettleDeadLettersResponse = Message<"dpd.v1.SettleDeadLetter
 export declare const SettleDeadLettersResponseSchema: GenMessage<SettleDeadLettersResponse>;
 
 /**
+ * Something that happened to an SA of a peer. Contains no secrets.
+ *
+ * @generated from message dpd.v1.PeerEvent
+ */
+export declare type PeerEvent = Message<"dpd.v1.PeerEvent"> & {
+  /**
+   * @generated from field: int64 at_unix_ms = 1;
+   */
+  atUnixMs: bigint;
+
+  /**
+   * @generated from field: dpd.v1.PeerEventKind kind = 2;
+   */
+  kind: PeerEventKind;
+
+  /**
+   * @generated from field: dpd.v1.SaId sa = 3;
+   */
+  sa?: SaId | undefined;
+
+  /**
+   * @generated from field: uint32 shard = 4;
+   */
+  shard: number;
+
+  /**
+   * Why, and what the guards did: one line for people, at most 512 bytes.
+   *
+   * @generated from field: string detail = 5;
+   */
+  detail: string;
+
+  /**
+   * Of verdicts and what followed.
+   *
+   * @generated from field: string verdict_id = 6;
+   */
+  verdictId: string;
+};
+
+/**
+ * Describes the message dpd.v1.PeerEvent.
+ * Use `create(PeerEventSchema)` to create a new message.
+ */
+export declare const PeerEventSchema: GenMessage<PeerEvent>;
+
+/**
+ * @generated from message dpd.v1.GetPeerHistoryRequest
+ */
+export declare type GetPeerHistoryRequest = Message<"dpd.v1.GetPeerHistoryRequest"> & {
+  /**
+   * @generated from field: string headend = 1;
+   */
+  headend: string;
+
+  /**
+   * 1 to 128 bytes.
+   *
+   * @generated from field: string peer_id = 2;
+   */
+  peerId: string;
+};
+
+/**
+ * Describes the message dpd.v1.GetPeerHistoryRequest.
+ * Use `create(GetPeerHistoryRequestSchema)` to create a new message.
+ */
+export declare const GetPeerHistoryRequestSchema: GenMessage<GetPeerHistoryRequest>;
+
+/**
+ * @generated from message dpd.v1.GetPeerHistoryResponse
+ */
+export declare type GetPeerHistoryResponse = Message<"dpd.v1.GetPeerHistoryResponse"> & {
+  /**
+   * The latest of each shard, 32 at most, the oldest first. Of a peer without trouble for long there are none.
+   *
+   * @generated from field: repeated dpd.v1.PeerEvent events = 1;
+   */
+  events: PeerEvent[];
+};
+
+/**
+ * Describes the message dpd.v1.GetPeerHistoryResponse.
+ * Use `create(GetPeerHistoryResponseSchema)` to create a new message.
+ */
+export declare const GetPeerHistoryResponseSchema: GenMessage<GetPeerHistoryResponse>;
+
+/**
+ * @generated from message dpd.v1.WatchPeerRequest
+ */
+export declare type WatchPeerRequest = Message<"dpd.v1.WatchPeerRequest"> & {
+  /**
+   * @generated from field: string headend = 1;
+   */
+  headend: string;
+
+  /**
+   * 1 to 128 bytes.
+   *
+   * @generated from field: string peer_id = 2;
+   */
+  peerId: string;
+};
+
+/**
+ * Describes the message dpd.v1.WatchPeerRequest.
+ * Use `create(WatchPeerRequestSchema)` to create a new message.
+ */
+export declare const WatchPeerRequestSchema: GenMessage<WatchPeerRequest>;
+
+/**
+ * @generated from message dpd.v1.WatchPeerResponse
+ */
+export declare type WatchPeerResponse = Message<"dpd.v1.WatchPeerResponse"> & {
+  /**
+   * Sent once without events when the watch is set up.
+   *
+   * @generated from field: repeated dpd.v1.PeerEvent events = 1;
+   */
+  events: PeerEvent[];
+
+  /**
+   * Events lost since the last response, as the caller did not read fast enough.
+   *
+   * @generated from field: uint32 lost = 2;
+   */
+  lost: number;
+};
+
+/**
+ * Describes the message dpd.v1.WatchPeerResponse.
+ * Use `create(WatchPeerResponseSchema)` to create a new message.
+ */
+export declare const WatchPeerResponseSchema: GenMessage<WatchPeerResponse>;
+
+/**
+ * @generated from message dpd.v1.ClearSasRequest
+ */
+export declare type ClearSasRequest = Message<"dpd.v1.ClearSasRequest"> & {
+  /**
+   * @generated from field: string headend = 1;
+   */
+  headend: string;
+
+  /**
+   * 1 to 1,000; those that are not here, or are declared dead already, are left out of the count.
+   *
+   * @generated from field: repeated dpd.v1.SaId sas = 2;
+   */
+  sas: SaId[];
+
+  /**
+   * CLEAR (also if unspecified): only delete the SA. FAILOVER: then bring up the next endpoint.
+   *
+   * @generated from field: dpd.v1.Action action = 3;
+   */
+  action: Action;
+};
+
+/**
+ * Describes the message dpd.v1.ClearSasRequest.
+ * Use `create(ClearSasRequestSchema)` to create a new message.
+ */
+export declare const ClearSasRequestSchema: GenMessage<ClearSasRequest>;
+
+/**
+ * @generated from message dpd.v1.ClearSasResponse
+ */
+export declare type ClearSasResponse = Message<"dpd.v1.ClearSasResponse"> & {
+  /**
+   * SAs whose deletion is on its way to the headend. What became of it is in the peer's history.
+   *
+   * @generated from field: uint32 cleared = 1;
+   */
+  cleared: number;
+};
+
+/**
+ * Describes the message dpd.v1.ClearSasResponse.
+ * Use `create(ClearSasResponseSchema)` to create a new message.
+ */
+export declare const ClearSasResponseSchema: GenMessage<ClearSasResponse>;
+
+/**
  * @generated from enum dpd.v1.PeerState
  */
 export enum PeerState {
@@ -1056,6 +1328,105 @@ export enum HoldDecision {
  * Describes the enum dpd.v1.HoldDecision.
  */
 export declare const HoldDecisionSchema: GenEnum<HoldDecision>;
+
+/**
+ * @generated from enum dpd.v1.PeerEventKind
+ */
+export enum PeerEventKind {
+  /**
+   * @generated from enum value: PEER_EVENT_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * A probe was sent.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_ASKED = 1;
+   */
+  ASKED = 1,
+
+  /**
+   * A probe was answered.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_ANSWERED = 2;
+   */
+  ANSWERED = 2,
+
+  /**
+   * No probe was needed: the peer had been heard from.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_SUPPRESSED = 3;
+   */
+  SUPPRESSED = 3,
+
+  /**
+   * A probe was due and may not leave.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_BLOCKED = 4;
+   */
+  BLOCKED = 4,
+
+  /**
+   * Time in which answers could not be seen was given back to the peer.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_BLIND = 5;
+   */
+  BLIND = 5,
+
+  /**
+   * Its silence does not count, as it has never answered a probe here.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_UNPROVEN = 6;
+   */
+  UNPROVEN = 6,
+
+  /**
+   * Declared dead.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_DEAD = 7;
+   */
+  DEAD = 7,
+
+  /**
+   * The verdict is held back.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_HELD = 8;
+   */
+  HELD = 8,
+
+  /**
+   * It is not held back any longer.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_HOLD_ENDED = 9;
+   */
+  HOLD_ENDED = 9,
+
+  /**
+   * Heard from after at least one probe had been lost, or after it was declared dead.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_RECOVERED = 10;
+   */
+  RECOVERED = 10,
+
+  /**
+   * A data-plane node has answered the verdict.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_APPLIED = 11;
+   */
+  APPLIED = 11,
+
+  /**
+   * An operator has its SA deleted.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_CLEARED = 12;
+   */
+  CLEARED = 12,
+}
+
+/**
+ * Describes the enum dpd.v1.PeerEventKind.
+ */
+export declare const PeerEventKindSchema: GenEnum<PeerEventKind>;
 
 /**
  * For operators: what the node that answers knows. Never returns keys.
@@ -1162,6 +1533,36 @@ export declare const OperatorService: GenService<{
     methodKind: "unary";
     input: typeof SettleDeadLettersRequestSchema;
     output: typeof SettleDeadLettersResponseSchema;
+  },
+  /**
+   * What happened to a peer lately, from Redis: also to one that is gone. Any node answers.
+   *
+   * @generated from rpc dpd.v1.OperatorService.GetPeerHistory
+   */
+  getPeerHistory: {
+    methodKind: "unary";
+    input: typeof GetPeerHistoryRequestSchema;
+    output: typeof GetPeerHistoryResponseSchema;
+  },
+  /**
+   * Every event of a peer's SAs on this node from now on, until the caller hangs up. NOT_FOUND if the node hosts none.
+   *
+   * @generated from rpc dpd.v1.OperatorService.WatchPeer
+   */
+  watchPeer: {
+    methodKind: "server_streaming";
+    input: typeof WatchPeerRequestSchema;
+    output: typeof WatchPeerResponseSchema;
+  },
+  /**
+   * Has the headend delete SAs that this node hosts, whether their peers live or not.
+   *
+   * @generated from rpc dpd.v1.OperatorService.ClearSas
+   */
+  clearSas: {
+    methodKind: "unary";
+    input: typeof ClearSasRequestSchema;
+    output: typeof ClearSasResponseSchema;
   },
 }>;
 

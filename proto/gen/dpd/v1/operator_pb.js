@@ -9,7 +9,7 @@ import { file_dpd_v1_types } from "./types_pb.js";
  * Describes the file dpd/v1/operator.proto.
  */
 export const file_dpd_v1_operator = /*@__PURE__*/
-  fileDesc("ChVkcGQvdjEvb3BlcmF0b3IucHJvdG8SBmRwZC52MSLXAQoEUGVlchIPCgdoZWFkZW5kGAEgASgJEg0KBXNoYXJkGAIgASgNEhYKAnNhGAMgASgLMgouZHBkLnYxLlNhEiAKBXN0YXRlGAQgASgOMhEuZHBkLnYxLlBlZXJTdGF0ZRIcChRsYXN0X2V2aWRlbmNlX2FnZV9tcxgFIAEoBBITCgtwcm9iZXNfc2VudBgGIAEoDRIXCg9wcm9iZXNfYW5zd2VyZWQYByABKA0SFwoPbmV4dF9tZXNzYWdlX2lkGAggASgNEhAKCGhhc19rZXlzGAkgASgIIjIKDkdldFBlZXJSZXF1ZXN0Eg8KB2hlYWRlbmQYASABKAkSDwoHcGVlcl9pZBgCIAEoCSIuCg9HZXRQZWVyUmVzcG9uc2USGwoFcGVlcnMYASADKAsyDC5kcGQudjEuUGVlciJKChBMaXN0UGVlcnNSZXF1ZXN0Eg8KB2hlYWRlbmQYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkiSQoRTGlzdFBlZXJzUmVzcG9uc2USGwoFcGVlcnMYASADKAsyDC5kcGQudjEuUGVlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiJQoSR2V0Q291bnRlcnNSZXF1ZXN0Eg8KB2hlYWRlbmQYASABKAki0QcKDVNoYXJkQ291bnRlcnMSDwoHaGVhZGVuZBgBIAEoCRINCgVzaGFyZBgCIAEoDRINCgVlcG9jaBgDIAEoBBINCgVwZWVycxgEIAEoDRINCgVhbGl2ZRgFIAEoDRIPCgdwcm9iaW5nGAYgASgNEg0KBXF1aWV0GAcgASgNEg8KB2Jsb2NrZWQYCCABKA0SDAoEZGVhZBgJIAEoDRIRCgl1bndhdGNoZWQYCiABKA0SFAoMcGF0aF92b3VjaGVkGAsgASgIEhMKC3Byb2Jlc19zZW50GAwgASgEEhcKD3JldHJhbnNtaXNzaW9ucxgNIAEoBBIXCg9wcm9iZXNfYW5zd2VyZWQYDiABKAQSGAoQcHJvYmVzX2RlbGVnYXRlZBgPIAEoBBIZChFwcm9iZXNfc3VwcHJlc3NlZBgQIAEoBBIWCg5wcm9iZXNfYmxvY2tlZBgRIAEoBBITCgtzZW5kX2Vycm9ycxgSIAEoBBIQCgh2ZXJkaWN0cxgTIAEoBBIWCg5ldmlkZW5jZV9oZWFyZBgUIAEoBBIVCg1ldmlkZW5jZV9zZW50GBUgASgEEhgKEGV2aWRlbmNlX3Vua25vd24YFiABKAQSGQoRcmVwbGllc19tYWxmb3JtZWQYFyABKAQSGgoScmVwbGllc191bmtub3duX3NhGBggASgEEhYKDnJlcGxpZXNfZm9yZ2VkGBkgASgEEhgKEHJlcGxpZXNfcmVwbGF5ZWQYGiABKAQSFQoNY2FuYXJpZXNfc2VudBgbIAEoBBIQCgh2b3VjaGVycxgcIAEoBBIMCgRoZWxkGB0gASgNEhUKDXZlcmRpY3RzX2hlbGQYHiABKAQSFwoPaG9sZHNfY2FuY2VsbGVkGB8gASgEEhYKDmhvbGRzX3JlbGVhc2VkGCAgASgEEhUKDWhvbGRzX2Ryb3BwZWQYISABKAQSGgoSc3VzcGljaW9uc19ibGluZGVkGCIgASgEEhgKEHZlcmRpY3RzX3dhaXRpbmcYIyABKA0SEQoJYmVoaW5kX21zGCQgASgNEhYKDnJlcGxpZXNfdW5yZWFkGCUgASgEEhkKEXZlcmRpY3RzX2hlbGRfbm93GCYgASgNEhAKCHVucHJvdmVuGCcgASgNEhsKE3N1c3BpY2lvbnNfdW5wcm92ZW4YKCABKAQSGwoTcmVxdWVzdHNfdHJhbnNsYXRlZBgpIAEoBBIZChFyZXF1ZXN0c19hbnN3ZXJlZBgqIAEoBBITCgtoYW5kZWRfb3ZlchgrIAEoBBIQCghsZWZ0X291dBgsIAEoDSI8ChNHZXRDb3VudGVyc1Jlc3BvbnNlEiUKBnNoYXJkcxgBIAMoCzIVLmRwZC52MS5TaGFyZENvdW50ZXJzIhgKFkdldENsdXN0ZXJTdGF0ZVJlcXVlc3QibgoKU2hhcmRPd25lchIPCgdoZWFkZW5kGAEgASgJEg0KBXNoYXJkGAIgASgNEg4KBnNoYXJkcxgDIAEoDRIMCgRub2RlGAQgASgJEg0KBWVwb2NoGAUgASgEEhMKC2xlYXNlX3ZhbGlkGAYgASgIIoUBChdHZXRDbHVzdGVyU3RhdGVSZXNwb25zZRIMCgRub2RlGAEgASgJEiIKBnNoYXJkcxgCIAMoCzISLmRwZC52MS5TaGFyZE93bmVyEhcKD3JlZGlzX2Nvbm5lY3RlZBgDIAEoCBIfCgdtZW1iZXJzGAQgAygLMg4uZHBkLnYxLk1lbWJlciImChJTZXREcmFpbmluZ1JlcXVlc3QSEAoIZHJhaW5pbmcYASABKAgiJQoTU2V0RHJhaW5pbmdSZXNwb25zZRIOCgZzaGFyZHMYASABKA0ihwEKC0hlbGRWZXJkaWN0Eg8KB2hlYWRlbmQYASABKAkSDQoFc2hhcmQYAiABKA0SGAoCc2EYAyABKAsyDC5kcGQudjEuU2FJZBIPCgdwZWVyX2lkGAQgASgJEgwKBHNpdGUYBSABKAkSDwoHaGVsZF9tcxgGIAEoBBIOCgZyZWFzb24YByABKAkiOQoXTGlzdEhlbGRWZXJkaWN0c1JlcXVlc3QSDwoHaGVhZGVuZBgBIAEoCRINCgVsaW1pdBgCIAEoDSJQChhMaXN0SGVsZFZlcmRpY3RzUmVzcG9uc2USJQoIdmVyZGljdHMYASADKAsyEy5kcGQudjEuSGVsZFZlcmRpY3QSDQoFdG90YWwYAiABKA0iJQoSTGlzdExlZnRPdXRSZXF1ZXN0Eg8KB2hlYWRlbmQYASABKAkiRAoTTGlzdExlZnRPdXRSZXNwb25zZRIeCgNzYXMYASADKAsyES5kcGQudjEuTGVmdE91dFNhEg0KBXRvdGFsGAIgASgNIlQKGVNldHRsZUhlbGRWZXJkaWN0c1JlcXVlc3QSDwoHaGVhZGVuZBgBIAEoCRImCghkZWNpc2lvbhgCIAEoDjIULmRwZC52MS5Ib2xkRGVjaXNpb24iLgoaU2V0dGxlSGVsZFZlcmRpY3RzUmVzcG9uc2USEAoIdmVyZGljdHMYASABKA0ifAoKRGVhZExldHRlchISCgp2ZXJkaWN0X2lkGAEgASgJEg0KBXNoYXJkGAIgASgNEg8KB3BlZXJfaWQYAyABKAkSEAoIYXR0ZW1wdHMYBCABKA0SDgoGcmVhc29uGAUgASgJEhgKEGdpdmVuX3VwX3VuaXhfbXMYBiABKAMiOAoWTGlzdERlYWRMZXR0ZXJzUmVxdWVzdBIPCgdoZWFkZW5kGAEgASgJEg0KBWxpbWl0GAIgASgNIk0KF0xpc3REZWFkTGV0dGVyc1Jlc3BvbnNlEiMKB2xldHRlcnMYASADKAsyEi5kcGQudjEuRGVhZExldHRlchINCgV0b3RhbBgCIAEoDSJOChhTZXR0bGVEZWFkTGV0dGVyc1JlcXVlc3QSDwoHaGVhZGVuZBgBIAEoCRITCgt2ZXJkaWN0X2lkcxgCIAMoCRIMCgRkcm9wGAMgASgIIiwKGVNldHRsZURlYWRMZXR0ZXJzUmVzcG9uc2USDwoHc2V0dGxlZBgBIAEoDSrgAQoJUGVlclN0YXRlEhoKFlBFRVJfU1RBVEVfVU5TUEVDSUZJRUQQABIUChBQRUVSX1NUQVRFX0FMSVZFEAESFgoSUEVFUl9TVEFURV9QUk9CSU5HEAISFAoQUEVFUl9TVEFURV9RVUlFVBADEhYKElBFRVJfU1RBVEVfQkxPQ0tFRBAEEhMKD1BFRVJfU1RBVEVfREVBRBAFEhgKFFBFRVJfU1RBVEVfVU5XQVRDSEVEEAYSEwoPUEVFUl9TVEFURV9IRUxEEAcSFwoTUEVFUl9TVEFURV9VTlBST1ZFThAIKmAKDEhvbGREZWNpc2lvbhIdChlIT0xEX0RFQ0lTSU9OX1VOU1BFQ0lGSUVEEAASGQoVSE9MRF9ERUNJU0lPTl9SRUxFQVNFEAESFgoSSE9MRF9ERUNJU0lPTl9EUk9QEAIynQYKD09wZXJhdG9yU2VydmljZRI6CgdHZXRQZWVyEhYuZHBkLnYxLkdldFBlZXJSZXF1ZXN0GhcuZHBkLnYxLkdldFBlZXJSZXNwb25zZRJACglMaXN0UGVlcnMSGC5kcGQudjEuTGlzdFBlZXJzUmVxdWVzdBoZLmRwZC52MS5MaXN0UGVlcnNSZXNwb25zZRJGCgtHZXRDb3VudGVycxIaLmRwZC52MS5HZXRDb3VudGVyc1JlcXVlc3QaGy5kcGQudjEuR2V0Q291bnRlcnNSZXNwb25zZRJSCg9HZXRDbHVzdGVyU3RhdGUSHi5kcGQudjEuR2V0Q2x1c3RlclN0YXRlUmVxdWVzdBofLmRwZC52MS5HZXRDbHVzdGVyU3RhdGVSZXNwb25zZRJGCgtTZXREcmFpbmluZxIaLmRwZC52MS5TZXREcmFpbmluZ1JlcXVlc3QaGy5kcGQudjEuU2V0RHJhaW5pbmdSZXNwb25zZRJVChBMaXN0SGVsZFZlcmRpY3RzEh8uZHBkLnYxLkxpc3RIZWxkVmVyZGljdHNSZXF1ZXN0GiAuZHBkLnYxLkxpc3RIZWxkVmVyZGljdHNSZXNwb25zZRJGCgtMaXN0TGVmdE91dBIaLmRwZC52MS5MaXN0TGVmdE91dFJlcXVlc3QaGy5kcGQudjEuTGlzdExlZnRPdXRSZXNwb25zZRJbChJTZXR0bGVIZWxkVmVyZGljdHMSIS5kcGQudjEuU2V0dGxlSGVsZFZlcmRpY3RzUmVxdWVzdBoiLmRwZC52MS5TZXR0bGVIZWxkVmVyZGljdHNSZXNwb25zZRJSCg9MaXN0RGVhZExldHRlcnMSHi5kcGQudjEuTGlzdERlYWRMZXR0ZXJzUmVxdWVzdBofLmRwZC52MS5MaXN0RGVhZExldHRlcnNSZXNwb25zZRJYChFTZXR0bGVEZWFkTGV0dGVycxIgLmRwZC52MS5TZXR0bGVEZWFkTGV0dGVyc1JlcXVlc3QaIS5kcGQudjEuU2V0dGxlRGVhZExldHRlcnNSZXNwb25zZWIGcHJvdG8z", [file_dpd_v1_types]);
+  fileDesc("ChVkcGQvdjEvb3BlcmF0b3IucHJvdG8SBmRwZC52MSLSAgoEUGVlchIPCgdoZWFkZW5kGAEgASgJEg0KBXNoYXJkGAIgASgNEhYKAnNhGAMgASgLMgouZHBkLnYxLlNhEiAKBXN0YXRlGAQgASgOMhEuZHBkLnYxLlBlZXJTdGF0ZRIcChRsYXN0X2V2aWRlbmNlX2FnZV9tcxgFIAEoBBITCgtwcm9iZXNfc2VudBgGIAEoDRIXCg9wcm9iZXNfYW5zd2VyZWQYByABKA0SFwoPbmV4dF9tZXNzYWdlX2lkGAggASgNEhAKCGhhc19rZXlzGAkgASgIEg4KBnByb3ZlbhgKIAEoCBIWCg5ibG9ja2VkX3JlYXNvbhgLIAEoCRIlCgpyb3VuZF90cmlwGAwgASgLMhEuZHBkLnYxLlJvdW5kVHJpcBIVCg1yZWNlbnRfcHJvYmVzGA0gASgNEhMKC3JlY2VudF9sb3N0GA4gASgNIjYKCVJvdW5kVHJpcBITCgtzbW9vdGhlZF91cxgBIAEoDRIUCgx2YXJpYXRpb25fdXMYAiABKA0iMgoOR2V0UGVlclJlcXVlc3QSDwoHaGVhZGVuZBgBIAEoCRIPCgdwZWVyX2lkGAIgASgJIi4KD0dldFBlZXJSZXNwb25zZRIbCgVwZWVycxgBIAMoCzIMLmRwZC52MS5QZWVyIqkBChBMaXN0UGVlcnNSZXF1ZXN0Eg8KB2hlYWRlbmQYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkSIQoGc3RhdGVzGAQgAygOMhEuZHBkLnYxLlBlZXJTdGF0ZRIbCgVtb2RlcxgFIAMoDjIMLmRwZC52MS5Nb2RlEgwKBHNpdGUYBiABKAkSDwoHYWRkcmVzcxgHIAEoCSJJChFMaXN0UGVlcnNSZXNwb25zZRIbCgVwZWVycxgBIAMoCzIMLmRwZC52MS5QZWVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIlChJHZXRDb3VudGVyc1JlcXVlc3QSDwoHaGVhZGVuZBgBIAEoCSLRBwoNU2hhcmRDb3VudGVycxIPCgdoZWFkZW5kGAEgASgJEg0KBXNoYXJkGAIgASgNEg0KBWVwb2NoGAMgASgEEg0KBXBlZXJzGAQgASgNEg0KBWFsaXZlGAUgASgNEg8KB3Byb2JpbmcYBiABKA0SDQoFcXVpZXQYByABKA0SDwoHYmxvY2tlZBgIIAEoDRIMCgRkZWFkGAkgASgNEhEKCXVud2F0Y2hlZBgKIAEoDRIUCgxwYXRoX3ZvdWNoZWQYCyABKAgSEwoLcHJvYmVzX3NlbnQYDCABKAQSFwoPcmV0cmFuc21pc3Npb25zGA0gASgEEhcKD3Byb2Jlc19hbnN3ZXJlZBgOIAEoBBIYChBwcm9iZXNfZGVsZWdhdGVkGA8gASgEEhkKEXByb2Jlc19zdXBwcmVzc2VkGBAgASgEEhYKDnByb2Jlc19ibG9ja2VkGBEgASgEEhMKC3NlbmRfZXJyb3JzGBIgASgEEhAKCHZlcmRpY3RzGBMgASgEEhYKDmV2aWRlbmNlX2hlYXJkGBQgASgEEhUKDWV2aWRlbmNlX3NlbnQYFSABKAQSGAoQZXZpZGVuY2VfdW5rbm93bhgWIAEoBBIZChFyZXBsaWVzX21hbGZvcm1lZBgXIAEoBBIaChJyZXBsaWVzX3Vua25vd25fc2EYGCABKAQSFgoOcmVwbGllc19mb3JnZWQYGSABKAQSGAoQcmVwbGllc19yZXBsYXllZBgaIAEoBBIVCg1jYW5hcmllc19zZW50GBsgASgEEhAKCHZvdWNoZXJzGBwgASgEEgwKBGhlbGQYHSABKA0SFQoNdmVyZGljdHNfaGVsZBgeIAEoBBIXCg9ob2xkc19jYW5jZWxsZWQYHyABKAQSFgoOaG9sZHNfcmVsZWFzZWQYICABKAQSFQoNaG9sZHNfZHJvcHBlZBghIAEoBBIaChJzdXNwaWNpb25zX2JsaW5kZWQYIiABKAQSGAoQdmVyZGljdHNfd2FpdGluZxgjIAEoDRIRCgliZWhpbmRfbXMYJCABKA0SFgoOcmVwbGllc191bnJlYWQYJSABKAQSGQoRdmVyZGljdHNfaGVsZF9ub3cYJiABKA0SEAoIdW5wcm92ZW4YJyABKA0SGwoTc3VzcGljaW9uc191bnByb3ZlbhgoIAEoBBIbChNyZXF1ZXN0c190cmFuc2xhdGVkGCkgASgEEhkKEXJlcXVlc3RzX2Fuc3dlcmVkGCogASgEEhMKC2hhbmRlZF9vdmVyGCsgASgEEhAKCGxlZnRfb3V0GCwgASgNIjwKE0dldENvdW50ZXJzUmVzcG9uc2USJQoGc2hhcmRzGAEgAygLMhUuZHBkLnYxLlNoYXJkQ291bnRlcnMiGAoWR2V0Q2x1c3RlclN0YXRlUmVxdWVzdCJuCgpTaGFyZE93bmVyEg8KB2hlYWRlbmQYASABKAkSDQoFc2hhcmQYAiABKA0SDgoGc2hhcmRzGAMgASgNEgwKBG5vZGUYBCABKAkSDQoFZXBvY2gYBSABKAQSEwoLbGVhc2VfdmFsaWQYBiABKAgihQEKF0dldENsdXN0ZXJTdGF0ZVJlc3BvbnNlEgwKBG5vZGUYASABKAkSIgoGc2hhcmRzGAIgAygLMhIuZHBkLnYxLlNoYXJkT3duZXISFwoPcmVkaXNfY29ubmVjdGVkGAMgASgIEh8KB21lbWJlcnMYBCADKAsyDi5kcGQudjEuTWVtYmVyIiYKElNldERyYWluaW5nUmVxdWVzdBIQCghkcmFpbmluZxgBIAEoCCIlChNTZXREcmFpbmluZ1Jlc3BvbnNlEg4KBnNoYXJkcxgBIAEoDSKHAQoLSGVsZFZlcmRpY3QSDwoHaGVhZGVuZBgBIAEoCRINCgVzaGFyZBgCIAEoDRIYCgJzYRgDIAEoCzIMLmRwZC52MS5TYUlkEg8KB3BlZXJfaWQYBCABKAkSDAoEc2l0ZRgFIAEoCRIPCgdoZWxkX21zGAYgASgEEg4KBnJlYXNvbhgHIAEoCSI5ChdMaXN0SGVsZFZlcmRpY3RzUmVxdWVzdBIPCgdoZWFkZW5kGAEgASgJEg0KBWxpbWl0GAIgASgNIlAKGExpc3RIZWxkVmVyZGljdHNSZXNwb25zZRIlCgh2ZXJkaWN0cxgBIAMoCzITLmRwZC52MS5IZWxkVmVyZGljdBINCgV0b3RhbBgCIAEoDSIlChJMaXN0TGVmdE91dFJlcXVlc3QSDwoHaGVhZGVuZBgBIAEoCSJEChNMaXN0TGVmdE91dFJlc3BvbnNlEh4KA3NhcxgBIAMoCzIRLmRwZC52MS5MZWZ0T3V0U2ESDQoFdG90YWwYAiABKA0iVAoZU2V0dGxlSGVsZFZlcmRpY3RzUmVxdWVzdBIPCgdoZWFkZW5kGAEgASgJEiYKCGRlY2lzaW9uGAIgASgOMhQuZHBkLnYxLkhvbGREZWNpc2lvbiIuChpTZXR0bGVIZWxkVmVyZGljdHNSZXNwb25zZRIQCgh2ZXJkaWN0cxgBIAEoDSJ8CgpEZWFkTGV0dGVyEhIKCnZlcmRpY3RfaWQYASABKAkSDQoFc2hhcmQYAiABKA0SDwoHcGVlcl9pZBgDIAEoCRIQCghhdHRlbXB0cxgEIAEoDRIOCgZyZWFzb24YBSABKAkSGAoQZ2l2ZW5fdXBfdW5peF9tcxgGIAEoAyI4ChZMaXN0RGVhZExldHRlcnNSZXF1ZXN0Eg8KB2hlYWRlbmQYASABKAkSDQoFbGltaXQYAiABKA0iTQoXTGlzdERlYWRMZXR0ZXJzUmVzcG9uc2USIwoHbGV0dGVycxgBIAMoCzISLmRwZC52MS5EZWFkTGV0dGVyEg0KBXRvdGFsGAIgASgNIk4KGFNldHRsZURlYWRMZXR0ZXJzUmVxdWVzdBIPCgdoZWFkZW5kGAEgASgJEhMKC3ZlcmRpY3RfaWRzGAIgAygJEgwKBGRyb3AYAyABKAgiLAoZU2V0dGxlRGVhZExldHRlcnNSZXNwb25zZRIPCgdzZXR0bGVkGAEgASgNIpEBCglQZWVyRXZlbnQSEgoKYXRfdW5peF9tcxgBIAEoAxIjCgRraW5kGAIgASgOMhUuZHBkLnYxLlBlZXJFdmVudEtpbmQSGAoCc2EYAyABKAsyDC5kcGQudjEuU2FJZBINCgVzaGFyZBgEIAEoDRIOCgZkZXRhaWwYBSABKAkSEgoKdmVyZGljdF9pZBgGIAEoCSI5ChVHZXRQZWVySGlzdG9yeVJlcXVlc3QSDwoHaGVhZGVuZBgBIAEoCRIPCgdwZWVyX2lkGAIgASgJIjsKFkdldFBlZXJIaXN0b3J5UmVzcG9uc2USIQoGZXZlbnRzGAEgAygLMhEuZHBkLnYxLlBlZXJFdmVudCI0ChBXYXRjaFBlZXJSZXF1ZXN0Eg8KB2hlYWRlbmQYASABKAkSDwoHcGVlcl9pZBgCIAEoCSJEChFXYXRjaFBlZXJSZXNwb25zZRIhCgZldmVudHMYASADKAsyES5kcGQudjEuUGVlckV2ZW50EgwKBGxvc3QYAiABKA0iXQoPQ2xlYXJTYXNSZXF1ZXN0Eg8KB2hlYWRlbmQYASABKAkSGQoDc2FzGAIgAygLMgwuZHBkLnYxLlNhSWQSHgoGYWN0aW9uGAMgASgOMg4uZHBkLnYxLkFjdGlvbiIjChBDbGVhclNhc1Jlc3BvbnNlEg8KB2NsZWFyZWQYASABKA0q4AEKCVBlZXJTdGF0ZRIaChZQRUVSX1NUQVRFX1VOU1BFQ0lGSUVEEAASFAoQUEVFUl9TVEFURV9BTElWRRABEhYKElBFRVJfU1RBVEVfUFJPQklORxACEhQKEFBFRVJfU1RBVEVfUVVJRVQQAxIWChJQRUVSX1NUQVRFX0JMT0NLRUQQBBITCg9QRUVSX1NUQVRFX0RFQUQQBRIYChRQRUVSX1NUQVRFX1VOV0FUQ0hFRBAGEhMKD1BFRVJfU1RBVEVfSEVMRBAHEhcKE1BFRVJfU1RBVEVfVU5QUk9WRU4QCCpgCgxIb2xkRGVjaXNpb24SHQoZSE9MRF9ERUNJU0lPTl9VTlNQRUNJRklFRBAAEhkKFUhPTERfREVDSVNJT05fUkVMRUFTRRABEhYKEkhPTERfREVDSVNJT05fRFJPUBACKowDCg1QZWVyRXZlbnRLaW5kEh8KG1BFRVJfRVZFTlRfS0lORF9VTlNQRUNJRklFRBAAEhkKFVBFRVJfRVZFTlRfS0lORF9BU0tFRBABEhwKGFBFRVJfRVZFTlRfS0lORF9BTlNXRVJFRBACEh4KGlBFRVJfRVZFTlRfS0lORF9TVVBQUkVTU0VEEAMSGwoXUEVFUl9FVkVOVF9LSU5EX0JMT0NLRUQQBBIZChVQRUVSX0VWRU5UX0tJTkRfQkxJTkQQBRIcChhQRUVSX0VWRU5UX0tJTkRfVU5QUk9WRU4QBhIYChRQRUVSX0VWRU5UX0tJTkRfREVBRBAHEhgKFFBFRVJfRVZFTlRfS0lORF9IRUxEEAgSHgoaUEVFUl9FVkVOVF9LSU5EX0hPTERfRU5ERUQQCRIdChlQRUVSX0VWRU5UX0tJTkRfUkVDT1ZFUkVEEAoSGwoXUEVFUl9FVkVOVF9LSU5EX0FQUExJRUQQCxIbChdQRUVSX0VWRU5UX0tJTkRfQ0xFQVJFRBAMMvEHCg9PcGVyYXRvclNlcnZpY2USOgoHR2V0UGVlchIWLmRwZC52MS5HZXRQZWVyUmVxdWVzdBoXLmRwZC52MS5HZXRQZWVyUmVzcG9uc2USQAoJTGlzdFBlZXJzEhguZHBkLnYxLkxpc3RQZWVyc1JlcXVlc3QaGS5kcGQudjEuTGlzdFBlZXJzUmVzcG9uc2USRgoLR2V0Q291bnRlcnMSGi5kcGQudjEuR2V0Q291bnRlcnNSZXF1ZXN0GhsuZHBkLnYxLkdldENvdW50ZXJzUmVzcG9uc2USUgoPR2V0Q2x1c3RlclN0YXRlEh4uZHBkLnYxLkdldENsdXN0ZXJTdGF0ZVJlcXVlc3QaHy5kcGQudjEuR2V0Q2x1c3RlclN0YXRlUmVzcG9uc2USRgoLU2V0RHJhaW5pbmcSGi5kcGQudjEuU2V0RHJhaW5pbmdSZXF1ZXN0GhsuZHBkLnYxLlNldERyYWluaW5nUmVzcG9uc2USVQoQTGlzdEhlbGRWZXJkaWN0cxIfLmRwZC52MS5MaXN0SGVsZFZlcmRpY3RzUmVxdWVzdBogLmRwZC52MS5MaXN0SGVsZFZlcmRpY3RzUmVzcG9uc2USRgoLTGlzdExlZnRPdXQSGi5kcGQudjEuTGlzdExlZnRPdXRSZXF1ZXN0GhsuZHBkLnYxLkxpc3RMZWZ0T3V0UmVzcG9uc2USWwoSU2V0dGxlSGVsZFZlcmRpY3RzEiEuZHBkLnYxLlNldHRsZUhlbGRWZXJkaWN0c1JlcXVlc3QaIi5kcGQudjEuU2V0dGxlSGVsZFZlcmRpY3RzUmVzcG9uc2USUgoPTGlzdERlYWRMZXR0ZXJzEh4uZHBkLnYxLkxpc3REZWFkTGV0dGVyc1JlcXVlc3QaHy5kcGQudjEuTGlzdERlYWRMZXR0ZXJzUmVzcG9uc2USWAoRU2V0dGxlRGVhZExldHRlcnMSIC5kcGQudjEuU2V0dGxlRGVhZExldHRlcnNSZXF1ZXN0GiEuZHBkLnYxLlNldHRsZURlYWRMZXR0ZXJzUmVzcG9uc2USTwoOR2V0UGVlckhpc3RvcnkSHS5kcGQudjEuR2V0UGVlckhpc3RvcnlSZXF1ZXN0Gh4uZHBkLnYxLkdldFBlZXJIaXN0b3J5UmVzcG9uc2USQgoJV2F0Y2hQZWVyEhguZHBkLnYxLldhdGNoUGVlclJlcXVlc3QaGS5kcGQudjEuV2F0Y2hQZWVyUmVzcG9uc2UwARI9CghDbGVhclNhcxIXLmRwZC52MS5DbGVhclNhc1JlcXVlc3QaGC5kcGQudjEuQ2xlYXJTYXNSZXNwb25zZWIGcHJvdG8z", [file_dpd_v1_types]);
 
 /**
  * Describes the message dpd.v1.Peer.
@@ -19,172 +19,228 @@ export const PeerSchema = /*@__PURE__*/
   messageDesc(file_dpd_v1_operator, 0);
 
 /**
+ * Describes the message dpd.v1.RoundTrip.
+ * Use `create(RoundTripSchema)` to create a new message.
+ */
+export const RoundTripSchema = /*@__PURE__*/
+  messageDesc(file_dpd_v1_operator, 1);
+
+/**
  * Describes the message dpd.v1.GetPeerRequest.
  * Use `create(GetPeerRequestSchema)` to create a new message.
  */
 export const GetPeerRequestSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 1);
+  messageDesc(file_dpd_v1_operator, 2);
 
 /**
  * Describes the message dpd.v1.GetPeerResponse.
  * Use `create(GetPeerResponseSchema)` to create a new message.
  */
 export const GetPeerResponseSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 2);
+  messageDesc(file_dpd_v1_operator, 3);
 
 /**
  * Describes the message dpd.v1.ListPeersRequest.
  * Use `create(ListPeersRequestSchema)` to create a new message.
  */
 export const ListPeersRequestSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 3);
+  messageDesc(file_dpd_v1_operator, 4);
 
 /**
  * Describes the message dpd.v1.ListPeersResponse.
  * Use `create(ListPeersResponseSchema)` to create a new message.
  */
 export const ListPeersResponseSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 4);
+  messageDesc(file_dpd_v1_operator, 5);
 
 /**
  * Describes the message dpd.v1.GetCountersRequest.
  * Use `create(GetCountersRequestSchema)` to create a new message.
  */
 export const GetCountersRequestSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 5);
+  messageDesc(file_dpd_v1_operator, 6);
 
 /**
  * Describes the message dpd.v1.ShardCounters.
  * Use `create(ShardCountersSchema)` to create a new message.
  */
 export const ShardCountersSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 6);
+  messageDesc(file_dpd_v1_operator, 7);
 
 /**
  * Describes the message dpd.v1.GetCountersResponse.
  * Use `create(GetCountersResponseSchema)` to create a new message.
  */
 export const GetCountersResponseSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 7);
+  messageDesc(file_dpd_v1_operator, 8);
 
 /**
  * Describes the message dpd.v1.GetClusterStateRequest.
  * Use `create(GetClusterStateRequestSchema)` to create a new message.
  */
 export const GetClusterStateRequestSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 8);
+  messageDesc(file_dpd_v1_operator, 9);
 
 /**
  * Describes the message dpd.v1.ShardOwner.
  * Use `create(ShardOwnerSchema)` to create a new message.
  */
 export const ShardOwnerSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 9);
+  messageDesc(file_dpd_v1_operator, 10);
 
 /**
  * Describes the message dpd.v1.GetClusterStateResponse.
  * Use `create(GetClusterStateResponseSchema)` to create a new message.
  */
 export const GetClusterStateResponseSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 10);
+  messageDesc(file_dpd_v1_operator, 11);
 
 /**
  * Describes the message dpd.v1.SetDrainingRequest.
  * Use `create(SetDrainingRequestSchema)` to create a new message.
  */
 export const SetDrainingRequestSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 11);
+  messageDesc(file_dpd_v1_operator, 12);
 
 /**
  * Describes the message dpd.v1.SetDrainingResponse.
  * Use `create(SetDrainingResponseSchema)` to create a new message.
  */
 export const SetDrainingResponseSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 12);
+  messageDesc(file_dpd_v1_operator, 13);
 
 /**
  * Describes the message dpd.v1.HeldVerdict.
  * Use `create(HeldVerdictSchema)` to create a new message.
  */
 export const HeldVerdictSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 13);
+  messageDesc(file_dpd_v1_operator, 14);
 
 /**
  * Describes the message dpd.v1.ListHeldVerdictsRequest.
  * Use `create(ListHeldVerdictsRequestSchema)` to create a new message.
  */
 export const ListHeldVerdictsRequestSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 14);
+  messageDesc(file_dpd_v1_operator, 15);
 
 /**
  * Describes the message dpd.v1.ListHeldVerdictsResponse.
  * Use `create(ListHeldVerdictsResponseSchema)` to create a new message.
  */
 export const ListHeldVerdictsResponseSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 15);
+  messageDesc(file_dpd_v1_operator, 16);
 
 /**
  * Describes the message dpd.v1.ListLeftOutRequest.
  * Use `create(ListLeftOutRequestSchema)` to create a new message.
  */
 export const ListLeftOutRequestSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 16);
+  messageDesc(file_dpd_v1_operator, 17);
 
 /**
  * Describes the message dpd.v1.ListLeftOutResponse.
  * Use `create(ListLeftOutResponseSchema)` to create a new message.
  */
 export const ListLeftOutResponseSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 17);
+  messageDesc(file_dpd_v1_operator, 18);
 
 /**
  * Describes the message dpd.v1.SettleHeldVerdictsRequest.
  * Use `create(SettleHeldVerdictsRequestSchema)` to create a new message.
  */
 export const SettleHeldVerdictsRequestSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 18);
+  messageDesc(file_dpd_v1_operator, 19);
 
 /**
  * Describes the message dpd.v1.SettleHeldVerdictsResponse.
  * Use `create(SettleHeldVerdictsResponseSchema)` to create a new message.
  */
 export const SettleHeldVerdictsResponseSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 19);
+  messageDesc(file_dpd_v1_operator, 20);
 
 /**
  * Describes the message dpd.v1.DeadLetter.
  * Use `create(DeadLetterSchema)` to create a new message.
  */
 export const DeadLetterSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 20);
+  messageDesc(file_dpd_v1_operator, 21);
 
 /**
  * Describes the message dpd.v1.ListDeadLettersRequest.
  * Use `create(ListDeadLettersRequestSchema)` to create a new message.
  */
 export const ListDeadLettersRequestSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 21);
+  messageDesc(file_dpd_v1_operator, 22);
 
 /**
  * Describes the message dpd.v1.ListDeadLettersResponse.
  * Use `create(ListDeadLettersResponseSchema)` to create a new message.
  */
 export const ListDeadLettersResponseSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 22);
+  messageDesc(file_dpd_v1_operator, 23);
 
 /**
  * Describes the message dpd.v1.SettleDeadLettersRequest.
  * Use `create(SettleDeadLettersRequestSchema)` to create a new message.
  */
 export const SettleDeadLettersRequestSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 23);
+  messageDesc(file_dpd_v1_operator, 24);
 
 /**
  * Describes the message dpd.v1.SettleDeadLettersResponse.
  * Use `create(SettleDeadLettersResponseSchema)` to create a new message.
  */
 export const SettleDeadLettersResponseSchema = /*@__PURE__*/
-  messageDesc(file_dpd_v1_operator, 24);
+  messageDesc(file_dpd_v1_operator, 25);
+
+/**
+ * Describes the message dpd.v1.PeerEvent.
+ * Use `create(PeerEventSchema)` to create a new message.
+ */
+export const PeerEventSchema = /*@__PURE__*/
+  messageDesc(file_dpd_v1_operator, 26);
+
+/**
+ * Describes the message dpd.v1.GetPeerHistoryRequest.
+ * Use `create(GetPeerHistoryRequestSchema)` to create a new message.
+ */
+export const GetPeerHistoryRequestSchema = /*@__PURE__*/
+  messageDesc(file_dpd_v1_operator, 27);
+
+/**
+ * Describes the message dpd.v1.GetPeerHistoryResponse.
+ * Use `create(GetPeerHistoryResponseSchema)` to create a new message.
+ */
+export const GetPeerHistoryResponseSchema = /*@__PURE__*/
+  messageDesc(file_dpd_v1_operator, 28);
+
+/**
+ * Describes the message dpd.v1.WatchPeerRequest.
+ * Use `create(WatchPeerRequestSchema)` to create a new message.
+ */
+export const WatchPeerRequestSchema = /*@__PURE__*/
+  messageDesc(file_dpd_v1_operator, 29);
+
+/**
+ * Describes the message dpd.v1.WatchPeerResponse.
+ * Use `create(WatchPeerResponseSchema)` to create a new message.
+ */
+export const WatchPeerResponseSchema = /*@__PURE__*/
+  messageDesc(file_dpd_v1_operator, 30);
+
+/**
+ * Describes the message dpd.v1.ClearSasRequest.
+ * Use `create(ClearSasRequestSchema)` to create a new message.
+ */
+export const ClearSasRequestSchema = /*@__PURE__*/
+  messageDesc(file_dpd_v1_operator, 31);
+
+/**
+ * Describes the message dpd.v1.ClearSasResponse.
+ * Use `create(ClearSasResponseSchema)` to create a new message.
+ */
+export const ClearSasResponseSchema = /*@__PURE__*/
+  messageDesc(file_dpd_v1_operator, 32);
 
 /**
  * Describes the enum dpd.v1.PeerState.
@@ -209,6 +265,18 @@ export const HoldDecisionSchema = /*@__PURE__*/
  */
 export const HoldDecision = /*@__PURE__*/
   tsEnum(HoldDecisionSchema);
+
+/**
+ * Describes the enum dpd.v1.PeerEventKind.
+ */
+export const PeerEventKindSchema = /*@__PURE__*/
+  enumDesc(file_dpd_v1_operator, 2);
+
+/**
+ * @generated from enum dpd.v1.PeerEventKind
+ */
+export const PeerEventKind = /*@__PURE__*/
+  tsEnum(PeerEventKindSchema);
 
 /**
  * For operators: what the node that answers knows. Never returns keys.

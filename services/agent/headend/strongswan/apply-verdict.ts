@@ -4,7 +4,7 @@
  */
 
 import pLimit from 'p-limit';
-import { Action, Outcome, type Policy, type Verdict } from '../../../../proto/gen/dpd/v1/types_pb.js';
+import { Action, DeadReason, Outcome, type Policy, type Verdict } from '../../../../proto/gen/dpd/v1/types_pb.js';
 import { spiFromHex, spiHex } from '../../../api/spi.ts';
 import type { Logger } from '../../../base/log.ts';
 import type { Applied } from '../headend.ts';
@@ -41,7 +41,8 @@ export async function applyVerdict(context: VerdictContext, verdict: Verdict): P
   const spi = spiHex(verdict.sa!);
   const sa = await context.looks.find({ spi, uniqueId: context.uniqueId(spi) });
   if (sa) {
-    const heardAgeMs = lastLook(sa, context.peers.get(verdict.peerId).policy);
+    const asked = verdict.reason === DeadReason.OPERATOR;
+    const heardAgeMs = asked ? undefined : lastLook(sa, context.peers.get(verdict.peerId).policy);
     if (heardAgeMs !== undefined) {
       context.alive(spi, heardAgeMs);
       return {

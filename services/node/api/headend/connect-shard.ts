@@ -15,7 +15,6 @@ import type { ShardPath } from '../../../../workers/path/ways.ts';
 import { ApiError, rejectIfInvalid } from '../../../api/grpc/errors.ts';
 import { WireWriter } from '../../../api/grpc/wire.ts';
 import * as validate from '../../../api/validation.ts';
-import type { Logger } from '../../../base/log.ts';
 import type { Claim } from '../../../store/cluster/bus.ts';
 import { authorize } from '../../access/methods.ts';
 import type { ClusterNode } from '../../cluster/cluster-node.ts';
@@ -43,17 +42,16 @@ export type ConnectShardCall = ServerDuplexStream<Buffer, ConnectShardResponse |
 
 /** Serves one ConnectShard call to its end. Rejects with the error that ends it. */
 export function connectShard(
-  { cluster, log }: Pick<ApiContext, 'cluster' | 'log'>,
+  { cluster }: Pick<ApiContext, 'cluster'>,
   caller: Caller,
   call: ConnectShardCall,
 ): Promise<void> {
-  return new HeadendStream(cluster, log, caller, call).run();
+  return new HeadendStream(cluster, caller, call).run();
 }
 
 class HeadendStream implements ShardStream {
   claim: Claim = { instance: '', takeOver: false };
   readonly #cluster: ClusterNode;
-  readonly #log: Logger;
   readonly #caller: Caller;
   readonly #call: ConnectShardCall;
   #host: HostedShard | undefined;
@@ -62,9 +60,8 @@ class HeadendStream implements ShardStream {
   #failure: Error | undefined;
   #interrupt: (failure: Error) => void = () => {};
 
-  constructor(cluster: ClusterNode, log: Logger, caller: Caller, call: ConnectShardCall) {
+  constructor(cluster: ClusterNode, caller: Caller, call: ConnectShardCall) {
     this.#cluster = cluster;
-    this.#log = log;
     this.#caller = caller;
     this.#call = call;
   }
@@ -166,7 +163,12 @@ class HeadendStream implements ShardStream {
         const bytes = upsertBytes(request, message.value.sas);
         rejectIfInvalid(validate.checkSizes(bytes));
         const { batchId, sas } = message.value;
-        await this.#store(host, batchId, async () => ({ handles: await host.upsert(sas, bytes) }));
+        try {
+          await this.#store(host, batchId, async () => ({ handles: await host.upsert(sas, bytes) }));
+        } finally {
+          // Parts of the request: the thread has copies of its own.
+          for (const { keys } of bytes) keys?.fill(0);
+        }
         break;
       }
       case 'remove': {
@@ -232,7 +234,7 @@ class HeadendStream implements ShardStream {
       if (error instanceof ApiError) throw error;
       const { name, message: reason } = error as Error;
       if (host.withoutRedisMs >= REDIS_PATIENCE_MS) throw new ApiError(status.UNAVAILABLE, `not stored: ${name}`);
-      this.#log.warn({ ...host.id, reason }, 'batch refused');
+      this.#cluster.outages.warn({ ...host.id, reason }, 'batch refused');
       this.#write({ case: 'batchRefused', value: { batchId, retryAfterMs: RETRY_AFTER_MS } });
     }
   }

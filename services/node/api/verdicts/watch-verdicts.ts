@@ -19,6 +19,8 @@ import type { ApiContext, Caller } from '../context.ts';
 
 /** Watches on one node at most: each holds a connection to Redis. */
 const MAX_WATCHES = 256;
+/** Of one caller: some are left for others. */
+const CALLER_WATCHES = 64;
 /** Longest wait for a watcher that does not read, ms. */
 const DRAIN_MS = 30_000;
 
@@ -30,6 +32,8 @@ export type WatchCall = ServerWritableStream<WatchVerdictsRequest, WatchVerdicts
 export class VerdictWatches {
   readonly #context: ApiContext;
   #open = 0;
+  /** Watches of each caller that has some. */
+  readonly #byCaller = new Map<string, number>();
 
   constructor(context: ApiContext) {
     this.#context = context;
@@ -41,7 +45,11 @@ export class VerdictWatches {
     authorize('watchVerdicts', caller, call.request.headend);
     if (this.#open >= MAX_WATCHES)
       throw new ApiError(status.RESOURCE_EXHAUSTED, `${MAX_WATCHES} watches on this node already`);
-    this.#open++;
+    const own = this.#byCaller.get(caller.name) ?? 0;
+    // Callers on the host itself have one name together.
+    if (own >= CALLER_WATCHES && !caller.local)
+      throw new ApiError(status.RESOURCE_EXHAUSTED, `${caller.name} has ${CALLER_WATCHES} watches here already`);
+    this.#count(caller, 1);
     try {
       const redis = await connectRedis(this.#context.redisUrl).catch((error: Error) => {
         throw new ApiError(status.UNAVAILABLE, `Redis: ${error.message}`);
@@ -58,12 +66,20 @@ export class VerdictWatches {
       if (error instanceof ApiError) throw error;
       throw new ApiError(status.UNAVAILABLE, `watch broken off: ${(error as Error).name}`);
     } finally {
-      this.#open--;
+      this.#count(caller, -1);
     }
   }
 
+  #count({ name }: Caller, change: 1 | -1): void {
+    this.#open += change;
+    const own = (this.#byCaller.get(name) ?? 0) + change;
+    if (own === 0) this.#byCaller.delete(name);
+    else this.#byCaller.set(name, own);
+  }
+
   async #send(redis: RedisClient, call: WatchCall): Promise<void> {
-    const { cluster, stopping } = this.#context;
+    const { cluster, mac, stopping } = this.#context;
+    const log = { redis, mac, refused: cluster.refused };
     const { headend, resumeToken } = call.request;
     const shards = (await cluster.headends()).get(headend);
     if (shards === undefined) throw new ApiError(status.NOT_FOUND, `headend "${headend}" has never registered`);
@@ -71,7 +87,7 @@ export class VerdictWatches {
     const token = new WireWriter();
     call.write(create(WatchVerdictsResponseSchema, { resumeToken: String(position) }));
     while (!call.cancelled && !stopping.aborted) {
-      for await (const verdicts of readVerdicts(redis, headend, shards, position, cluster.refused)) {
+      for await (const verdicts of readVerdicts(log, headend, shards, position)) {
         // A Verdicts message, and the token that makes it a response.
         token.text(RESUME_TOKEN, String(position));
         if (!call.write(Buffer.concat([verdicts, token.finish()])))

@@ -3,7 +3,7 @@
 -- ARGV: epoch, write, entries kept in the log, ms until their failover is looked at,
 --       then of verdicts, 1,000 at most, each: lengths of its id and message (1 and 2 bytes, big-endian) and its id, which is
 --       the SPI pair up to a full stop,
---       then their messages, each a Verdicts message of one
+--       then the verdicts themselves, each a Verdicts message of one behind its MAC
 -- Returns: 1. Repeating a call changes nothing.
 local spis, ids, verdicts, at, from = {}, {}, {}, 1, 1
 while at <= #ARGV[5] do

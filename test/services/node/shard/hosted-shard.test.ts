@@ -24,6 +24,7 @@ import { VerdictRows } from '../../../../workers/shard/verdict-rows.ts';
 import { eventually } from '../../../eventually.ts';
 import { NOTHING_REFUSED } from '../../../nothing-refused.ts';
 import { privateRedis } from '../../../private-redis.ts';
+import { TEST_MAC } from '../../../test-mac.ts';
 
 /** As the host waits before it starts a thread again, ms. */
 const RESTART_MS = 500;
@@ -111,7 +112,7 @@ async function surroundings(t: TestContext): Promise<{ context: HostedShardConte
   const redis = await privateRedis(t);
   const threads: Thread[] = [];
   const context: HostedShardContext = {
-    store: { redis, node: 'node', replicated: undefined, refused: NOTHING_REFUSED },
+    store: { redis, node: 'node', replicated: undefined, mac: TEST_MAC, refused: NOTHING_REFUSED },
     startTask: (_probe, tell) => {
       const thread = new Thread(tell);
       threads.push(thread);
@@ -121,6 +122,7 @@ async function surroundings(t: TestContext): Promise<{ context: HostedShardConte
     vault: new Vault([Buffer.alloc(32)]),
     traces: new SuspicionTraces(),
     log: createLogger('test', 'silent'),
+    outages: createLogger('test', 'silent'),
     sites: new Sites(),
     storm: new StormGuard({ share: 0, count: 1, windowMs: 1_000 }, systemClock, () => ''),
     hold: { longestMs: 1_000, onExpiry: 'drop', releasePerSecond: 1, smallMs: 0 },
@@ -246,6 +248,7 @@ test('verdicts that are held when their thread dies are held no more: the next o
     earliestUnix: 4,
     decidedUnix: 5,
     blindMs: 0,
+    asked: 0,
   });
   thread.tell({ type: 'verdicts', rows: rows.drain() });
   const { held } = host.verdicts;

@@ -29,6 +29,7 @@ const DECIDED = {
   earliestUnix: 1_800_000_013_000,
   decidedUnix: 1_800_000_013_004,
   blindMs: 12,
+  asked: 0,
 };
 const copying = (sa: Uint8Array) => (message: Buffer) => {
   message.set(sa);

@@ -13,12 +13,16 @@ import { writeVerdict } from '../../../../services/store/shard/stored-verdict.ts
 import { SuspicionTraces } from '../../../../services/telemetry/traces.ts';
 import { NOTHING_REFUSED } from '../../../nothing-refused.ts';
 import { privateRedis } from '../../../private-redis.ts';
+import { TEST_MAC } from '../../../test-mac.ts';
 
 const SHARD = { headend: 'hub', shard: 0 };
 
 test('a verdict of a former owner comes once on each stream, and again if its answer was lost, but not if it is under way', async (t) => {
   const redis = await privateRedis(t);
-  const store = await ShardStore.take({ redis, node: 'node', replicated: undefined, refused: NOTHING_REFUSED }, SHARD);
+  const store = await ShardStore.take(
+    { redis, node: 'node', replicated: undefined, mac: TEST_MAC, refused: NOTHING_REFUSED },
+    SHARD,
+  );
   const ids = ['a.0', 'b.0'];
   const messages = ids.map((id) => writeVerdict(create(VerdictSchema, { id })));
   const length = messages[0]!.length;
@@ -36,6 +40,7 @@ test('a verdict of a former owner comes once on each stream, and again if its an
       clock,
       traces: new SuspicionTraces(),
       log: createLogger('test', 'silent'),
+      outages: createLogger('test', 'silent'),
       storm: new StormGuard({ share: 0, count: 1, windowMs: 1_000 }, clock, () => ''),
       hold: { longestMs: 1_000, onExpiry: 'drop', releasePerSecond: 1, smallMs: 0 },
     },

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { VerdictsSchema } from '../../../../proto/gen/dpd/v1/headend_pb.js';
-import { SaSchema } from '../../../../proto/gen/dpd/v1/types_pb.js';
+import { Action, SaSchema } from '../../../../proto/gen/dpd/v1/types_pb.js';
 import { spiHex, spiWords } from '../../../../services/api/spi.ts';
 import { systemClock } from '../../../../services/base/clock.ts';
 import { createLogger } from '../../../../services/base/log.ts';
@@ -21,14 +21,23 @@ const idOf = (n: number) => ({ initiatorSpi: BigInt(n + 1), responderSpi: 7n });
 const spiOf = (n: number) => spiHex(idOf(n));
 
 /** A writer of verdicts on `count` SAs, to a log that takes each batch when the test says so. */
-async function rig(t: Parameters<typeof privateRedis>[0], count: number) {
+async function rig(t: Parameters<typeof privateRedis>[0], count: number, asked = 0) {
   const records = new ShardRecords();
   const rows = new VerdictRows();
   for (let n = 0; n < count; n++) {
     const message = create(SaSchema, { id: idOf(n), peerId: `p${n}`, endpoints: [{ address: '127.0.0.1' }] });
     const handle = records.put(spiWords(idOf(n)), 1, 0, new MessageReader(toBinary(SaSchema, message)));
     const [lastEvidenceUnix, firstProbeUnix, earliestUnix, decidedUnix] = [1, 2, 3, 4];
-    rows.add({ handle, lastEvidenceUnix, firstProbeUnix, probesSent: 3, earliestUnix, decidedUnix, blindMs: 0 });
+    rows.add({
+      handle,
+      lastEvidenceUnix,
+      firstProbeUnix,
+      probesSent: 3,
+      earliestUnix,
+      decidedUnix,
+      blindMs: 0,
+      asked,
+    });
   }
   const cells = rows.drain();
   /** Batches that were offered to the log, and what it says to the one that waits. */
@@ -42,7 +51,7 @@ async function rig(t: Parameters<typeof privateRedis>[0], count: number) {
     redis: await privateRedis(t),
     clock: systemClock,
     traces: new SuspicionTraces(),
-    log: createLogger('test', 'silent'),
+    outages: createLogger('test', 'silent'),
     store: {
       epoch: 1,
       appendVerdicts: (verdicts, messages) => {
@@ -112,6 +121,16 @@ test('an answer takes back a verdict that waits, though it is composed already, 
   );
   assert.equal(new Set(offered.flatMap(({ ids }) => ids)).size, written.length);
   assert.deepEqual(revived, [spiOf(150)]);
+});
+
+test('what an operator wants is written, although the peer lives', async (t) => {
+  const { writer, decide, take, offered, revived } = await rig(t, 500, Action.CLEAR);
+  for (let n = 0; n < 500; n++) decide(n);
+  await take();
+  for (const n of [250, 450]) writer.revive(spiOf(n));
+  while (writer.waiting > 0) await take();
+  assert.equal(offered.flatMap(({ peers }) => peers).length, 500);
+  assert.deepEqual(revived, []);
 });
 
 test('what the log does not take is offered again as it was, before what comes behind it', async (t) => {

@@ -5,6 +5,7 @@ import { type ClusterMessage, joinBus, readMessage } from '../../../../services/
 import { BUS } from '../../../../services/store/keys.ts';
 import { eventually } from '../../../eventually.ts';
 import { privateRedis } from '../../../private-redis.ts';
+import { FOREIGN_MAC, TEST_MAC } from '../../../test-mac.ts';
 
 const LOOK: ClusterMessage = { type: 'look', headend: 'hub', shard: 3 };
 const MESSAGES: readonly ClusterMessage[] = [
@@ -41,27 +42,29 @@ const JUNK = [
 ];
 
 test('what nodes say is read as it was said; all else is refused', () => {
-  for (const message of MESSAGES) assert.deepEqual(readMessage(JSON.stringify(message)), message);
-  for (const text of JUNK) assert(readMessage(text) instanceof Error, text);
+  const read = (text: string) => readMessage(TEST_MAC.sealText(BUS, text), TEST_MAC);
+  for (const message of MESSAGES) assert.deepEqual(read(JSON.stringify(message)), message);
+  for (const text of JUNK) assert(read(text) instanceof Error, text);
 });
 
-test('junk on the channel is dropped, and those who speak are heard on', async (t) => {
+test('junk on the channel is dropped, and what no node sent; and those who speak are heard on', async (t) => {
   const redis = await privateRedis(t);
   const { path } = redis.options as RedisOptions;
   const heard: ClusterMessage[] = [];
   const refused: string[] = [];
   const bus = await joinBus(
-    redis,
-    `unix:${path}`,
+    { redis, url: `unix:${path}`, mac: TEST_MAC },
     (message) => heard.push(message),
     (reason) => refused.push(reason),
   );
   t.after(() => bus.close());
-  for (const text of JUNK) await redis.publish(BUS, text);
+  const said = JSON.stringify({ ...LOOK, shard: 4 });
+  const forged = [...JUNK, said, FOREIGN_MAC.sealText(BUS, said), TEST_MAC.sealText('member a', said)];
+  for (const text of forged) await redis.publish(BUS, text);
   await redis.publish(BUS, Buffer.of(0xff, 0x00, 0x80));
   bus.publish(LOOK);
   await eventually('the message is heard', 5_000, () => heard.length > 0);
   assert.deepEqual(heard, [LOOK]);
-  assert.equal(refused.length, JUNK.length + 1);
+  assert.equal(refused.length, forged.length + 1);
   assert(refused.every((reason) => reason.startsWith('dpd:bus: ')));
 });

@@ -5,6 +5,7 @@ import { beat } from '../../../../services/store/cluster/members.ts';
 import { HEADENDS, NODES, shardKeys } from '../../../../services/store/keys.ts';
 import { readLease } from '../../../../services/store/shard/lease.ts';
 import { privateRedis } from '../../../private-redis.ts';
+import { FOREIGN_MAC, TEST_MAC } from '../../../test-mac.ts';
 
 const MEMBER = { id: 'a', address: 'unix:/a', draining: false, shards: 1, peers: 2 };
 const LATER = Date.now() + 3_600_000;
@@ -12,19 +13,36 @@ const LATER = Date.now() + 3_600_000;
 test('a node that cannot be one is passed over; the others know each other', async (t) => {
   const redis = await privateRedis(t);
   const refused: string[] = [];
-  const told = (error: Error) => refused.push(error.message);
+  const context = { redis, mac: TEST_MAC, refused: (error: Error) => refused.push(error.message) };
+  const { id: _, ...description } = MEMBER;
+  const good = JSON.stringify(description);
+  const at = (id: string, text: string) => ({ [id]: `${LATER} ${TEST_MAC.sealText(`member ${id}`, text)}` });
   await redis.hset(NODES, {
     none: 'junk',
-    json: `${LATER} {`,
-    list: `${LATER} []`,
-    text: `${LATER} {"address":7,"draining":"no","shards":-1,"peers":1e300}`,
-    'no/name': `${LATER} ${JSON.stringify(MEMBER)}`,
+    ...at('json', '{'),
+    ...at('list', '[]'),
+    ...at('text', '{"address":7,"draining":"no","shards":-1,"peers":1e300}'),
+    ...at('no/name', good),
+    'without-mac': `${LATER} ${good}`,
+    foreign: `${LATER} ${FOREIGN_MAC.sealText('member foreign', good)}`,
+    moved: `${LATER} ${TEST_MAC.sealText('member a', good)}`,
   });
-  assert.deepEqual(await beat(redis, MEMBER, told), [MEMBER]);
-  assert.equal(refused.length, 4);
+  assert.deepEqual(await beat(context, MEMBER), [MEMBER]);
+  assert.equal(refused.length, 7);
   assert(refused.every((reason) => reason.startsWith('dpd:nodes: ')));
   // A record without a time is removed.
   assert.equal(await redis.hexists(NODES, 'none'), 0);
+});
+
+test('what is no hash at the nodes’ key does not stop them from knowing each other', async (t) => {
+  const redis = await privateRedis(t);
+  const refused: string[] = [];
+  await redis.set(NODES, 'junk');
+  const context = { redis, mac: TEST_MAC, refused: (error: Error) => refused.push(error.message) };
+  assert.deepEqual(await beat(context, MEMBER), [MEMBER]);
+  assert.equal(refused.length, 1);
+  assert.deepEqual(await beat(context, MEMBER), [MEMBER]);
+  assert.equal(refused.length, 1);
 });
 
 test('a headend with shards that no headend has is passed over, and named', async (t) => {

@@ -9,6 +9,7 @@ import { ShardStore } from '../../../../services/store/shard/shard-store.ts';
 import { readVerdict, writeVerdict } from '../../../../services/store/shard/stored-verdict.ts';
 import { NOTHING_REFUSED } from '../../../nothing-refused.ts';
 import { privateRedis } from '../../../private-redis.ts';
+import { TEST_MAC } from '../../../test-mac.ts';
 
 const SHARD = { headend: 'hub', shard: 0 };
 const verdictOf = (id: string, attempt = 0) => writeVerdict(create(VerdictSchema, { id, attempt }));
@@ -16,12 +17,15 @@ const verdictOf = (id: string, attempt = 0) => writeVerdict(create(VerdictSchema
 /** A shard with these verdicts in its log, due at once. */
 async function given(t: TestContext, ids: readonly string[]) {
   const redis = await privateRedis(t);
-  const shard = await ShardStore.take({ redis, node: 'node', replicated: undefined, refused: NOTHING_REFUSED }, SHARD);
+  const shard = await ShardStore.take(
+    { redis, node: 'node', replicated: undefined, mac: TEST_MAC, refused: NOTHING_REFUSED },
+    SHARD,
+  );
   const messages = ids.map((id) => verdictOf(id));
   const { length } = messages[0]!;
   const verdicts = ids.map((id, n) => ({ id, from: n * length, to: (n + 1) * length }));
   await shard.appendVerdicts(verdicts, Buffer.concat(messages), 0);
-  const store = new FailoverStore(redis, SHARD);
+  const store = new FailoverStore({ redis, mac: TEST_MAC }, SHARD);
   const acknowledge = (verdictId: string, attempt: number, failed?: string) =>
     acknowledgeVerdicts(redis, SHARD, [{ verdictId, attempt, failed }]);
   const due = async () => (await store.readDue(100)).due.map(({ id, failed }) => [id, failed]);
@@ -65,7 +69,7 @@ test('so does that of a later attempt, whatever was noted before', async (t) => 
   await store.wait([{ ...standing('a.0', 1), progress: '{"x":1}', dueUnix: 1 }]);
   const [waiting] = (await store.readDue(1)).due;
   assert.equal(waiting!.progress, '{"x":1}');
-  assert.equal(readVerdict(waiting!.verdict).attempt, 1);
+  assert.equal(readVerdict(waiting!.verdict!).attempt, 1);
   assert.deepEqual(await acknowledge('a.0', 0), [false]);
   assert.deepEqual(await acknowledge('a.0', 1), [true]);
   assert.deepEqual(await left(), [0, 0, 0, 0, 0, 0, 0]);

@@ -1,12 +1,19 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { create } from '@bufbuild/protobuf';
+import { VerdictSchema } from '../../../../proto/gen/dpd/v1/types_pb.js';
 import { shardKeys } from '../../../../services/store/keys.ts';
+import { RecordMac } from '../../../../services/store/record-mac.ts';
 import type { RedisClient } from '../../../../services/store/redis/redis.ts';
-import { ShardStore } from '../../../../services/store/shard/shard-store.ts';
+import { FailoverStore } from '../../../../services/store/shard/failover-store.ts';
+import { type MacCursor, ShardStore } from '../../../../services/store/shard/shard-store.ts';
+import { VerdictSeal, writeVerdict } from '../../../../services/store/shard/stored-verdict.ts';
+import { LogPosition, readVerdicts } from '../../../../services/store/shard/verdict-log.ts';
 import { FencedError, LostWritesError } from '../../../../workers/base/errors.ts';
 import { ROW_LENGTH } from '../../../../workers/takeover/checkpoint.ts';
 import { NOTHING_REFUSED } from '../../../nothing-refused.ts';
 import { privateRedis } from '../../../private-redis.ts';
+import { FOREIGN_MAC, TEST_MAC } from '../../../test-mac.ts';
 
 const SHARD = { headend: 'hub', shard: 0 };
 const HOUR_MS = 3_600_000;
@@ -18,7 +25,7 @@ async function answeredByTest(t: TestContext) {
   const client = {
     eval: (...command: Parameters<RedisClient['eval']>) => answer ?? redis.eval(...command),
   } as unknown as RedisClient;
-  const context = { redis: client, node: 'node', replicated: undefined, refused: NOTHING_REFUSED };
+  const context = { redis: client, node: 'node', replicated: undefined, mac: TEST_MAC, refused: NOTHING_REFUSED };
   const store = await ShardStore.take(context, SHARD);
   const write = (of?: Promise<unknown>) => {
     answer = of;
@@ -32,7 +39,8 @@ async function answeredByTest(t: TestContext) {
 test('whoever takes a shard is told since when nobody can tell of it', async (t) => {
   const redis = await privateRedis(t);
   const keys = shardKeys(SHARD);
-  const take = () => ShardStore.take({ redis, node: 'node', replicated: undefined, refused: NOTHING_REFUSED }, SHARD);
+  const take = () =>
+    ShardStore.take({ redis, node: 'node', replicated: undefined, mac: TEST_MAC, refused: NOTHING_REFUSED }, SHARD);
   const near = (ms: number, wanted: number) => assert(ms >= wanted && ms < wanted + 5_000, `${ms} ms, not ${wanted}`);
 
   // Nobody had it before: from its taking on.
@@ -56,7 +64,7 @@ test('whoever takes a shard is told since when nobody can tell of it', async (t)
 test('a lease is taken from whoever holds it, under a higher epoch, and fences what he writes', async (t) => {
   const redis = await privateRedis(t);
   const takenBy = (node: string) =>
-    ShardStore.take({ redis, node, replicated: undefined, refused: NOTHING_REFUSED }, SHARD);
+    ShardStore.take({ redis, node, replicated: undefined, mac: TEST_MAC, refused: NOTHING_REFUSED }, SHARD);
   const first = await takenBy('a');
   await first.renew();
   const second = await takenBy('b');
@@ -118,7 +126,10 @@ test('a write that Redis loses while its answer is on the way is not hidden by t
 
 test('an SA gets one verdict: not another later, nor in the same batch', async (t) => {
   const redis = await privateRedis(t);
-  const store = await ShardStore.take({ redis, node: 'node', replicated: undefined, refused: NOTHING_REFUSED }, SHARD);
+  const store = await ShardStore.take(
+    { redis, node: 'node', replicated: undefined, mac: TEST_MAC, refused: NOTHING_REFUSED },
+    SHARD,
+  );
   const append = (...ids: string[]) =>
     store.appendVerdicts(
       ids.map((id, n) => ({ id, from: n, to: n + 1 })),
@@ -138,6 +149,7 @@ test('what is none of a shard’s is passed over and named by its key; the rest 
     redis,
     node: 'node',
     replicated: undefined,
+    mac: TEST_MAC,
     refused: (error: Error) => refused.push(error.message),
   };
   // Invalid epochs, or the highest numbers, block no owner.
@@ -157,7 +169,15 @@ test('what is none of a shard’s is passed over and named by its key; the rest 
     x: 'y',
     ['c'.repeat(32)]: '1e99:-1',
   });
-  await redis.hset(keys.unacked, { 'a.1': 'no verdict' });
+  const verdict = writeVerdict(create(VerdictSchema, { id: 'a.1' }));
+  const elsewhere = { headend: SHARD.headend, shard: SHARD.shard + 1 };
+  await redis.hset(keys.unacked, {
+    'a.1': 'no verdict',
+    'a.2': verdict,
+    'a.3': new VerdictSeal(FOREIGN_MAC, SHARD).seal(verdict),
+    'a.4': new VerdictSeal(TEST_MAC, elsewhere).seal(verdict),
+    'a.5': new VerdictSeal(TEST_MAC, SHARD).seal(verdict),
+  });
   await redis.hset(keys.lease, { path: '{"ways":[{"canaryAddress":"x"}]}' });
 
   const pages = await Array.fromAsync(store.readSas());
@@ -173,13 +193,82 @@ test('what is none of a shard’s is passed over and named by its key; the rest 
   assert.deepEqual([...former.translated], [[spi, { daemonId: 2 ** 30, id: 7 }]]);
   assert.equal(former.ageMs, 86_400_000);
   assert.equal(await store.readPath(), undefined);
-  assert.deepEqual(await store.readUnacked([{ name: 'a.1', id: 'a.1' }]), []);
+  const waiting = [1, 2, 3, 4, 5].map((n) => ({ name: `a.${n}`, id: `a.${n}` }));
+  assert.deepEqual(await store.readUnacked(waiting), [{ name: 'a.5', bytes: verdict }]);
   for (const [key, count] of [
     [keys.sas, 2],
     [keys.checkpoint, 3],
     [keys.translated, 3],
-    [keys.unacked, 1],
+    [keys.unacked, 4],
     [keys.lease, 1],
   ] as const)
     assert.equal(refused.filter((reason) => reason.startsWith(`${key}: `)).length, count, refused.join('\n'));
+});
+
+test('of the log, watches get what nodes wrote, also beside what none did', async (t) => {
+  const redis = await privateRedis(t);
+  const store = await ShardStore.take(
+    { redis, node: 'node', replicated: undefined, mac: TEST_MAC, refused: NOTHING_REFUSED },
+    SHARD,
+  );
+  const message = (id: string) => writeVerdict(create(VerdictSchema, { id }));
+  const [one, two] = [message('a.1'), message('b.1')];
+  const parts = [
+    { id: 'a.1', from: 0, to: one.length },
+    { id: 'b.1', from: one.length, to: one.length + two.length },
+  ];
+  await store.appendVerdicts(parts, Buffer.concat([one, two]), 0);
+  const { verdicts: log } = shardKeys(SHARD);
+  const [good, foreign] = [TEST_MAC, FOREIGN_MAC].map((mac) => new VerdictSeal(mac, SHARD).seal(message('c.1')));
+  const forged = [one, foreign!, Buffer.from('junk'), Buffer.alloc(16), Buffer.concat([foreign!, good!])];
+  for (const entry of forged) await redis.xadd(log, '*', 'v', entry);
+
+  const refused: string[] = [];
+  const context = { redis, mac: TEST_MAC, refused: (error: Error) => refused.push(error.message) };
+  const read = await Array.fromAsync(readVerdicts(context, SHARD.headend, 1, LogPosition.start(1)));
+  assert.deepEqual(read, [Buffer.concat([one, two]), message('c.1')]);
+  assert.equal(refused.length, forged.length);
+  assert(refused.every((reason) => reason.startsWith(`${log}: entry `)));
+});
+
+test('after a rotation all that waits is made with the new key, and what was forged is left as it is', async (t) => {
+  const redis = await privateRedis(t);
+  const [old, young] = [1, 2].map((n) => Buffer.alloc(32, n)) as [Buffer, Buffer];
+  const mac = new RecordMac([old]);
+  const keys = shardKeys(SHARD);
+  const store = await ShardStore.take(
+    { redis, node: 'node', replicated: undefined, mac, refused: NOTHING_REFUSED },
+    SHARD,
+  );
+  const messages = Array.from({ length: 1_200 }, (_, n) =>
+    writeVerdict(create(VerdictSchema, { id: `${1_000 + n}.1` })),
+  );
+  const { length } = messages[0]!;
+  const parts = messages.map((_, n) => ({ id: `${1_000 + n}.1`, from: n * length, to: (n + 1) * length }));
+  for (const some of [parts.slice(0, 600), parts.slice(600)])
+    await store.appendVerdicts(some, Buffer.concat(messages), 0);
+  const failovers = new FailoverStore({ redis, mac }, SHARD);
+  const letter = { attempts: 1, reason: 'x', givenUpUnix: 1, verdict: messages[0]!.toString('base64') };
+  await failovers.giveUp([{ id: '1000.1', attempt: 0, failed: undefined, letter }]);
+  await redis.hset(keys.failover, { z: new VerdictSeal(mac, SHARD).seal(messages[1]!), forged: 'forged' });
+
+  mac.use([young, old]);
+  /** A pass, to its end. */
+  const pass = async () => {
+    let sum = 0;
+    let at: MacCursor | undefined;
+    do {
+      const { count, next } = await store.authenticateAnew(at);
+      sum += count;
+      at = next;
+    } while (at);
+    return sum;
+  };
+  assert.equal(await pass(), 1_202);
+  assert.equal(await pass(), 0);
+  mac.use([young]);
+  const waiting = parts.map(({ id }) => ({ name: id, id }));
+  assert.equal((await store.readUnacked(waiting)).length, messages.length);
+  assert.deepEqual([...(await failovers.deadLetters(NOTHING_REFUSED))], [['1000.1', letter]]);
+  assert.equal(await redis.hget(keys.failover, 'forged'), 'forged');
 });

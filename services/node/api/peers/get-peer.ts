@@ -1,36 +1,28 @@
 /** GetPeer: the SAs of one peer on this node. */
 
 import { create } from '@bufbuild/protobuf';
-import { status } from '@grpc/grpc-js';
 import {
   type GetPeerRequest,
   type GetPeerResponse,
   GetPeerResponseSchema,
   type Peer,
 } from '../../../../proto/gen/dpd/v1/operator_pb.js';
-import { ApiError, rejectIfInvalid } from '../../../api/grpc/errors.ts';
+import { rejectIfInvalid } from '../../../api/grpc/errors.ts';
 import { checkHeadendName, checkPeerId } from '../../../api/validation.ts';
 import type { ApiContext, Caller } from '../context.ts';
-import { describePeers } from './peers.ts';
+import { describePeers } from './describe-peers.ts';
+import { notHere } from './not-here.ts';
 
-export async function getPeer(
-  { cluster }: ApiContext,
-  _caller: Caller,
-  request: GetPeerRequest,
-): Promise<GetPeerResponse> {
+export async function getPeer(context: ApiContext, _caller: Caller, request: GetPeerRequest): Promise<GetPeerResponse> {
   rejectIfInvalid([...checkHeadendName('headend', request.headend), ...checkPeerId(request.peerId)]);
   const name = Buffer.from(request.peerId);
   const peers: Peer[] = [];
-  for (const shard of cluster.shards.of(request.headend)) {
+  for (const shard of context.cluster.shards.of(request.headend)) {
     const handles = [...shard.records.containing(name)].filter(
       (handle) => shard.records.get(handle)!.peerId === request.peerId,
     );
     if (handles.length > 0) peers.push(...(await describePeers(shard, handles)));
   }
-  if (peers.length === 0)
-    throw new ApiError(
-      status.NOT_FOUND,
-      `peer "${request.peerId}" of headend "${request.headend}" is not on this node`,
-    );
+  if (peers.length === 0) throw await notHere(context, request.headend, request.peerId);
   return create(GetPeerResponseSchema, { peers });
 }
