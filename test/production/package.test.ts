@@ -98,14 +98,15 @@ describe('the npm package', { timeout: 240_000 }, () => {
       return { child, url, log: () => log };
     };
     const address = `127.0.0.1:${await freePort()}`;
+    const vaultKey = randomBytes(32).toString('base64');
     const node = await start('dpd-node', {
       DPD_ADDRESS: address,
-      DPD_VAULT_KEY: randomBytes(32).toString('base64'),
+      DPD_VAULT_KEY: vaultKey,
       DPD_THREADS: '1',
       DPD_PROBE_PORT_BASE: '0',
       DPD_FAILOVER: 'elsewhere',
     });
-    const failover = await start('dpd-failover', {});
+    const failover = await start('dpd-failover', { DPD_VAULT_KEY: vaultKey });
     // There is no charon here; the agent goes on trying, and its shards are with the node meanwhile.
     const agent = await start('dpd-agent', {
       DPD_ADDRESS: address,

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { HEADENDS } from '../../services/agent/headend/kinds.ts';
 import { AGENT_SETTINGS } from '../../services/agent/settings.ts';
-import { FAILOVER_SETTINGS } from '../../services/failover/settings.ts';
+import { FAILOVER_WORKER_SETTINGS } from '../../services/failover/settings.ts';
 import { NODE_SETTINGS } from '../../services/node/settings.ts';
 import { eventually } from '../eventually.ts';
 import { skipUnless } from '../requirements.ts';
@@ -48,7 +48,7 @@ for (const name of names) {
     const tables = [
       NODE_SETTINGS,
       AGENT_SETTINGS,
-      FAILOVER_SETTINGS,
+      FAILOVER_WORKER_SETTINGS,
       ...Object.values(HEADENDS).map(({ settings }) => settings),
     ];
     const known = new Set(tables.flatMap((table) => Object.values(table).map(({ env }) => env)));
