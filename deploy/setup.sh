@@ -1,6 +1,8 @@
 #!/bin/sh
-# Runs after `npm install`: makes sure there is the project's Node, and a redis-server for nodes that are given no REDIS_URL.
-# npm leaves out a Node that it cannot fetch, or that is not for this system, without a word.
+# Runs after `npm install` in a clone: makes sure there is the project's Node, and a redis-server for nodes that are given no REDIS_URL.
+# npm leaves out a Node that it cannot fetch, or that is not for this system, without a word. The installed package changes nothing
+# of the machine.
+[ -f tsconfig.json ] || exit 0
 [ -x node_modules/.bin/node ] || echo "dpd-offload: the project's own Node is missing: npm has none for this system, or could not fetch it" >&2
 command -v redis-server >/dev/null 2>&1 && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -6,6 +6,7 @@ import { shardOf } from '../api/spi.ts';
 import { checkSa } from '../api/validation.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
+import type { Metric } from '../telemetry/metrics.ts';
 import type { AgentSide, Headend, LeftOutSa, PathState } from './headend/headend.ts';
 import { Placement } from './placement.ts';
 import { ShardUplink, type StreamOpener } from './uplink.ts';
@@ -106,6 +107,24 @@ export class Agent implements AgentSide {
   /** The cluster holds everything that the headend has registered. */
   get settled(): boolean {
     return this.#uplinks.every((uplink) => uplink.settled);
+  }
+
+  /** Why the headend is not wholly in the cluster's care, or undefined if it is. */
+  notReady(): string | undefined {
+    const away = this.#uplinks.filter((uplink) => !uplink.connected).length;
+    return away > 0 ? `${away} of ${this.#uplinks.length} shards are with no node` : undefined;
+  }
+
+  /** What is exported of the agent, as it is now. */
+  metrics(): Metric[] {
+    const connected = this.#uplinks.filter((uplink) => uplink.connected).length;
+    const state = 'dpd.agent.shard.state';
+    return [
+      { name: 'dpd.agent.shards', value: connected, attributes: { [state]: 'connected' } },
+      { name: 'dpd.agent.shards', value: this.#uplinks.length - connected, attributes: { [state]: 'away' } },
+      { name: 'dpd.agent.sas', value: this.#uplinks.reduce((sum, { registration }) => sum + registration.count, 0) },
+      { name: 'dpd.agent.repairs', value: this.repairs },
+    ];
   }
 
   /** Reconciliations that found a difference. */

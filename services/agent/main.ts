@@ -8,7 +8,8 @@ import { atMost, stopOnSignal } from '../base/lifetime.ts';
 import { createLogger } from '../base/log.ts';
 import { forbidCoreDumps } from '../base/process/core-dumps.ts';
 import { runMain } from '../base/settings.ts';
-import { startTracing } from '../telemetry/traces.ts';
+import { AGENT_METRICS, observe } from '../telemetry/metrics.ts';
+import { startTelemetry } from '../telemetry/telemetry.ts';
 import { Agent } from './agent.ts';
 import { NodeChannels } from './channels.ts';
 import { readAgentSettings } from './settings.ts';
@@ -22,21 +23,29 @@ await runMain(async () => {
   const settings = readAgentSettings();
   const log = createLogger('agent');
   if (!settings.coreDumps && !forbidCoreDumps()) log.warn('core dumps cannot be forbidden here: keys would be in them');
-  const stopTracing = await startTracing('dpd-agent');
+  let agent: Agent | undefined;
+  const telemetry = await startTelemetry({
+    service: 'dpd-agent',
+    instance: settings.agent.headend,
+    metricsAddress: settings.metricsAddress,
+    probes: { notReady: () => (agent ? agent.notReady() : 'starting') },
+  });
   const headend = settings.createHeadend(log);
   // Credentials that cannot be used are refused now, not at the first attempt to connect.
   for (const address of settings.agent.addresses) clientCredentials({ ...settings.transport, address });
-  const agent = new Agent(settings.agent, headend, { channels: new NodeChannels(settings.transport), log });
-  await headend.start(agent);
+  const running = new Agent(settings.agent, headend, { channels: new NodeChannels(settings.transport), log });
+  agent = running;
+  observe(AGENT_METRICS, () => running.metrics());
+  await headend.start(running);
   // Filled now for the next start, in case this run crashes: without the type stripper an agent needs 25 MB less.
   flushCompileCache();
   const stop = stopOnSignal(log, async () => {
-    await agent.stop();
-    await atMost(FLUSH_MS, stopTracing());
+    await running.stop();
+    await atMost(FLUSH_MS, telemetry.stop());
   });
   if (!settings.release) return;
   const deadline = performance.now() + RELEASE_MS;
-  while (!agent.settled) {
+  while (!running.settled) {
     if (performance.now() > deadline)
       throw new SettingsError(`release: the cluster did not answer within ${RELEASE_MS} ms`);
     await sleep(100);

@@ -8,6 +8,7 @@ import { DEFAULT_ADDRESS, TLS_SETTINGS } from '../api/transport-settings.ts';
 import type { Logger } from '../base/log.ts';
 import { CORE_DUMPS } from '../base/process/settings.ts';
 import { flag, integer, matching, oneOf, readSettings, text } from '../base/settings.ts';
+import { type HttpAddress, TELEMETRY_SETTINGS } from '../telemetry/settings.ts';
 import type { AgentSettings } from './agent.ts';
 import type { Headend } from './headend/headend.ts';
 import { HEADEND_KINDS, HEADENDS } from './headend/kinds.ts';
@@ -19,6 +20,7 @@ export const AGENT_SETTINGS = {
     ...DEFAULT_ADDRESS,
     parse: text,
   },
+  ...TELEMETRY_SETTINGS,
   ...TLS_SETTINGS,
   ...CORE_DUMPS,
   headend: {
@@ -51,7 +53,7 @@ export const AGENT_SETTINGS = {
   },
 } as const;
 
-const USAGE = 'npm run agent -- [settings]: the sidecar of a headend';
+const USAGE = 'dpd-agent [settings]: the sidecar of a headend';
 
 /** The agent's settings from flags and environment. Throws SettingsError. */
 export function readAgentSettings(
@@ -63,6 +65,7 @@ export function readAgentSettings(
   /** Makes the headend. Throws SettingsError if its own settings cannot be used. */
   createHeadend: (log: Logger) => Headend;
   release: boolean;
+  metricsAddress: HttpAddress | undefined;
   coreDumps: boolean;
 } {
   // The kind of headend defines the other settings.
@@ -81,6 +84,7 @@ export function readAgentSettings(
     transport: raw,
     createHeadend: (log) => create(raw, raw.shards, log),
     release: raw.release,
+    metricsAddress: raw.metricsAddress,
     coreDumps: raw.coreDumps,
   };
 }

@@ -2,6 +2,7 @@
 
 import { Outcome, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import type { Logger } from '../base/log.ts';
+import { durations } from '../telemetry/metrics.ts';
 import { inSpan } from '../telemetry/traces.ts';
 import type { Applied, Headend } from './headend/headend.ts';
 
@@ -18,6 +19,7 @@ export class VerdictInbox {
   readonly #outcomes = new Map<string, Applied>();
   readonly #pending = new Map<string, Verdict>();
   #running = 0;
+  readonly #durations = durations('dpd.verdict.apply.duration');
 
   constructor(headend: Headend, log: Logger, acknowledge: (verdict: Verdict, applied: Applied) => void) {
     this.#headend = headend;
@@ -41,7 +43,9 @@ export class VerdictInbox {
     if (this.#running >= CONCURRENCY) return;
     this.#running++;
     for (let next = this.#claim(); next; next = this.#claim()) {
+      const begun = performance.now();
       const applied = await this.#apply(next);
+      this.#durations.record((performance.now() - begun) / 1_000, { 'dpd.outcome': Outcome[applied.outcome] });
       this.#outcomes.set(attemptOf(next), applied);
       this.#pending.delete(attemptOf(next));
       if (this.#outcomes.size > REMEMBERED) this.#outcomes.delete(this.#outcomes.keys().next().value!);

@@ -9,7 +9,7 @@ const FORCED = 130;
 
 /**
  * Runs `stop` on SIGTERM or SIGINT, then exits with 0. A second signal later ends the program at once. SIGHUP, from a terminal
- * that closes or a reload, ends nothing: changed files are read again without it.
+ * that closes or a reload, ends nothing: files are read again, see watch-files.ts.
  * @returns what begins the same for another reason
  */
 export function stopOnSignal(log: Logger, stop: () => Promise<void>): (reason: string) => void {

@@ -3,6 +3,7 @@
 import { isIPv6 } from 'node:net';
 import { parseArgs } from 'node:util';
 import { SettingsError } from '../../workers/base/errors.ts';
+import { VERSION } from './version.ts';
 
 /** One setting, as README's table has it. */
 export type Setting<T> = {
@@ -36,7 +37,7 @@ export type SettingsSource = {
 
 /**
  * Reads the settings of `table`; keys in lower camel case are flags in kebab case.
- * Prints help and exits with 0 on `--help`. Throws SettingsError.
+ * Prints help or version and exits with 0 on `--help` and `--version`. Throws SettingsError.
  */
 export function readSettings<Table extends SettingsTable>(
   usage: string,
@@ -52,7 +53,7 @@ export function readSettings<Table extends SettingsTable>(
   try {
     ({ values } = parseArgs({
       args: [...argv],
-      options: others === 'refuse' ? { ...options, help: { type: 'boolean' } } : options,
+      options: others === 'refuse' ? { ...options, help: { type: 'boolean' }, version: { type: 'boolean' } } : options,
       strict: others === 'refuse',
     }));
   } catch (error) {
@@ -60,6 +61,10 @@ export function readSettings<Table extends SettingsTable>(
   }
   if (others === 'refuse' && values['help']) {
     process.stdout.write(helpText(usage, table));
+    process.exit(0);
+  }
+  if (others === 'refuse' && values['version']) {
+    process.stdout.write(`dpd-offload ${VERSION}, Node ${process.version}\n`);
     process.exit(0);
   }
   const result: Record<string, unknown> = {};

@@ -2,9 +2,11 @@
 
 import { integer, optional } from '../base/settings.ts';
 import { KEY_SETTINGS } from '../store/key-settings.ts';
+import { TELEMETRY_SETTINGS } from '../telemetry/settings.ts';
 
 export const FAILOVER_SETTINGS = {
   redisUrl: { env: 'REDIS_URL', help: 'the Redis of the nodes', fallback: '', parse: optional },
+  ...TELEMETRY_SETTINGS,
   failoverDeadline: {
     env: 'DPD_FAILOVER_DEADLINE_MS',
     help: 'a failover that has not succeeded after this is given up, ms',

@@ -19,11 +19,20 @@ export function keepHealth(health: HealthImplementation, cluster: ClusterNode, c
   const set = ({ typeName }: { readonly typeName: string }, serves: boolean) =>
     health.setStatus(typeName, serves ? 'SERVING' : 'NOT_SERVING');
   const look = () => {
-    const redis = cluster.membership.withoutRedisMs < REDIS_PATIENCE_MS;
-    set(HeadendService, redis && !cluster.draining);
-    set(VerdictService, redis);
+    set(HeadendService, whyNotServing(cluster) === undefined);
+    set(VerdictService, hasRedis(cluster));
     set(OperatorService, true);
   };
   look();
   return clock.every(LOOK_MS, look);
+}
+
+/** Why headends should not come here now, or undefined if they may. */
+export function whyNotServing(cluster: ClusterNode): string | undefined {
+  if (!hasRedis(cluster)) return 'Redis is away';
+  return cluster.draining ? 'draining' : undefined;
+}
+
+function hasRedis({ membership }: ClusterNode): boolean {
+  return membership.withoutRedisMs < REDIS_PATIENCE_MS;
 }

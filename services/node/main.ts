@@ -6,9 +6,9 @@ import { forbidCoreDumps } from '../base/process/core-dumps.ts';
 import { lowDescriptorLimit } from '../base/process/descriptors.ts';
 import { startWatchdog } from '../base/process/watchdog.ts';
 import { runMain } from '../base/settings.ts';
-import { startMetrics } from '../telemetry/metrics.ts';
+import { NODE_METRICS, observe } from '../telemetry/metrics.ts';
 import { roundTripProducer } from '../telemetry/round-trips.ts';
-import { startTracing } from '../telemetry/traces.ts';
+import { startTelemetry } from '../telemetry/telemetry.ts';
 import { readRoundTrips } from './metrics.ts';
 import { DpdNode, mostShards } from './node.ts';
 import { readNodeSettings } from './settings.ts';
@@ -22,17 +22,24 @@ await runMain(async () => {
   if (!settings.coreDumps && !forbidCoreDumps()) log.warn('core dumps cannot be forbidden here: keys would be in them');
   const low = lowDescriptorLimit(2 * mostShards(settings));
   if (low !== undefined) log.warn({ warning: low }, 'too few file descriptors');
-  const stopTracing = await startTracing('dpd-node');
-  const node = await DpdNode.start(settings, log);
+  let node: DpdNode | undefined;
+  const telemetry = await startTelemetry({
+    service: 'dpd-node',
+    instance: settings.nodeId,
+    metricsAddress: settings.metricsAddress,
+    probes: { notReady: () => (node ? node.notReady() : 'starting') },
+    producers: [roundTripProducer(async () => (node ? readRoundTrips(node.cluster) : []))],
+  });
+  const running = await DpdNode.start(settings, log);
+  node = running;
   // Not before: a start reads files for long.
   startWatchdog(log);
-  const stopMetrics = startMetrics('dpd-node', () => node.metrics(), [
-    roundTripProducer(() => readRoundTrips(node.cluster)),
-  ]);
+  observe(NODE_METRICS, () => running.metrics());
   stopOnSignal(log, async () => {
     // Exports the last metrics while the shards move.
-    const flushed = atMost(FLUSH_MS, stopMetrics());
-    await node.stop();
-    await Promise.all([flushed, atMost(FLUSH_MS, stopTracing())]);
+    const flushed = atMost(FLUSH_MS, telemetry.flush());
+    await running.stop();
+    await flushed;
+    await atMost(FLUSH_MS, telemetry.stop());
   });
 });

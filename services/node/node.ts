@@ -24,7 +24,7 @@ import { Admission } from './access/admission.ts';
 import { Audit } from './access/audit.ts';
 import { serveApi } from './api/serve.ts';
 import { ClusterNode } from './cluster/cluster-node.ts';
-import { keepHealth } from './health.ts';
+import { keepHealth, whyNotServing } from './health.ts';
 import { NodeKeys } from './keys.ts';
 import { readMetrics } from './metrics.ts';
 import { openRedis } from './open-redis.ts';
@@ -185,6 +185,12 @@ export class DpdNode {
   /** Everything that is exported of this node, as it is now. */
   metrics(): Promise<Metric[]> {
     return readMetrics(this.cluster, this.#parts.reconciler.counters, this.#parts.refusals);
+  }
+
+  /** Why headends should not come here now, or undefined if they may; as grpc.health.v1 has it for HeadendService. */
+  notReady(): string | undefined {
+    if (this.#stop.signal.aborted) return 'stopping';
+    return whyNotServing(this.cluster);
   }
 
   /** Stops cleanly: shards given away, then API, threads and Redis. */

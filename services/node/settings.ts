@@ -7,6 +7,7 @@ import { CORE_DUMPS } from '../base/process/settings.ts';
 import { integer, ipv6, matching, oneOf, optional, readSettings, type SettingsOf, text } from '../base/settings.ts';
 import { FAILOVER_SETTINGS } from '../failover/settings.ts';
 import { KEY_SETTINGS } from '../store/key-settings.ts';
+import { TELEMETRY_SETTINGS } from '../telemetry/settings.ts';
 
 const IPV4 = /^\d{1,3}(\.\d{1,3}){3}$/;
 
@@ -17,6 +18,7 @@ export const NODE_SETTINGS = {
     ...DEFAULT_ADDRESS,
     parse: text,
   },
+  ...TELEMETRY_SETTINGS,
   ...TLS_SETTINGS,
   access: {
     env: 'DPD_ACCESS',
@@ -159,7 +161,7 @@ export const NODE_SETTINGS = {
 
 export type NodeSettings = SettingsOf<typeof NODE_SETTINGS>;
 
-const USAGE = 'npm start -- [settings]: runs a node of the DPD offload cluster';
+const USAGE = 'dpd-node [settings]: runs a node of the DPD offload cluster';
 
 /** The node's settings from this process's flags and environment. */
 export function readNodeSettings(): NodeSettings {

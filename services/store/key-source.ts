@@ -8,7 +8,7 @@ import { VAULT_KEY_LENGTH } from '../../workers/keys/vault.ts';
 import { watchFiles } from '../base/watch-files.ts';
 
 /** Permissions of anybody but a file's owner. */
-const OTHERS = 0o077;
+const OTHERS = 0o037;
 
 /** Where keys are: in base64, one a line; the first one is used for all that is new. */
 export type KeySource =

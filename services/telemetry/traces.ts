@@ -1,10 +1,8 @@
 /**
  * Traces: one per suspicion, from its first unanswered probe to the acknowledged verdict. Healthy peers make no spans.
- * Exported over OTLP when the standard OTEL_EXPORTER_OTLP_ENDPOINT (or ..._TRACES_ENDPOINT) is set, off otherwise.
  */
 
 import { context, propagation, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
-import type { SpanProcessor } from '@opentelemetry/sdk-trace-node';
 
 const TRACER = 'dpd-offload';
 /** Maximum number of suspicions that wait for an acknowledgement; the oldest is ended first. */
@@ -12,21 +10,13 @@ const MAX_OPEN = 10_000;
 /** Longest wait for an acknowledgement, ms. */
 const MAX_OPEN_MS = 10 * 60_000;
 
-/** Starts tracing if it is configured, or into a processor. Returns what flushes and stops it. */
-export async function startTracing(
-  service: string,
-  env: NodeJS.ProcessEnv = process.env,
-  processor?: SpanProcessor,
-): Promise<() => Promise<void>> {
-  if (!processor && !env['OTEL_EXPORTER_OTLP_ENDPOINT'] && !env['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'])
-    return async () => {};
-  const { exportTraces } = await import('./trace-export.ts');
-  tracing = true;
-  return exportTraces(service, env, processor);
-}
-
 /** Whether spans are exported: if not, none are made. */
 let tracing = false;
+
+/** Switches the spans of suspicions on or off. */
+export function traceSuspicions(on: boolean): void {
+  tracing = on;
+}
 
 /** One suspicion's facts. Times in Unix ms. */
 export type SuspicionFacts = {

@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
-import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node';
-import { inSpan, SuspicionTraces, startTracing } from '../../services/telemetry/traces.ts';
+import { tracing } from '@opentelemetry/sdk-node';
+import { startTelemetry } from '../../services/telemetry/telemetry.ts';
+import { inSpan, SuspicionTraces } from '../../services/telemetry/traces.ts';
 import { eventually } from '../eventually.ts';
 import { DETECTION_MS, Rig } from './rig.ts';
 
 test('one trace from the first unanswered probe to the acknowledgement, across node and agent', async () => {
-  const exporter = new InMemorySpanExporter();
-  const stop = await startTracing('test', {}, new SimpleSpanProcessor(exporter));
+  const exporter = new tracing.InMemorySpanExporter();
+  const processor = new tracing.SimpleSpanProcessor(exporter);
+  const { stop } = await startTelemetry({ service: 'test', instance: 'test', processor }, {});
   const traces = new SuspicionTraces();
   const facts = { headend: 'h', shard: 0, peerId: 'p', sa: 'aa', firstProbeUnix: Date.now() - 5_000, attempts: 3 };
   const traceparent = traces.verdict(() => facts, 'v1');
@@ -67,7 +69,15 @@ test('a node exports traces and metrics over OTLP when it is configured; healthy
   // Metrics go the same way, and never name a peer.
   await eventually('metrics are exported', 5_000, () => metrics.length > 0);
   const exported = Buffer.concat(metrics);
-  for (const name of ['dpd.peers', 'dpd.probes', 'dpd.guard', 'storm_held', 'blind_time', 'dpd.failovers', 'rig-hub'])
+  for (const name of [
+    'dpd.peers',
+    'dpd.probes.sent',
+    'dpd.suspicions.guarded',
+    'blind_time',
+    'dpd.verdict.lateness',
+    'dpd.failovers',
+    'rig-hub',
+  ])
     assert(exported.includes(name), `${name} is not exported`);
   assert.equal(exported.includes('spoke-'), false, 'a metric names a peer');
 });

@@ -190,6 +190,7 @@ export class ClusterNode {
       host?.events?.answered(ack);
       if (seenThrough(outcome)) this.seenThrough++;
       else failed++;
+      host?.verdicts.acknowledged(verdictId, Outcome[outcome], seenThrough(outcome));
       // The suspicion's trace and the peer's history are with the shard's owner.
       const traced = this.#context.traces.acknowledged(verdictId, Outcome[outcome]);
       if (!traced || (!host && this.#context.noteEvents))

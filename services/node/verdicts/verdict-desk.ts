@@ -202,6 +202,11 @@ export class VerdictDesk {
     this.#redelivery.answerLost(attemptName(id, attempt));
   }
 
+  /** The headend has answered an attempt. @param over whether the failover ends with that */
+  acknowledged(id: string, outcome: string, over: boolean): void {
+    this.#writer.acknowledged(id, outcome, over);
+  }
+
   /** Whether this owner has written a verdict on this SA to the log, or is about to. */
   gave(spi: string): boolean {
     return this.#writer.gave(spi);
@@ -231,8 +236,10 @@ export class VerdictDesk {
     for (const { sa, verdict } of given.slice(0, NAMED)) {
       const peer = sa && fromBinary(SaSchema, sa);
       if (!peer) continue;
-      const { lastEvidenceUnix, probesSent } = verdict;
-      this.#context.log.warn({ peer: peer.peerId, sa: spiHex(peer.id!), lastEvidenceUnix, probesSent }, 'peer is dead');
+      const { lastEvidenceUnix, decidedUnix, probesSent } = verdict;
+      const silentS = Math.round((decidedUnix - lastEvidenceUnix) / 1_000);
+      const reason = `${probesSent} probes without an answer, and nothing heard for ${silentS} s`;
+      this.#context.log.warn({ peer: peer.peerId, sa: spiHex(peer.id!), reason }, 'peer is dead');
     }
     if (given.length > NAMED) this.#context.log.warn({ verdicts: given.length - NAMED }, 'more peers are dead');
   }

@@ -18,6 +18,7 @@ import type { ShardStore } from '../../store/shard/shard-store.ts';
 import type { SuspicionTraces } from '../../telemetry/traces.ts';
 import { Decision } from './decision.ts';
 import { deadEndpoint, type EncodedVerdict, endpointsOf, setNextEndpoint, VerdictComposer } from './verdict-bytes.ts';
+import { VerdictDurations } from './verdict-durations.ts';
 
 /** Steps written at once: larger requests fill the socket's buffer, and Redis and this thread then wait for each other. */
 const BATCH = 200;
@@ -79,6 +80,7 @@ export class VerdictWriter {
   readonly #context: VerdictContext;
   readonly #events: WriterEvents;
   readonly #composer: VerdictComposer;
+  readonly #durations: VerdictDurations;
   /** Steps in order; those of `#writing` come before, and then those of the batch that is composed ahead. */
   #queue: Step[] = [];
   #writing: readonly Step[] = [];
@@ -99,6 +101,7 @@ export class VerdictWriter {
   constructor(context: VerdictContext, events: WriterEvents) {
     this.#context = context;
     this.#composer = new VerdictComposer(context.id);
+    this.#durations = new VerdictDurations(context.id.headend);
     this.#events = events;
   }
 
@@ -142,6 +145,11 @@ export class VerdictWriter {
     if (step?.state !== 'waiting') return false;
     step.state = 'cancelled';
     return true;
+  }
+
+  /** The data plane has answered. @param over whether the failover ends with that */
+  acknowledged(id: string, outcome: string, over: boolean): void {
+    this.#durations.acknowledged(id, outcome, over, this.#context.clock.wall());
   }
 
   /** Whether this owner has written a verdict on this SA to the log, or is about to. */
@@ -271,8 +279,10 @@ export class VerdictWriter {
     const { steps, verdicts } = batch;
     for (const step of steps) step.state = 'logged';
     const ids = verdicts.map(({ id }) => id);
+    const nowUnix = this.#context.clock.wall();
     for (const id of ids) {
       this.#unconfirmed.delete(id);
+      this.#durations.logged(id, nowUnix);
       this.#context.traces.logged(id);
     }
     this.#dead.push(...verdicts.filter(({ asked }) => asked === 0));
@@ -300,6 +310,7 @@ export class VerdictWriter {
       const { firstProbeUnix, probesSent: attempts } = verdict;
       return { ...shard, peerId: fromBinary(SaSchema, decision.sa!).peerId, sa: spi, firstProbeUnix, attempts };
     }, id);
+    this.#durations.given(id, verdict);
     const guards = guardsOf(verdict, hold);
     return this.#composer.compose((message) => decision.copySa(message), verdict, { id, epoch, guards, traceparent });
   }
