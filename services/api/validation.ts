@@ -16,7 +16,6 @@ import type {
 } from '../../proto/gen/dpd/v1/headend_pb.js';
 import {
   Action,
-  Mode,
   Outcome,
   type Policy,
   type Sa,
@@ -29,7 +28,8 @@ import { reachOf } from '../../workers/base/reach.ts';
 import { IKE_PORT, MAX_BARE_INDEX, MAX_FIRST_ID, MAX_MARKER_INDEX, NAT_T_PORT } from '../../workers/ikev2/header.ts';
 import { findSuite } from '../../workers/ikev2/suites.ts';
 import { MAX_WAYS } from '../../workers/liveness/interlock.ts';
-import { POLICY_LIMITS } from '../../workers/liveness/policy.ts';
+import type { Policy as WatchedPolicy } from '../../workers/liveness/policy.ts';
+import { policyFaults } from '../../workers/liveness/policy-limits.ts';
 import type { Violation } from './grpc/errors.ts';
 import { shardOf } from './spi.ts';
 
@@ -201,23 +201,17 @@ function checkSaId(check: Checker, id: SaId | undefined, { shard, shards }: Pick
     check.fail('id.responder_spi', `0x${id.responderSpi.toString(16)} is not of shard ${shard} of ${shards}`);
 }
 
+/** A member as the proto names it. */
+function snakeCase(member: string): string {
+  return member.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
 function checkPolicy(policy: Policy | undefined): Violation[] {
   const check = new Checker('');
   if (!policy) check.fail('mode', 'is missing');
   else {
-    if (policy.mode === Mode.UNSPECIFIED || Mode[policy.mode] === undefined)
-      check.fail('mode', `${policy.mode} is not a known mode`);
     if (Action[policy.action] === undefined) check.fail('action', `${policy.action} is not a known action`);
-    // A policy that sends no probes may omit the rest.
-    const limits = ({ min, max }: { min: number; max: number }) => ({
-      min: policy.mode === Mode.DISABLED ? 0 : min,
-      max,
-    });
-    check.range('interval_ms', policy.intervalMs, limits(POLICY_LIMITS.intervalMs), ' ms');
-    check.range('retry_interval_ms', policy.retryIntervalMs, limits(POLICY_LIMITS.retryIntervalMs), ' ms');
-    check.range('retries', policy.retries, limits(POLICY_LIMITS.retries));
-    check.range('unproven_ms', policy.unprovenMs, POLICY_LIMITS.unprovenMs, ' ms');
-    check.range('jitter_percent', policy.jitterPercent, POLICY_LIMITS.jitterPercent, ' percent');
+    for (const { member, why } of policyFaults(policy as WatchedPolicy)) check.fail(snakeCase(member), why);
   }
   return check.violations;
 }

@@ -10,7 +10,8 @@ import { Interlock, MAX_WAYS } from './interlock.ts';
 import { Outcomes } from './outcomes.ts';
 import { Flag, PeerTable, State } from './peers.ts';
 import { firstMoment, recurringMoment } from './phase.ts';
-import { Mode, type Policy, PolicyTable } from './policy.ts';
+import { Mode, type Plan, type Policy } from './policy.ts';
+import { PolicyTable } from './policy-table.ts';
 import { type OnDue, TICK_MS, TimingWheel } from './wheel.ts';
 
 /** What the machine needs from its surroundings. Called from within {@link Machine.advance}; must not throw. */
@@ -52,8 +53,10 @@ export type MachineCounters = {
   unproven: number;
 };
 
-/** Share of the retry interval by which a timer may be late before the lost time is given back to the peer. */
+/** Share of a wait by which a timer may be late before the lost time is given back to the peer. */
 const LATE_SHARE = 0.25;
+/** After a wait longer than this the silence counts again: what is told of others would have faded, ms. */
+const LONG_WAIT_MS = 5_000;
 /** How often a peer whose verdict waits for the path's voucher is looked at again, ms. */
 const VOUCHER_RECHECK_MS = 10;
 /** How often a blocked peer is looked at again, ms. */
@@ -246,10 +249,10 @@ export class Machine {
     peers.heardAt[handle] = atMs;
     const state = peers.state[handle]!;
     if (state === State.ALIVE || state === State.QUIET || state === State.UNWATCHED) return;
-    const { intervalMs, retries, retryIntervalMs } = this.#policy(handle);
+    const { intervalMs, retries, ends } = this.#policy(handle);
     // Evidence from before the suspicion does not end it: it only moves the earliest moment of the verdict. A verdict already
     // given would not have been given.
-    const lastsMs = state === State.DEAD ? intervalMs + retries * retryIntervalMs : intervalMs;
+    const lastsMs = state === State.DEAD ? intervalMs + ends[retries]! : intervalMs;
     if (atMs + lastsMs > this.#now) this.#recover(handle);
   }
 
@@ -326,7 +329,7 @@ export class Machine {
     this.#wheel.grow(capacity);
   }
 
-  #policy(handle: number): Policy {
+  #policy(handle: number): Plan {
     return this.policies.at(this.peers.policy[handle]!);
   }
 
@@ -394,7 +397,7 @@ export class Machine {
   /** Starts a suspicion that was due at `dueMs`. */
   #begin(handle: number, dueMs: number): void {
     const { peers } = this;
-    const late = this.#now - dueMs > this.#policy(handle).retryIntervalMs * LATE_SHARE;
+    const late = this.#now - dueMs > this.#policy(handle).waits[1]! * LATE_SHARE;
     peers.cycleAt[handle] = late ? this.#now : dueMs;
     peers.attempt[handle] = 0;
     peers.blindMs[handle] = 0;
@@ -404,24 +407,26 @@ export class Machine {
 
   #dueProbing(handle: number, dueMs: number): void {
     const { peers } = this;
-    const { retries, retryIntervalMs } = this.#policy(handle);
+    const { retries, waits } = this.#policy(handle);
+    const waitMs = waits[peers.attempt[handle]!]!;
     const late = this.#now - dueMs;
     const blind = Math.min(late, this.#unseenMs);
-    if (blind > retryIntervalMs * LATE_SHARE) {
+    if (blind > waitMs * LATE_SHARE) {
       // Blind time: answers may wait unread in the socket. The time is given back to the peer before its silence counts.
       this.#giveBack(handle, late);
       if (peers.attempt[handle]! >= retries) {
-        const grace = Math.min(late, retryIntervalMs);
+        const grace = Math.min(late, waitMs);
         this.#giveBack(handle, grace);
         this.#wheel.schedule(handle, this.#now + grace);
         return;
       }
-    } else if (late > retryIntervalMs * LATE_SHARE && peers.attempt[handle]! < retries) {
+    } else if (late > waitMs * LATE_SHARE && peers.attempt[handle]! < retries) {
       // The probe was late for lack of budget, so its answer may be late, too.
       this.#giveBack(handle, late);
     }
-    // A peer that has never answered says nothing about others either.
-    if (peers.attempt[handle]! === 1 && this.isProven(handle)) this.counters.outcomes.silent(peers.site[handle]!);
+    // A peer that has never answered says nothing about others either. After a long wait its silence is news again.
+    if ((peers.attempt[handle]! === 1 || waitMs > LONG_WAIT_MS) && this.isProven(handle))
+      this.counters.outcomes.silent(peers.site[handle]!);
     if (peers.attempt[handle]! < retries) this.#ask(handle);
     else this.#judge(handle);
   }
@@ -432,7 +437,7 @@ export class Machine {
       this.#block(handle);
       return;
     }
-    const { retries, retryIntervalMs } = this.#policy(handle);
+    const { retries, ends } = this.#policy(handle);
     const attempt = peers.attempt[handle]! + 1;
     const unsent = this.#effects.probe(handle, attempt, attempt >= retries);
     if (unsent < 0) {
@@ -442,16 +447,13 @@ export class Machine {
     peers.attempt[handle] = attempt;
     peers.probeAt[handle] = this.#now;
     peers.unsent[handle] = unsent;
-    this.#wheel.schedule(
-      handle,
-      unsent > 0 ? this.#now + SPACING_MS : peers.cycleAt[handle]! + attempt * retryIntervalMs,
-    );
+    this.#wheel.schedule(handle, unsent > 0 ? this.#now + SPACING_MS : peers.cycleAt[handle]! + ends[attempt]!);
   }
 
   /** Sends the next message of a probe that has several. After the last one the peer has the usual time to answer. */
   #askOn(handle: number): void {
     const { peers } = this;
-    const { retries, retryIntervalMs } = this.#policy(handle);
+    const { retries, waits, ends } = this.#policy(handle);
     const once = peers.state[handle]! !== State.PROBING;
     const attempt = peers.attempt[handle]!;
     const unsent = peers.unsent[handle]! - 1;
@@ -465,20 +467,17 @@ export class Machine {
     if (unsent > 0) this.#wheel.schedule(handle, this.#now + SPACING_MS);
     else if (once) this.#askAgain(handle);
     else {
-      const missing =
-        this.#now + retryIntervalMs * (1 - LATE_SHARE) - (peers.cycleAt[handle]! + attempt * retryIntervalMs);
+      const missing = this.#now + waits[attempt]! * (1 - LATE_SHARE) - (peers.cycleAt[handle]! + ends[attempt]!);
       if (missing > 0) this.#giveBack(handle, missing);
-      this.#wheel.schedule(handle, peers.cycleAt[handle]! + attempt * retryIntervalMs);
+      this.#wheel.schedule(handle, peers.cycleAt[handle]! + ends[attempt]!);
     }
   }
 
   #judge(handle: number): void {
     const { peers } = this;
-    const { intervalMs, retries, retryIntervalMs } = this.#policy(handle);
-    const earliest = Math.max(
-      peers.heardAt[handle]! + intervalMs + retries * retryIntervalMs,
-      peers.cycleAt[handle]! + retries * retryIntervalMs,
-    );
+    const { intervalMs, retries, ends } = this.#policy(handle);
+    const silenceMs = ends[retries]!;
+    const earliest = Math.max(peers.heardAt[handle]! + intervalMs + silenceMs, peers.cycleAt[handle]! + silenceMs);
     if (this.#now < earliest) {
       const again = this.#firstProbeAt(handle);
       // An early first probe was not answered: the peer is probed again when it is due.
@@ -558,7 +557,7 @@ export class Machine {
    * another probe, the peer would take it for the next request.
    */
   #answeredBy(handle: number): number {
-    return this.peers.probeAt[handle]! + this.#policy(handle).retryIntervalMs;
+    return this.peers.probeAt[handle]! + this.#policy(handle).waits[0]!;
   }
 
   #block(handle: number): void {

@@ -4,6 +4,7 @@
  * invalid bytes throw RangeError or Error.
  */
 
+import { WireType } from '@bufbuild/protobuf/wire';
 import { EndpointSchema, PolicySchema, SaIdSchema, SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { Address } from '../base/address.ts';
 import type { SpiWords } from '../base/spi.ts';
@@ -38,7 +39,17 @@ export type WatchedSa = Pick<SessionInput, 'spi' | 'headendIsInitiator' | 'addre
  */
 export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
   const spi: [number, number, number, number] = [0, 0, 0, 0];
-  const policy = { mode: 0, intervalMs: 0, retryIntervalMs: 0, retries: 0, jitterPercent: 0, unprovenMs: 0 };
+  const policy: ReadPolicy = {
+    mode: 0,
+    intervalMs: 0,
+    retryIntervalMs: 0,
+    retries: 0,
+    jitterPercent: 0,
+    unprovenMs: 0,
+    retryFactorPercent: 0,
+    retryLimitMs: 0,
+    retryScheduleMs: NOT_LISTED,
+  };
   const endpoints: number[] = [];
   let headendIsInitiator = false;
   let parked = false;
@@ -153,7 +164,14 @@ function readLocal(reader: MessageReader): string {
 }
 let lastLocal = '';
 
-function readPolicy(reader: MessageReader, policy: { -readonly [Name in keyof Policy]: number }): void {
+type ReadPolicy = { -readonly [Name in Exclude<keyof Policy, 'mode' | 'retryScheduleMs'>]-?: number } & {
+  mode: number;
+  retryScheduleMs: readonly number[];
+};
+/** Of all policies without a list. */
+const NOT_LISTED: readonly number[] = [];
+
+function readPolicy(reader: MessageReader, policy: ReadPolicy): void {
   for (const end = reader.partEnd(); reader.pos < end; ) {
     const tag = reader.uint32();
     const field = tag >>> 3;
@@ -163,8 +181,19 @@ function readPolicy(reader: MessageReader, policy: { -readonly [Name in keyof Po
     else if (field === POLICY.retries) policy.retries = reader.uint32();
     else if (field === POLICY.jitterPercent) policy.jitterPercent = reader.uint32();
     else if (field === POLICY.unprovenMs) policy.unprovenMs = reader.uint32();
+    else if (field === POLICY.retryFactorPercent) policy.retryFactorPercent = reader.uint32();
+    else if (field === POLICY.retryLimitMs) policy.retryLimitMs = reader.uint32();
+    else if (field === POLICY.retryScheduleMs) policy.retryScheduleMs = readWaits(reader, tag, policy.retryScheduleMs);
     else reader.skipField(tag);
   }
+}
+
+/** A list of numbers, packed or one by one; what comes again is added. */
+function readWaits(reader: MessageReader, tag: number, before: readonly number[]): readonly number[] {
+  if ((tag & 7) !== WireType.LengthDelimited) return [...before, reader.fixed32()];
+  const waits = [...before];
+  for (const end = reader.partEnd(); reader.pos < end; ) waits.push(reader.fixed32());
+  return waits;
 }
 
 /** A part that does not end with its message is damaged: bytes of another field were read. */

@@ -5,7 +5,8 @@ import { isIP } from 'node:net';
 import { create } from '@bufbuild/protobuf';
 import { Action, Mode, type Policy, PolicySchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { SettingsError } from '../../../workers/base/errors.ts';
-import { POLICY_LIMITS } from '../../../workers/liveness/policy.ts';
+import type { Policy as WatchedPolicy } from '../../../workers/liveness/policy.ts';
+import { POLICY_LIMITS, policyFaults } from '../../../workers/liveness/policy-limits.ts';
 import { LIMITS } from '../../api/validation.ts';
 import { isObject, isText, isWhole, type Members } from '../../base/shape.ts';
 
@@ -37,6 +38,11 @@ const MODES: Readonly<Record<string, Mode>> = {
 };
 const ACTIONS: Readonly<Record<string, Action>> = { CLEAR: Action.CLEAR, FAILOVER: Action.FAILOVER };
 const NUMBERS = ['intervalMs', 'retryIntervalMs', 'retries', 'jitterPercent', 'unprovenMs'] as const;
+/** Members that say when the probes of one suspicion follow one another. A list replaces the others, and the others a list. */
+const WAITS = ['retryIntervalMs', 'retries', 'retryFactorPercent', 'retryLimitMs'] as const;
+const LIST = 'retryScheduleMs';
+/** May also be 0: not given. */
+const OR_ZERO: readonly string[] = ['retryFactorPercent', 'retryLimitMs'];
 /** Largest file, bytes: a hundred thousand peers need a tenth of it. */
 const MOST_BYTES = 256 * 1024 * 1024;
 
@@ -86,7 +92,7 @@ function readEntry(raw: unknown, common: unknown, where: string): PeerEntry {
   if (site !== undefined && !isShort(site, LIMITS.siteBytes))
     throw new SettingsError(`${where}.site: must be a text of at most ${LIMITS.siteBytes} bytes`);
   const action = endpoints.length > 1 ? 'FAILOVER' : 'CLEAR';
-  const base = { ...DEFAULTS, action, ...members(common ?? {}, `${where}.policy`) };
+  const base = over({ ...DEFAULTS, action }, members(common ?? {}, `${where}.policy`));
   return { policy: readPolicy(base, policy, `${where}.policy`), endpoints, site };
 }
 
@@ -102,19 +108,44 @@ function readEndpoint(raw: unknown, where: string): PeerEndpoint {
 
 /** @param base values for members that the policy omits */
 function readPolicy(base: Members, raw: unknown, where: string): Policy {
-  const policy = { ...base, ...members(raw ?? {}, where, ['mode', 'action', ...NUMBERS]) } as Members;
+  const own = members(raw ?? {}, where, ['mode', 'action', ...NUMBERS, ...OR_ZERO, LIST]);
+  const policy = over(base, own);
   const [mode, action] = [named(MODES, policy['mode']), named(ACTIONS, policy['action'])];
   if (!mode)
     throw new SettingsError(`${where}.mode=${shown(policy['mode'])}: must be PERIODIC, ON_IDLE, ON_DEMAND or DISABLED`);
   if (!action) throw new SettingsError(`${where}.action=${shown(policy['action'])}: must be CLEAR or FAILOVER`);
-  const numbers = NUMBERS.map((name) => {
-    const { min, max } = POLICY_LIMITS[name];
-    const value = policy[name];
-    if (!isWhole(value, min, max))
-      throw new SettingsError(`${where}.${name}=${shown(value)}: must be a whole number from ${min} to ${max}`);
-    return [name, value] as const;
-  });
-  return create(PolicySchema, { mode, action, ...Object.fromEntries(numbers) });
+  const listed = policy[LIST] !== undefined;
+  const numbers = [...NUMBERS, ...OR_ZERO]
+    .filter((name) => policy[name] !== undefined || (!listed && isPlain(name)))
+    .map((name) => [name, number(policy[name], name as keyof typeof POLICY_LIMITS, `${where}.${name}`)] as const);
+  const waits = listed ? readWaits(policy[LIST], `${where}.${LIST}`) : [];
+  const read = create(PolicySchema, { mode, action, ...Object.fromEntries(numbers), retryScheduleMs: waits });
+  const [fault] = policyFaults(read as WatchedPolicy);
+  if (fault) throw new SettingsError(`${where}.${fault.member}: ${fault.why}`);
+  return read;
+}
+
+/** The nearer policy's members over the farther one's. */
+function over(base: Members, own: Members): Members {
+  const replaced = own[LIST] !== undefined ? WAITS : WAITS.some((name) => own[name] !== undefined) ? [LIST] : [];
+  return { ...Object.fromEntries(Object.entries(base).filter(([name]) => !replaced.includes(name as never))), ...own };
+}
+
+function isPlain(name: string): boolean {
+  return !OR_ZERO.includes(name);
+}
+
+function number(value: unknown, name: keyof typeof POLICY_LIMITS, where: string): number {
+  const { min, max } = POLICY_LIMITS[name];
+  if (isWhole(value, min, max) || (value === 0 && !isPlain(name))) return value;
+  throw new SettingsError(`${where}=${shown(value)}: must be a whole number from ${min} to ${max}`);
+}
+
+function readWaits(value: unknown, where: string): number[] {
+  const { max } = POLICY_LIMITS.retries;
+  if (!Array.isArray(value) || value.length < 1 || value.length > max)
+    throw new SettingsError(`${where}=${shown(value)}: must be a list of 1 to ${max}`);
+  return value.map((ms, n) => number(ms, 'retryLimitMs', `${where}[${n}]`));
 }
 
 /** The members of an object, which must be among those known. Throws SettingsError. @param known any, if undefined */

@@ -51,13 +51,13 @@ function taken(request: Buffer): Sa[] | undefined {
 function compare(sa: Sa, { sa: bytes, keys }: SaBytes): void {
   const read = readSa(new MessageReader(bytes));
   const endpoint = sa.endpoints[sa.activeEndpoint]!;
-  const { mode, intervalMs, retryIntervalMs, retries, jitterPercent, unprovenMs } = sa.policy!;
+  const { $typeName, $unknown, action, ...policy } = sa.policy!;
   assert.deepEqual(read, {
     spi: [...spiWords(sa.id!)],
     headendIsInitiator: sa.headendIsInitiator,
     address: Address.of(endpoint.address),
     port: endpoint.port || 4_500,
-    policy: { mode, intervalMs, retryIntervalMs, retries, jitterPercent, unprovenMs },
+    policy,
     nextMessageId: sa.nextMessageId,
     parked: sa.parked,
     local: sa.localAddress,

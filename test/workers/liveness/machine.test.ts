@@ -5,6 +5,7 @@ import { Direction } from '../../../workers/liveness/interlock.ts';
 import { Machine, SPREAD } from '../../../workers/liveness/machine.ts';
 import { State } from '../../../workers/liveness/peers.ts';
 import { Mode, type Policy } from '../../../workers/liveness/policy.ts';
+import { detectionMs, waitsOf } from '../../../workers/liveness/schedule.ts';
 import { Pacer } from '../../../workers/shard/pacer.ts';
 
 const POLICY: Policy = {
@@ -399,7 +400,34 @@ describe('a first probe that is spread', () => {
   });
 });
 
-test('property: whatever happens, no verdict before last evidence + interval + retries x retry interval', () => {
+test('a schedule that grows, or is listed, is kept to the moment', () => {
+  const grows = rig({ retryIntervalMs: 1_000, retries: 4, retryFactorPercent: 200, retryLimitMs: 3_000 });
+  grows.run(25_000);
+  assert.deepEqual(grows.probes, [10_000, 11_000, 13_000, 16_000]);
+  assert.deepEqual(grows.verdicts, [{ at: 19_000, earliest: 19_000 }]);
+  const listed = rig({ retryIntervalMs: 0, retries: 0, retryScheduleMs: [3_000, 200, 12_000] });
+  listed.run(30_000);
+  assert.deepEqual(listed.probes, [10_000, 13_000, 13_200]);
+  assert.deepEqual(listed.verdicts, [{ at: 25_200, earliest: 25_200 }]);
+});
+
+test('an interval of 200 ms detects within a second', () => {
+  const { run, probes, verdicts } = rig({ intervalMs: 200, retryIntervalMs: 200, retries: 3 });
+  run(2_000);
+  assert.deepEqual([probes, verdicts], [[200, 400, 600], [{ at: 800, earliest: 800 }]]);
+});
+
+test('after a long wait silence counts again, so that it is still fresh at the verdict', () => {
+  const silences = (policy: Partial<Policy>) => {
+    const { machine, run } = rig(policy);
+    run(200_000);
+    return machine.counters.outcomes.read().silent[0];
+  };
+  assert.equal(silences({ retryIntervalMs: 5_000, retries: 4 }), 1);
+  assert.equal(silences({ retryIntervalMs: 0, retries: 0, retryScheduleMs: [3_000, 6_000, 12_000, 24_000] }), 4);
+});
+
+test('property: whatever happens, no verdict before last evidence + interval + all waits', () => {
   const event = fc.record({
     at: fc.nat(60_000),
     kind: fc.constantFrom('heard', 'old', 'sent', 'answered', 'stall', 'vouch'),
@@ -410,9 +438,15 @@ test('property: whatever happens, no verdict before last evidence + interval + r
       fc.array(event, { maxLength: 60 }),
       fc.record({
         mode: fc.constantFrom(Mode.PERIODIC, Mode.ON_IDLE, Mode.ON_DEMAND),
-        intervalMs: fc.integer({ min: 1_000, max: 8_000 }),
+        intervalMs: fc.integer({ min: 200, max: 8_000 }),
         retryIntervalMs: fc.integer({ min: 200, max: 2_000 }),
         retries: fc.integer({ min: 1, max: 5 }),
+        retryFactorPercent: fc.constantFrom(0, 0, 150, 300),
+        retryLimitMs: fc.constantFrom(0, 3_000),
+        retryScheduleMs: fc.oneof(
+          fc.constant([]),
+          fc.array(fc.integer({ min: 200, max: 4_000 }), { minLength: 1, maxLength: 5 }),
+        ),
         jitterPercent: fc.integer({ min: 0, max: 50 }),
         unprovenMs: fc.constantFrom(0, 1, 20_000),
       }),
@@ -436,9 +470,9 @@ test('property: whatever happens, no verdict before last evidence + interval + r
             return true;
           },
           verdict: () => {
-            const earliest = evidence + policy.intervalMs + policy.retries * policy.retryIntervalMs;
+            const earliest = evidence + detectionMs(policy);
             assert(now >= earliest, `verdict at ${now}, earliest is ${earliest}`);
-            assert(probes >= policy.retries, `verdict after ${probes} probes`);
+            assert(probes >= waitsOf(policy).retries, `verdict after ${probes} probes`);
             const unprovenMs = policy.unprovenMs > 0 ? policy.unprovenMs : Number.POSITIVE_INFINITY;
             assert(answered || now - evidence >= unprovenMs, 'verdict on a peer that never answered');
             assert.equal(unsent, 0);

@@ -21,6 +21,9 @@ const policy = fc.record({
   jitterPercent: fc.nat(50),
   action: fc.nat(3),
   unprovenMs: uint32,
+  retryFactorPercent: uint32,
+  retryLimitMs: uint32,
+  retryScheduleMs: fc.array(uint32, { maxLength: 5 }),
 });
 const sa = fc
   .record({
@@ -45,14 +48,14 @@ const sa = fc
 
 /** What the whole message says. */
 function expected(whole: Sa) {
-  const { intervalMs, retryIntervalMs, retries, jitterPercent, mode, unprovenMs } = whole.policy!;
+  const { $typeName, $unknown, action, ...policy } = whole.policy!;
   const endpoint = whole.endpoints[whole.activeEndpoint]!;
   return {
     spi: [...spiWords(whole.id!)],
     headendIsInitiator: whole.headendIsInitiator,
     address: Address.of(endpoint.address),
     port: endpoint.port || 4_500,
-    policy: { mode, intervalMs, retryIntervalMs, retries, jitterPercent, unprovenMs },
+    policy,
     nextMessageId: whole.nextMessageId,
     parked: whole.parked,
     local: whole.localAddress,

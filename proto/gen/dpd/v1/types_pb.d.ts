@@ -11,7 +11,8 @@ import type { Message } from "@bufbuild/protobuf";
 export declare const file_dpd_v1_types: GenFile;
 
 /**
- * A peer is dead at: last evidence + interval + retries x retry interval, never before.
+ * A peer is dead at: last evidence + interval + all waits of the retry schedule, never before. The waits are all the same
+ * (retries x retry interval), or they grow (retry_factor_percent), or they are listed (retry_schedule_ms).
  *
  * @generated from message dpd.v1.Policy
  */
@@ -22,7 +23,7 @@ export declare type Policy = Message<"dpd.v1.Policy"> & {
   mode: Mode;
 
   /**
-   * Quiet time before the first probe, in ms. 1,000 to 3,600,000.
+   * Quiet time before the first probe, in ms. 200 to 3,600,000.
    *
    * @generated from field: uint32 interval_ms = 2;
    */
@@ -62,6 +63,29 @@ export declare type Policy = Message<"dpd.v1.Policy"> & {
    * @generated from field: uint32 unproven_ms = 7;
    */
   unprovenMs: number;
+
+  /**
+   * Each wait in percent of the one before: 180 is strongSwan's 1.8. 100 to 1,000; 0 means 100. No wait may be longer than
+   * 300,000 ms.
+   *
+   * @generated from field: uint32 retry_factor_percent = 8;
+   */
+  retryFactorPercent: number;
+
+  /**
+   * No wait is longer than this, in ms: 200 to 300,000; 0: no limit.
+   *
+   * @generated from field: uint32 retry_limit_ms = 9;
+   */
+  retryLimitMs: number;
+
+  /**
+   * The wait after each probe, in ms: 1 to 20 values of 200 to 300,000. Instead of retry_interval_ms, retries,
+   * retry_factor_percent and retry_limit_ms, which must be 0 then.
+   *
+   * @generated from field: repeated fixed32 retry_schedule_ms = 10;
+   */
+  retryScheduleMs: number[];
 };
 
 /**

@@ -5,6 +5,7 @@
 
 import pLimit from 'p-limit';
 import { Action, Outcome, type Policy, type Verdict } from '../../../../proto/gen/dpd/v1/types_pb.js';
+import { detectionMs } from '../../../../workers/liveness/schedule.ts';
 import { spiFromHex, spiHex } from '../../../api/spi.ts';
 import type { Logger } from '../../../base/log.ts';
 import type { Applied } from '../headend.ts';
@@ -89,10 +90,10 @@ async function failOver({ viciSocket, peers, log }: VerdictContext, verdict: Ver
  * How long ago the SA's own counters saw a packet from the peer, ms, if that is shorter than the peer's detection time and so
  * contradicts the verdict. No clocks are compared.
  */
-function lastLook({ children }: ListedSa, { intervalMs, retries, retryIntervalMs }: Policy): number | undefined {
+function lastLook({ children }: ListedSa, policy: Policy): number | undefined {
   const used = children.flatMap(({ packetsIn, useIn }) =>
     packetsIn > 0 && useIn !== undefined ? [useIn * 1_000] : [],
   );
   const ageMs = Math.min(...used);
-  return ageMs + SLACK_MS < intervalMs + retries * retryIntervalMs ? ageMs : undefined;
+  return ageMs + SLACK_MS < detectionMs(policy) ? ageMs : undefined;
 }
