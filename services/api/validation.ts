@@ -31,6 +31,7 @@ import { MAX_WAYS } from '../../workers/liveness/interlock.ts';
 import type { Policy as WatchedPolicy } from '../../workers/liveness/policy.ts';
 import { policyFaults } from '../../workers/liveness/policy-limits.ts';
 import type { Violation } from './grpc/errors.ts';
+import { findPreset, PRESET_NAMES } from './policy/presets.ts';
 import { shardOf } from './spi.ts';
 
 /** Items on a page, if a request does not say. */
@@ -51,6 +52,7 @@ export const LIMITS = {
   childSpis: 64,
   peerIdBytes: 128,
   siteBytes: 64,
+  policySourceBytes: 128,
   ackDetailBytes: 512,
   connectionBytes: 128,
   pageSize: 1_000,
@@ -211,6 +213,9 @@ function checkPolicy(policy: Policy | undefined): Violation[] {
   if (!policy) check.fail('mode', 'is missing');
   else {
     if (Action[policy.action] === undefined) check.fail('action', `${policy.action} is not a known action`);
+    if (policy.preset !== '' && !findPreset(policy.preset))
+      check.fail('preset', `"${policy.preset.slice(0, 80)}" is not known, only ${PRESET_NAMES.join(', ')}`);
+    check.bytes('source', policy.source, 0, LIMITS.policySourceBytes);
     for (const { member, why } of policyFaults(policy as WatchedPolicy)) check.fail(snakeCase(member), why);
   }
   return check.violations;

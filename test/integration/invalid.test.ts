@@ -176,6 +176,12 @@ describe('ConnectShard', () => {
       /300001 is not within 200 to 300000 ms/,
       () => [hello, upsert(policy({ retryIntervalMs: 0, retries: 0, retryScheduleMs: [200, 300_001] }))],
     ],
+    [
+      'preset',
+      'upsert.sas[0].policy.preset',
+      /"vendor" is not known, only cisco-ios-periodic/,
+      () => [hello, upsert({ policy: { preset: 'vendor' } })],
+    ],
     ['jitter', 'upsert.sas[0].policy.jitter_percent', /51/, () => [hello, upsert(policy({ jitterPercent: 51 }))]],
     [
       'cipher',

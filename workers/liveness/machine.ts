@@ -163,6 +163,13 @@ export class Machine {
     const index = this.policies.intern(policy);
     if (index === peers.policy[handle]!) return;
     peers.policy[handle] = index;
+    const state = peers.state[handle]!;
+    // What is known of a peer that is not healthy stays known; a suspicion begins anew.
+    const stays = state === State.DEAD || state === State.HELD || state === State.UNPROVEN || state === State.BLOCKED;
+    if (stays && policy.mode !== Mode.DISABLED) {
+      if (policy.mode === Mode.ON_DEMAND) peers.rememberSent();
+      return;
+    }
     peers.attempt[handle] = 0;
     this.#watch(handle, policy);
   }

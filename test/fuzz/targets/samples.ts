@@ -32,6 +32,7 @@ export function goodSa(n: number, random: Random): Sa {
       retryIntervalMs: 1_000,
       retries: 3,
       action: 1,
+      preset: random.pick(['', '', '', 'strongswan', 'fortios-on-idle']),
     },
     ...(random.chance(0.7) && {
       keys: { encryption, integrity, skEi: key(ske), skEr: key(ske), skAi: key(ska), skAr: key(ska) },

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { ConnectShardRequestSchema } from '../../../proto/gen/dpd/v1/headend_pb.js';
 import { type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { applyPresets } from '../../../services/api/policy/merge.ts';
 import { spiWords } from '../../../services/api/spi.ts';
 import { checkSizes, checkUpsert } from '../../../services/api/validation.ts';
 import { upsertBytes } from '../../../services/node/api/headend/upsert-bytes.ts';
@@ -29,9 +30,10 @@ export function fuzz(random: Random): boolean {
 
 /** Asserts that all readers of a request read the same, if validation accepts it. Returns whether it does. */
 export function agree(request: Buffer): boolean {
-  const sas = taken(request);
-  if (!sas) return false;
-  const bytes = upsertBytes(request, sas);
+  const upsert = taken(request);
+  if (!upsert) return false;
+  const { sas, changed } = upsert;
+  const bytes = upsertBytes(request, sas, changed);
   assert.equal(bytes.length, sas.length);
   if (checkSizes(bytes).length > 0) return false;
   sas.forEach((sa, n) => compare(sa, bytes[n]!));
@@ -39,10 +41,13 @@ export function agree(request: Buffer): boolean {
 }
 
 /** SAs that validation accepts; undefined: it refuses. */
-function taken(request: Buffer): Sa[] | undefined {
+function taken(request: Buffer): { sas: Sa[]; changed: boolean } | undefined {
   try {
     const { message } = fromBinary(ConnectShardRequestSchema, request);
-    return message.case === 'upsert' && checkUpsert(message.value, DOOR).length === 0 ? message.value.sas : undefined;
+    if (message.case !== 'upsert') return undefined;
+    const { sas } = message.value;
+    const changed = applyPresets(sas);
+    return checkUpsert(message.value, DOOR).length === 0 ? { sas, changed } : undefined;
   } catch {
     return undefined;
   }
@@ -51,7 +56,7 @@ function taken(request: Buffer): Sa[] | undefined {
 function compare(sa: Sa, { sa: bytes, keys }: SaBytes): void {
   const read = readSa(new MessageReader(bytes));
   const endpoint = sa.endpoints[sa.activeEndpoint]!;
-  const { $typeName, $unknown, action, ...policy } = sa.policy!;
+  const { $typeName, $unknown, action, preset, source, ...policy } = sa.policy!;
   assert.deepEqual(read, {
     spi: [...spiWords(sa.id!)],
     headendIsInitiator: sa.headendIsInitiator,

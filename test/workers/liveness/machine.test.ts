@@ -427,6 +427,39 @@ test('after a long wait silence counts again, so that it is still fresh at the v
   assert.equal(silences({ retryIntervalMs: 0, retries: 0, retryScheduleMs: [3_000, 6_000, 12_000, 24_000] }), 4);
 });
 
+describe('a policy that changes', () => {
+  const changed: Policy = { ...POLICY, intervalMs: 20_000, retries: 2 };
+  test('a healthy peer is watched by the new one, from its last evidence on', () => {
+    const { machine, run, probes, verdicts } = rig();
+    run(6_000);
+    machine.update(0, changed, false, true);
+    run(30_000);
+    assert.deepEqual([probes, verdicts], [[20_000, 21_000], [{ at: 22_000, earliest: 22_000 }]]);
+  });
+
+  test('a suspicion begins anew: its verdict may come later, never earlier', () => {
+    const { machine, run, probes, verdicts } = rig({ retries: 5 });
+    run(12_500);
+    machine.update(0, { ...POLICY, retries: 2 }, false, true);
+    run(20_000);
+    assert.deepEqual(probes.slice(3), [12_505, 13_505]);
+    assert.deepEqual(verdicts, [{ at: 14_505, earliest: 14_505 }]);
+  });
+
+  test('the dead stay dead, the held are held, and neither gets a second verdict', () => {
+    for (const state of [State.DEAD, State.HELD]) {
+      const { machine, run, verdicts } = rig();
+      run(13_000);
+      if (state === State.HELD) machine.hold(0);
+      machine.update(0, changed, false, true);
+      assert.equal(machine.peers.state[0], state);
+      run(80_000);
+      assert.equal(machine.peers.state[0], state);
+      assert.equal(verdicts.length, 1);
+    }
+  });
+});
+
 test('property: whatever happens, no verdict before last evidence + interval + all waits', () => {
   const event = fc.record({
     at: fc.nat(60_000),

@@ -48,7 +48,7 @@ const sa = fc
 
 /** What the whole message says. */
 function expected(whole: Sa) {
-  const { $typeName, $unknown, action, ...policy } = whole.policy!;
+  const { $typeName, $unknown, action, preset, source, ...policy } = whole.policy!;
   const endpoint = whole.endpoints[whole.activeEndpoint]!;
   return {
     spi: [...spiWords(whole.id!)],

@@ -86,6 +86,21 @@ export declare type Policy = Message<"dpd.v1.Policy"> & {
    * @generated from field: repeated fixed32 retry_schedule_ms = 10;
    */
   retryScheduleMs: number[];
+
+  /**
+   * A vendor's settings by name, e.g. "strongswan" (docs/policies.md lists them): they stand where this policy's own mode is unspecified
+   * and its own times are 0. Empty: none.
+   *
+   * @generated from field: string preset = 11;
+   */
+  preset: string;
+
+  /**
+   * Where the policy comes from, for people: e.g. "peer over label dial-up over headend". At most 128 bytes; may be empty.
+   *
+   * @generated from field: string source = 12;
+   */
+  source: string;
 };
 
 /**

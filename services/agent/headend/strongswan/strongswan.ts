@@ -8,6 +8,7 @@ import { Mode, type Verdict } from '../../../../proto/gen/dpd/v1/types_pb.js';
 import { SettingsError } from '../../../../workers/base/errors.ts';
 import { shardOf, spiFromHex, spiHex } from '../../../api/spi.ts';
 import type { Logger } from '../../../base/log.ts';
+import { watchFiles } from '../../../base/watch-files.ts';
 import type { AgentSide, Applied, Headend, HeldSa, ProbeSource } from '../headend.ts';
 import { endName } from '../nftables/end.ts';
 import { PathGuard, type Target } from '../nftables/path-guard.ts';
@@ -83,6 +84,7 @@ export class StrongSwanHeadend implements Headend {
   #concerns: readonly string[] = [];
   #settingsAt = Number.NEGATIVE_INFINITY;
   #started = false;
+  #unwatchPeers = () => {};
   #beginning = false;
   #stopping = false;
 
@@ -162,6 +164,8 @@ export class StrongSwanHeadend implements Headend {
     this.#events = new ViciEvents(this.#settings.viciSocket, EVENTS, (_name, message) => {
       for (const sa of readSas(message)) this.#book.takeListed(sa);
     });
+    const { peersFile } = this.#settings;
+    this.#unwatchPeers = watchFiles(peersFile === undefined ? [] : [peersFile], () => this.#rereadPeers());
     this.#started = true;
     this.#beginIfReady();
   }
@@ -236,6 +240,7 @@ export class StrongSwanHeadend implements Headend {
 
   async stop(): Promise<void> {
     this.#stopping = true;
+    this.#unwatchPeers();
     clearTimeout(this.#timer);
     this.#care?.stop();
     this.#gaps.stop();
@@ -268,6 +273,18 @@ export class StrongSwanHeadend implements Headend {
     this.#aimCanaries();
     this.#agent.complete();
     this.#poll();
+  }
+
+  /** The peers file has changed: SAs whose peer's settings are others are registered again. They keep their liveness. */
+  #rereadPeers(): void {
+    try {
+      const isChanged = this.#peers.replace(PeersFile.read(this.#settings.peersFile));
+      const changed = [...this.#book.ready()].filter(({ peerId }) => isChanged(peerId));
+      for (const record of changed) void this.#care.changed(record);
+      this.#log.info({ sas: changed.length }, 'peers file read again');
+    } catch (error) {
+      this.#log.error({ reason: (error as Error).message }, 'the changed peers file is wrong: the former one counts');
+    }
   }
 
   /** The peer's newest SA besides the one that died. */

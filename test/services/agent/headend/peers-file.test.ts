@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Mode } from '../../../../proto/gen/dpd/v1/types_pb.js';
 import { PeersFile } from '../../../../services/agent/headend/peers-file.ts';
 
 const endpoint = (address: string) => ({ address, connection: 'site1', child: 'net' });
@@ -22,7 +23,7 @@ test('what a file cannot say is refused with its place', () => {
   const refused: [raw: unknown, why: RegExp][] = [
     [null, /peers test: null is not an object/],
     [[], /peers test: \[\] is not an object/],
-    [{ peer: {} }, /peers test\.peer: is not known, only policy, peers/],
+    [{ peer: {} }, /peers test\.peer: is not known, only policy, labels, peers/],
     [{ peers: [] }, /peers test: peers: \[\] is not an object/],
     [{ policy: [] }, /peers test: policy: \[\] is not an object/],
     [{ policy: { interval: 10 } }, /policy\.interval: is not known, only mode, action, intervalMs/],
@@ -59,4 +60,67 @@ test('what a file cannot say is refused with its place', () => {
     PeersFile.parse(JSON.parse('{"peers":{"__proto__":{},"toString":{}}}'), 'test').get('toString').site,
     undefined,
   );
+});
+
+test('the nearest layer that gives a member wins, and the policy says where it comes from', () => {
+  const file = PeersFile.parse(
+    {
+      policy: { intervalMs: 30_000, retries: 3 },
+      labels: { dialup: { preset: 'fortios-on-demand', jitterPercent: 0 }, slow: { intervalMs: 60_000 } },
+      peers: {
+        plain: {},
+        caller: { label: 'dialup' },
+        own: { label: 'dialup', policy: { mode: 'PERIODIC', retryIntervalMs: 1_000, retries: 4 } },
+        slow: { label: 'slow', policy: { preset: 'strongswan' } },
+      },
+    },
+    'test',
+  );
+  const policy = (id: string) => {
+    const { mode, intervalMs, retryIntervalMs, retries, retryScheduleMs, jitterPercent, source } = file.get(id).policy;
+    return [Mode[mode], intervalMs, retryIntervalMs, retries, retryScheduleMs, jitterPercent, source];
+  };
+  const fortios = [3_000, 6_000, 12_000, 24_000, 48_000];
+  assert.deepEqual(policy('unknown'), ['ON_IDLE', 30_000, 2_000, 3, [], 10, 'headend']);
+  assert.deepEqual(policy('plain'), ['ON_IDLE', 30_000, 2_000, 3, [], 10, 'headend']);
+  assert.deepEqual(policy('caller'), ['ON_DEMAND', 20_000, 0, 0, fortios, 0, 'label dialup over headend']);
+  assert.deepEqual(policy('slow'), ['ON_IDLE', 30_000, 4_000, 6, [], 10, 'peer over label slow over headend']);
+  assert.deepEqual(policy('own'), ['PERIODIC', 20_000, 1_000, 4, [], 0, 'peer over label dialup over headend']);
+  assert.equal(PeersFile.parse({}, 'test').get('x').policy.source, 'defaults');
+});
+
+test('labels, presets and wildcards that do not exist are refused with their place', () => {
+  const refused: [raw: unknown, why: RegExp][] = [
+    [{ policy: { preset: 'cisco' } }, /policy\.preset=cisco: must be one of cisco-ios-periodic, /],
+    [{ policy: { preset: 'toString' } }, /policy\.preset=toString/],
+    [{ labels: [] }, /test: labels: \[\] is not an object/],
+    [{ labels: { a: { interval: 1 } } }, /labels\.a\.interval: is not known/],
+    [
+      { labels: { a: { retryFactorPercent: 1_000, retries: 9 } } },
+      /labels\.a\.retryFactorPercent: 1000 makes the last/,
+    ],
+    [{ labels: { [`${'x'.repeat(65)}`]: {} } }, /a label has 1 to 64 bytes/],
+    [{ peers: { a: { label: 'b' } } }, /test: a\.label=b: must be one of this file's labels/],
+    [{ labels: {}, peers: { a: { label: 'toString' } } }, /a\.label=toString/],
+    [{ peers: { '*': {} } }, /test: \*: wildcards are not supported/],
+    [{ peers: { 'branch-*': {} } }, /branch-\*: wildcards are not supported/],
+    [{ peers: { '%any': {} } }, /%any: wildcards are not supported/],
+    [{ peers: { '': {} } }, /a peer's identity has 1 to 128 bytes/],
+    [{ policy: { mode: 'HEARTBEAT' } }, /policy\.mode=HEARTBEAT: must be PERIODIC/],
+  ];
+  for (const [raw, why] of refused) assert.throws(() => PeersFile.parse(raw, 'test'), why);
+});
+
+test('a file that was read again replaces what was read before, and tells whose settings are others', () => {
+  const parse = (raw: object) => PeersFile.parse(raw, 'test');
+  const file = parse({ policy: { retries: 3 }, peers: { a: { policy: { retries: 4 } }, b: {}, c: { site: 'west' } } });
+  const isChanged = file.replace(
+    parse({
+      policy: { retries: 5 },
+      peers: { a: { policy: { retries: 4 } }, b: { endpoints: [endpoint('192.0.2.1')] } },
+    }),
+  );
+  assert.deepEqual(['a', 'b', 'c', 'x'].filter(isChanged), ['b', 'c', 'x']);
+  assert.equal(file.get('x').policy.retries, 5);
+  assert.deepEqual(['a', 'b', 'c', 'x'].filter(file.replace(file)), []);
 });
