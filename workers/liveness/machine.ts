@@ -51,6 +51,12 @@ export type MachineCounters = {
   outcomes: Outcomes;
   /** Suspicions that ended in silence of a peer that had never answered. */
   unproven: number;
+  /** Peers that were heard from but did not answer: traffic comes in, and nothing gets out. */
+  oneWay: number;
+  /** Verdicts on peers whose SA stays. */
+  told: number;
+  /** Peers that came back after their verdict. */
+  returned: number;
 };
 
 /** Share of a wait by which a timer may be late before the lost time is given back to the peer. */
@@ -80,6 +86,9 @@ export class Machine {
     blinded: 0,
     outcomes: new Outcomes(),
     unproven: 0,
+    oneWay: 0,
+    told: 0,
+    returned: 0,
   };
   readonly #wheel: TimingWheel;
   readonly #effects: Effects;
@@ -212,7 +221,7 @@ export class Machine {
   /** A peer just added whose verdict was given before, by a former owner. */
   restoreDead(handle: number): void {
     this.#wheel.cancel(handle);
-    this.peers.enter(handle, State.DEAD);
+    this.#enterDead(handle);
   }
 
   /** The verdict just given is held back: the peer is still probed, and its answer takes the verdict back. */
@@ -230,7 +239,7 @@ export class Machine {
     if (this.peers.state[handle]! !== State.HELD) return;
     this.#wheel.cancel(handle);
     if (asked) {
-      this.peers.enter(handle, State.DEAD);
+      this.#enterDead(handle);
       return;
     }
     // Not at once: time may have passed since the machine last got the time.
@@ -256,7 +265,9 @@ export class Machine {
     peers.heardAt[handle] = atMs;
     const state = peers.state[handle]!;
     if (state === State.ALIVE || state === State.QUIET || state === State.UNWATCHED) return;
-    const { intervalMs, retries, ends } = this.#policy(handle);
+    const { intervalMs, retries, ends, asksDead, upCount } = this.#policy(handle);
+    // So many answers are wanted, and traffic is none.
+    if (state === State.DEAD && asksDead && upCount > 1) return;
     // Evidence from before the suspicion does not end it: it only moves the earliest moment of the verdict. A verdict already
     // given would not have been given.
     const lastsMs = state === State.DEAD ? intervalMs + ends[retries]! : intervalMs;
@@ -278,11 +289,12 @@ export class Machine {
   answered(handle: number, nowMs: number): void {
     const { peers } = this;
     peers.heardAt[handle] = Math.max(peers.heardAt[handle]!, nowMs);
-    peers.flags[handle]! |= Flag.PROVEN;
+    peers.flags[handle]! = (peers.flags[handle]! | Flag.PROVEN) & ~Flag.PROVING;
     const way = peers.way[handle]!;
     if (way < MAX_WAYS) this.#wayProven[way] = 1;
     const state = peers.state[handle]!;
-    if (state !== State.ALIVE && state !== State.QUIET && state !== State.UNWATCHED) this.#recover(handle);
+    if (state === State.DEAD && !this.#isBack(handle)) this.#wheel.schedule(handle, this.#answeredBy(handle));
+    else if (state !== State.ALIVE && state !== State.QUIET && state !== State.UNWATCHED) this.#recover(handle);
     else if (peers.unsent[handle]! > 0) {
       // The answer also ends the messages that were still to be sent.
       peers.unsent[handle] = 0;
@@ -370,7 +382,8 @@ export class Machine {
     else if (state === State.HELD) {
       this.counters.outcomes.silent(this.peers.site[handle]!);
       this.#askOnce(handle);
-    } else if (state === State.UNPROVEN) {
+    } else if (state === State.DEAD) this.#dueDead(handle);
+    else if (state === State.UNPROVEN) {
       if (this.#proven(handle)) this.#begin(handle, this.#now);
       else this.#askOnce(handle);
     }
@@ -381,6 +394,10 @@ export class Machine {
     if ((peers.flags[handle]! & Flag.WANTED) !== 0) {
       peers.flags[handle]! &= ~Flag.WANTED;
       this.#askOnce(handle);
+      return;
+    }
+    if (this.#proveAt(handle) <= this.#now) {
+      this.#prove(handle);
       return;
     }
     if (this.#policy(handle).mode === Mode.ON_DEMAND && peers.sentAt[handle]! <= peers.heardAt[handle]!) {
@@ -396,9 +413,30 @@ export class Machine {
       this.counters.suppressed++;
       this.counters.outcomes.well(peers.site[handle]!);
       // Traffic proves that the peer lives, but not that it answers probes: that must be known before its silence means something.
-      if (this.isProven(handle)) this.#wheel.schedule(handle, at);
+      if (this.isProven(handle)) this.#wheel.schedule(handle, Math.min(at, this.#proveAt(handle)));
       else this.#askOnce(handle);
     } else this.#begin(handle, at);
+  }
+
+  /** When a peer that is heard from must be asked nevertheless, ms; never, if it is silent: that is for a suspicion. */
+  #proveAt(handle: number): number {
+    const { proveEveryMs, intervalMs } = this.#policy(handle);
+    const { flags, heardAt, probeAt } = this.peers;
+    const heard = heardAt[handle]! + intervalMs > this.#now;
+    const wanted = proveEveryMs > 0 && heard && (flags[handle]! & (Flag.PROVEN | Flag.FRESH)) === Flag.PROVEN;
+    if (!wanted) return Number.POSITIVE_INFINITY;
+    return (flags[handle]! & Flag.PROVING) !== 0 ? this.#answeredBy(handle) : probeAt[handle]! + proveEveryMs;
+  }
+
+  /** Asks a peer that is heard from. Its silence is counted, and never judged: it lives. */
+  #prove(handle: number): void {
+    const { flags, probeAt } = this.peers;
+    if ((flags[handle]! & Flag.PROVING) !== 0 && this.#answersCouldCome(handle, probeAt[handle]!))
+      this.counters.oneWay++;
+    flags[handle]! &= ~Flag.PROVING;
+    const open = this.#open(handle);
+    this.#askOnce(handle);
+    if (open && probeAt[handle]! === this.#now) flags[handle]! |= Flag.PROVING;
   }
 
   /** Starts a suspicion that was due at `dueMs`. */
@@ -408,6 +446,7 @@ export class Machine {
     peers.cycleAt[handle] = late ? this.#now : dueMs;
     peers.attempt[handle] = 0;
     peers.blindMs[handle] = 0;
+    peers.flags[handle]! &= ~Flag.PROVING;
     if (peers.state[handle]! !== State.PROBING) peers.enter(handle, State.PROBING);
     this.#ask(handle);
   }
@@ -507,8 +546,7 @@ export class Machine {
         return;
       }
       // The same holds for all other probes, or the suspicion begins anew. Answers that were dropped unread are no silence either.
-      const failed = this.#effects.wayFailed?.(way, firstAt, probeAt[handle]!) === true;
-      if (failed || this.#effects.deafSince?.(firstAt) === true) {
+      if (!this.#answersCouldCome(handle, firstAt)) {
         this.#block(handle);
         return;
       }
@@ -518,10 +556,39 @@ export class Machine {
       this.#restUnproven(handle);
       return;
     }
-    peers.enter(handle, State.DEAD);
+    this.#enterDead(handle);
     peers.flags[handle]! &= ~Flag.REASKED;
     this.counters.verdicts++;
+    if (this.#policy(handle).asksDead) this.counters.told++;
     this.#effects.verdict(handle, earliest);
+  }
+
+  /** Whether answers to the probes since then had a way, as far as it is known. */
+  #answersCouldCome(handle: number, fromMs: number): boolean {
+    const { flags, way, probeAt } = this.peers;
+    if ((flags[handle]! & Flag.GATED) === 0) return true;
+    if (this.interlock.vouchedAt(way[handle]!) < probeAt[handle]!) return false;
+    const failed = this.#effects.wayFailed?.(way[handle]!, fromMs, probeAt[handle]!) === true;
+    return !failed && this.#effects.deafSince?.(fromMs) !== true;
+  }
+
+  /** A dead peer has answered: whether that is often enough. */
+  #isBack(handle: number): boolean {
+    const { asksDead, upCount } = this.#policy(handle);
+    if (!asksDead || upCount <= 1) return true;
+    return ++this.peers.answers[handle]! >= upCount;
+  }
+
+  #dueDead(handle: number): void {
+    const { heardAt, probeAt, answers } = this.peers;
+    if (heardAt[handle]! < probeAt[handle]!) answers[handle] = 0;
+    this.#askOnce(handle);
+  }
+
+  #enterDead(handle: number): void {
+    this.peers.answers[handle] = 0;
+    this.peers.enter(handle, State.DEAD);
+    if (this.#policy(handle).asksDead) this.#askAgain(handle);
   }
 
   /** Whether the interlock lets this peer be probed now. */
@@ -614,6 +681,7 @@ export class Machine {
     const was = reasked ? State.HELD : (peers.state[handle]! as State);
     if (was !== State.BLOCKED && was !== State.UNPROVEN) this.counters.outcomes.well(peers.site[handle]!);
     const unsent = peers.unsent[handle]!;
+    if (was === State.DEAD) this.counters.returned++;
     this.#rest(handle);
     if (unsent > 0 && !this.isProven(handle)) {
       // Its next id still has to be found.

@@ -40,6 +40,8 @@ export const Flag = {
   REASKED: 16,
   /** Must be probed at once, whatever its state. */
   WANTED: 32,
+  /** Asked although it is heard from; not answered yet. */
+  PROVING: 64,
 } as const;
 
 export class PeerTable {
@@ -49,6 +51,8 @@ export class PeerTable {
   attempt: Uint8Array;
   /** Messages of the probe under way that are still to be sent. */
   unsent: Uint8Array;
+  /** Answers in a row since it was declared dead. */
+  answers: Uint8Array;
   policy: Uint16Array;
   /** The way that its probes take: which of the headend's addresses they leave from. */
   way: Uint8Array;
@@ -72,6 +76,7 @@ export class PeerTable {
     this.flags = new Uint8Array(capacity);
     this.attempt = new Uint8Array(capacity);
     this.unsent = new Uint8Array(capacity);
+    this.answers = new Uint8Array(capacity);
     this.policy = new Uint16Array(capacity);
     this.way = new Uint8Array(capacity);
     this.site = new Uint16Array(capacity);
@@ -93,6 +98,7 @@ export class PeerTable {
     this.flags = widen(new Uint8Array(capacity), this.flags);
     this.attempt = widen(new Uint8Array(capacity), this.attempt);
     this.unsent = widen(new Uint8Array(capacity), this.unsent);
+    this.answers = widen(new Uint8Array(capacity), this.answers);
     this.policy = widen(new Uint16Array(capacity), this.policy);
     this.way = widen(new Uint8Array(capacity), this.way);
     this.site = widen(new Uint16Array(capacity), this.site);

@@ -14,13 +14,17 @@ export const POLICY_LIMITS = {
   retryFactorPercent: { min: 100, max: 1_000 },
   /** 0: none. Also the limit of each wait of a list, and of a growing one. */
   retryLimitMs: { min: 200, max: 300_000 },
+  /** 0: never. Not more often than the interval. */
+  proveEveryMs: { min: 200, max: 86_400_000 },
+  /** 0 also means 1. */
+  upCount: { min: 1, max: 20 },
 } as const;
 
 /** A member that breaks a limit, as the API's TypeScript names it, and how. */
 export type PolicyFault = { readonly member: string; readonly why: string };
 
 /** Members where 0 stands for "not given". */
-const OPTIONAL = ['retryFactorPercent', 'retryLimitMs'] as const;
+const OPTIONAL = ['retryFactorPercent', 'retryLimitMs', 'proveEveryMs', 'upCount'] as const;
 const PLAIN = ['intervalMs', 'retryIntervalMs', 'retries', 'unprovenMs', 'jitterPercent'] as const;
 
 /** Everything that is wrong with a policy; nothing, if it may be used. */
@@ -44,6 +48,9 @@ export function policyFaults(policy: Policy): PolicyFault[] {
     if (value !== 0 && (value < min || value > max))
       fail(member, `${value} is not 0, nor within ${min} to ${max}${unitOf(member)}`);
   }
+  const { proveEveryMs = 0, intervalMs } = policy;
+  if (proveEveryMs !== 0 && proveEveryMs < intervalMs)
+    fail('proveEveryMs', `${proveEveryMs} is less than the interval, ${intervalMs}`);
   if (listed.length > 0) listFaults(policy, listed, fail);
   else if (policy.retryFactorPercent && faults.length === 0) growthFaults(policy, fail);
   return faults;
@@ -56,7 +63,7 @@ function listFaults(policy: Policy, listed: readonly number[], fail: (member: st
   listed.slice(0, most).forEach((ms, n) => {
     if (!(ms >= min && ms <= max)) fail(`retryScheduleMs[${n}]`, `${ms} is not within ${min} to ${max} ms`);
   });
-  for (const member of ['retryIntervalMs', 'retries', ...OPTIONAL] as const)
+  for (const member of ['retryIntervalMs', 'retries', 'retryFactorPercent', 'retryLimitMs'] as const)
     if ((policy[member] ?? 0) !== 0)
       fail(member, `${policy[member]} beside a list of waits, which replaces it: must be 0`);
 }

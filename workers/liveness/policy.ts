@@ -14,6 +14,12 @@ export type Policy = RetrySchedule & {
   readonly jitterPercent: number;
   /** After so long without a sign of life a peer that has never answered is judged nevertheless, ms; 0: never. */
   readonly unprovenMs: number;
+  /** However busy the tunnel is, a round trip at least so often, ms; 0: never. */
+  readonly proveEveryMs?: number;
+  /** A dead peer that is asked on is back after so many answers in a row; 0: 1. */
+  readonly upCount?: number;
+  /** A dead peer's SA stays: it is asked on, to see whether it comes back. */
+  readonly asksDead?: boolean;
 };
 
 /** Shortest time between two exchanges with a peer that answers, ms. */
@@ -32,10 +38,12 @@ export const UNWATCHED: Policy = {
 };
 
 /** A policy as the machine works with it: the waits are calculated once. */
-export type Plan = Policy & Waits;
+export type Plan = Policy & Waits & Required<Pick<Policy, 'proveEveryMs' | 'upCount' | 'asksDead'>>;
 
 /** How a policy is carried out. */
 export function planOf(policy: Policy): Plan {
   const { mode, intervalMs, retryIntervalMs, jitterPercent, unprovenMs } = policy;
-  return { mode, intervalMs, retryIntervalMs, jitterPercent, unprovenMs, ...waitsOf(policy) };
+  const { proveEveryMs = 0, upCount = 0, asksDead = false } = policy;
+  const plain = { mode, intervalMs, retryIntervalMs, jitterPercent, unprovenMs };
+  return { ...plain, proveEveryMs, upCount, asksDead, ...waitsOf(policy) };
 }

@@ -5,7 +5,14 @@
  */
 
 import { WireType } from '@bufbuild/protobuf/wire';
-import { EndpointSchema, PolicySchema, SaIdSchema, SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import {
+  Action,
+  EndpointSchema,
+  PolicySchema,
+  SaIdSchema,
+  SaKeysSchema,
+  SaSchema,
+} from '../../proto/gen/dpd/v1/types_pb.js';
 import { Address } from '../base/address.ts';
 import type { SpiWords } from '../base/spi.ts';
 import { NAT_T_PORT } from '../ikev2/header.ts';
@@ -48,8 +55,13 @@ export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
     unprovenMs: 0,
     retryFactorPercent: 0,
     retryLimitMs: 0,
+    proveEveryMs: 0,
+    upCount: 0,
     retryScheduleMs: NOT_LISTED,
+    asksDead: false,
   };
+  action = Action.UNSPECIFIED;
+  observe = false;
   const endpoints: number[] = [];
   let headendIsInitiator = false;
   let parked = false;
@@ -74,6 +86,8 @@ export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
     else reader.skipField(tag);
   }
   checkEnd(reader, end);
+  // Its SA stays: its return is to be told.
+  policy.asksDead = observe || (action as Action) === Action.NOTIFY;
   const endpoint = endpoints[active];
   if (endpoint === undefined) throw new RangeError(`an SA without endpoint ${active}`);
   reader.pos = endpoint;
@@ -164,10 +178,14 @@ function readLocal(reader: MessageReader): string {
 }
 let lastLocal = '';
 
-type ReadPolicy = { -readonly [Name in Exclude<keyof Policy, 'mode' | 'retryScheduleMs'>]-?: number } & {
+type ReadPolicy = { -readonly [Name in Exclude<keyof Policy, 'mode' | 'retryScheduleMs' | 'asksDead'>]-?: number } & {
   mode: number;
+  asksDead: boolean;
   retryScheduleMs: readonly number[];
 };
+/** Of the policy read last. */
+let action: Action = Action.UNSPECIFIED;
+let observe = false;
 /** Of all policies without a list. */
 const NOT_LISTED: readonly number[] = [];
 
@@ -181,6 +199,10 @@ function readPolicy(reader: MessageReader, policy: ReadPolicy): void {
     else if (field === POLICY.retries) policy.retries = reader.uint32();
     else if (field === POLICY.jitterPercent) policy.jitterPercent = reader.uint32();
     else if (field === POLICY.unprovenMs) policy.unprovenMs = reader.uint32();
+    else if (field === POLICY.action) action = reader.int32();
+    else if (field === POLICY.proveEveryMs) policy.proveEveryMs = reader.uint32();
+    else if (field === POLICY.upCount) policy.upCount = reader.uint32();
+    else if (field === POLICY.observe) observe = reader.bool();
     else if (field === POLICY.retryFactorPercent) policy.retryFactorPercent = reader.uint32();
     else if (field === POLICY.retryLimitMs) policy.retryLimitMs = reader.uint32();
     else if (field === POLICY.retryScheduleMs) policy.retryScheduleMs = readWaits(reader, tag, policy.retryScheduleMs);

@@ -13,6 +13,8 @@ export const SHARD_METRICS = {
   'dpd.probes': { kind: 'counter', unit: '{probe}', description: 'probes, by what became of them' },
   'dpd.replies.dropped': { kind: 'counter', unit: '{reply}', description: 'replies that proved nothing, by reason' },
   'dpd.verdicts': { kind: 'counter', unit: '{verdict}', description: 'verdicts decided' },
+  'dpd.verdicts.told': { kind: 'counter', unit: '{verdict}', description: 'verdicts that are told and not applied' },
+  'dpd.verdicts.returned': { kind: 'counter', unit: '{sa}', description: 'peers heard from after their verdict' },
   'dpd.front': {
     kind: 'counter',
     unit: '{message}',
@@ -125,6 +127,21 @@ const COUNTERS = {
     "Requests of the headend's daemon sent on under their SA's next message id.",
   ),
   requestsAnswered: front(42, 'answered', 'Of these, answered.'),
+  probesOneWay: probes(60, 'one_way', 'Probes that were not answered by a peer whose traffic came in.'),
+  verdictsTold: {
+    field: 61,
+    kind: 'counter',
+    by: 'thread',
+    help: 'Of the verdicts, those that are only told: the policy says NOTIFY or observe.',
+    metric: 'dpd.verdicts.told',
+  },
+  deadReturned: {
+    field: 62,
+    kind: 'counter',
+    by: 'thread',
+    help: 'Peers that were heard from after their verdict.',
+    metric: 'dpd.verdicts.returned',
+  },
   handedOver: front(43, 'handed_over', "Messages for the headend's daemon, handed to it as they came."),
 } as const satisfies Record<string, Row>;
 

@@ -51,12 +51,19 @@ export class PeersFile {
   /** Takes over what a file says in JSON. Throws SettingsError. */
   static parse(raw: unknown, source: string): PeersFile {
     const at = `peers ${source}`;
-    const { policy, labels = {}, peers = {} } = members(raw, at, ['policy', 'labels', 'peers']);
+    const {
+      policy,
+      labels = {},
+      peers = {},
+      observe = false,
+    } = members(raw, at, ['policy', 'labels', 'peers', 'observe']);
+    if (typeof observe !== 'boolean')
+      throw new SettingsError(`${at}: observe=${shown(observe)}: must be true or false`);
     const headend: Layer = { name: 'headend', members: readMembers(policy, `${at}: policy`) };
     const layers = readLabels(labels, headend, at);
-    const fallback = resolve([headend], Action.CLEAR, `${at}: policy`);
+    const fallback = resolve([headend], Action.CLEAR, `${at}: policy`, observe);
     const entries = Object.entries(members(peers, `${at}: peers`)).map(
-      ([id, entry]) => [id, readEntry(entry, headend, layers, peerPlace(at, id))] as const,
+      ([id, entry]) => [id, readEntry(entry, { headend, labels: layers, observe }, peerPlace(at, id))] as const,
     );
     return new PeersFile(new Map(entries), { policy: fallback, endpoints: [] });
   }
@@ -104,7 +111,14 @@ function readLabels(raw: unknown, headend: Layer, at: string): Readonly<Record<s
   return Object.fromEntries(layers);
 }
 
-function readEntry(raw: unknown, headend: Layer, labels: Readonly<Record<string, Layer>>, where: string): PeerEntry {
+/** What a file says about all of its peers. */
+type Common = {
+  readonly headend: Layer;
+  readonly labels: Readonly<Record<string, Layer>>;
+  readonly observe: boolean;
+};
+
+function readEntry(raw: unknown, { headend, labels, observe }: Common, where: string): PeerEntry {
   const { policy, label, endpoints: list = [], site } = members(raw, where, ['policy', 'label', 'endpoints', 'site']);
   if (!Array.isArray(list) || list.length > LIMITS.endpoints)
     throw new SettingsError(`${where}.endpoints: must be a list of at most ${LIMITS.endpoints}`);
@@ -117,7 +131,7 @@ function readEntry(raw: unknown, headend: Layer, labels: Readonly<Record<string,
   const own: Layer = { name: 'peer', members: readMembers(policy, `${where}.policy`) };
   const action = endpoints.length > 1 ? Action.FAILOVER : Action.CLEAR;
   const layers = labelled ? [headend, labelled, own] : [headend, own];
-  return { policy: resolve(layers, action, `${where}.policy`), endpoints, site };
+  return { policy: resolve(layers, action, `${where}.policy`, observe), endpoints, site };
 }
 
 function readEndpoint(raw: unknown, where: string): PeerEndpoint {

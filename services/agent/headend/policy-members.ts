@@ -27,7 +27,13 @@ const MODES: Readonly<Record<string, Mode>> = {
   ON_DEMAND: Mode.ON_DEMAND,
   DISABLED: Mode.DISABLED,
 };
-const ACTIONS: Readonly<Record<string, Action>> = { CLEAR: Action.CLEAR, FAILOVER: Action.FAILOVER };
+const ACTIONS: Readonly<Record<string, Action>> = {
+  CLEAR: Action.CLEAR,
+  FAILOVER: Action.FAILOVER,
+  TRAP: Action.TRAP,
+  RESTART: Action.RESTART,
+  NOTIFY: Action.NOTIFY,
+};
 const NUMBERS = [
   'intervalMs',
   'retryIntervalMs',
@@ -36,9 +42,11 @@ const NUMBERS = [
   'unprovenMs',
   'retryFactorPercent',
   'retryLimitMs',
+  'proveEveryMs',
+  'upCount',
 ] as const;
 /** May also be 0: not given. */
-const OR_ZERO: readonly string[] = ['retryFactorPercent', 'retryLimitMs'];
+const OR_ZERO: readonly string[] = ['retryFactorPercent', 'retryLimitMs', 'proveEveryMs', 'upCount'];
 const KNOWN = ['mode', 'action', ...NUMBERS, LIST, 'preset'];
 
 /** A layer of policies, by the name that people see. */
@@ -65,11 +73,12 @@ export function readMembers(raw: unknown, where: string): Members {
  * The policy of a peer from its layers, the farthest first; the nearest wins. Throws SettingsError if together they are no policy.
  * @param action if no layer says what to do
  * @param where the place of the nearest layer
+ * @param observe nothing is to be applied
  */
-export function resolve(layers: readonly Layer[], action: Action, where: string): Policy {
+export function resolve(layers: readonly Layer[], action: Action, where: string, observe = false): Policy {
   const merged = layers.reduce((farther, { members }) => over(farther, members), { ...DEFAULTS, action } as Members);
   const telling = layers.filter(({ members }) => Object.keys(members).length > 0).map(({ name }) => name);
-  const policy = create(PolicySchema, { ...merged, source: telling.reverse().join(' over ') || 'defaults' });
+  const policy = create(PolicySchema, { ...merged, observe, source: telling.reverse().join(' over ') || 'defaults' });
   const [fault] = policyFaults(policy as WatchedPolicy);
   if (fault) throw new SettingsError(`${where}.${fault.member}: ${fault.why}`);
   return policy;

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { ConnectShardRequestSchema } from '../../../proto/gen/dpd/v1/headend_pb.js';
-import { type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { Action, type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { applyPresets } from '../../../services/api/policy/merge.ts';
 import { spiWords } from '../../../services/api/spi.ts';
 import { checkSizes, checkUpsert } from '../../../services/api/validation.ts';
@@ -56,13 +56,13 @@ function taken(request: Buffer): { sas: Sa[]; changed: boolean } | undefined {
 function compare(sa: Sa, { sa: bytes, keys }: SaBytes): void {
   const read = readSa(new MessageReader(bytes));
   const endpoint = sa.endpoints[sa.activeEndpoint]!;
-  const { $typeName, $unknown, action, preset, source, ...policy } = sa.policy!;
+  const { $typeName, $unknown, action, preset, source, observe, ...policy } = sa.policy!;
   assert.deepEqual(read, {
     spi: [...spiWords(sa.id!)],
     headendIsInitiator: sa.headendIsInitiator,
     address: Address.of(endpoint.address),
     port: endpoint.port || 4_500,
-    policy,
+    policy: { ...policy, asksDead: observe || action === Action.NOTIFY },
     nextMessageId: sa.nextMessageId,
     parked: sa.parked,
     local: sa.localAddress,

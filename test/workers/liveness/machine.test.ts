@@ -427,6 +427,111 @@ test('after a long wait silence counts again, so that it is still fresh at the v
   assert.equal(silences({ retryIntervalMs: 0, retries: 0, retryScheduleMs: [3_000, 6_000, 12_000, 24_000] }), 4);
 });
 
+describe('a round trip now and then', () => {
+  const busy = (mode: Policy['mode'], answers: boolean) => {
+    const all = rig({ mode, proveEveryMs: 60_000 });
+    const { machine, probes, now } = all;
+    all.run(200_000, () => {
+      if (now() % 1_000 !== 0) return;
+      machine.sent(0, now());
+      machine.heard(0, now());
+      if (answers && probes.length > 0) machine.answered(0, now());
+    });
+    return all;
+  };
+
+  test('is asked of a busy peer, in every mode that traffic would silence', () => {
+    for (const mode of [Mode.ON_IDLE, Mode.ON_DEMAND]) {
+      const { probes, machine } = busy(mode, true);
+      assert(probes.length >= 3 && probes.length <= 5, `${probes.length} in 200 s`);
+      probes.slice(1).forEach((at, n) => assert(at - probes[n]! >= 60_000 && at - probes[n]! <= 70_000));
+      assert.equal(machine.counters.oneWay, 0);
+    }
+  });
+
+  test('a peer that sends and does not answer is counted, and never judged', () => {
+    const { probes, machine, verdicts } = busy(Mode.ON_IDLE, false);
+    assert(machine.counters.oneWay >= 10, `${machine.counters.oneWay}`);
+    assert(probes.length - machine.counters.oneWay <= 1);
+    assert.deepEqual(verdicts, []);
+    assert.equal(machine.peers.state[0], State.ALIVE);
+  });
+
+  test('when it falls silent too, it is judged as ever', () => {
+    const { machine, run, verdicts, now } = busy(Mode.ON_IDLE, false);
+    const last = machine.peers.heardAt[0]!;
+    run(now() + 60_000);
+    assert.equal(verdicts.length, 1);
+    assert(verdicts[0]!.at >= last + 13_000 && verdicts[0]!.at < last + 14_100, `${verdicts[0]!.at - last}`);
+  });
+
+  test('is not asked without a path, and proves nothing when a canary was missed', () => {
+    const { machine, run, probes, now } = rig({ proveEveryMs: 20_000 }, { gated: true });
+    vouch(machine, 0, 30_000);
+    run(100_000, () => now() % 1_000 === 0 && machine.heard(0, now()));
+    assert(probes.length <= 3, `${probes}`);
+    assert.equal(machine.counters.oneWay, 0);
+  });
+});
+
+describe('a dead peer whose SA stays', () => {
+  test('is asked on, and its answer is told', () => {
+    const { machine, run, probes, verdicts, recoveries, now } = rig({ asksDead: true });
+    run(13_005);
+    assert.deepEqual([verdicts.length, machine.peers.state[0]], [1, State.DEAD]);
+    const before = probes.length;
+    run(60_000);
+    assert.deepEqual(probes.slice(before), [23_000, 33_000, 43_000, 53_000]);
+    assert.equal(verdicts.length, 1);
+    machine.answered(0, now());
+    assert.deepEqual([machine.peers.state[0], recoveries], [State.ALIVE, [3]]);
+    run(80_000);
+    assert.equal(verdicts.length, 2, 'it may die again');
+  });
+
+  test('of a former owner, or whose verdict an operator gave, is asked too', () => {
+    const { machine, run, probes } = rig({ asksDead: true });
+    machine.restoreDead(0);
+    run(21_000);
+    assert.deepEqual(probes, [10_000, 20_000]);
+    const held = rig({ asksDead: true });
+    held.run(13_005);
+    held.machine.hold(0);
+    held.machine.endHold(0, true);
+    const before = held.probes.length;
+    held.run(24_000);
+    assert.equal(held.probes.length, before + 1);
+  });
+
+  test('is back after so many answers in a row, and not by traffic alone', () => {
+    const { machine, run, recoveries, now, probes } = rig({ asksDead: true, upCount: 3 });
+    run(13_005);
+    machine.heard(0, now());
+    assert.equal(machine.peers.state[0], State.DEAD);
+    run(23_000);
+    machine.answered(0, now());
+    run(25_000);
+    assert.deepEqual(probes.slice(3), [23_000, 24_000], 'the second question comes soon');
+    assert.equal(recoveries.length, 0);
+    // The second one was not answered: counting begins anew.
+    run(34_000);
+    machine.answered(0, now());
+    run(35_000);
+    machine.answered(0, now());
+    assert.equal(machine.peers.state[0], State.DEAD);
+    run(36_000);
+    machine.answered(0, now());
+    assert.deepEqual([machine.peers.state[0], recoveries], [State.ALIVE, [3]]);
+    assert.equal(machine.counters.returned, 1);
+  });
+
+  test('any other dead peer is left alone', () => {
+    const { run, probes } = rig();
+    run(100_000);
+    assert.equal(probes.length, 3);
+  });
+});
+
 describe('a policy that changes', () => {
   const changed: Policy = { ...POLICY, intervalMs: 20_000, retries: 2 };
   test('a healthy peer is watched by the new one, from its last evidence on', () => {
@@ -482,6 +587,9 @@ test('property: whatever happens, no verdict before last evidence + interval + a
         ),
         jitterPercent: fc.integer({ min: 0, max: 50 }),
         unprovenMs: fc.constantFrom(0, 1, 20_000),
+        proveEveryMs: fc.constantFrom(0, 8_000, 20_000),
+        upCount: fc.constantFrom(0, 3),
+        asksDead: fc.boolean(),
       }),
       fc.boolean(),
       fc.boolean(),

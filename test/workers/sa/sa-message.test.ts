@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
-import { type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { Action, type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { spiWords } from '../../../services/api/spi.ts';
 import { Address } from '../../../workers/base/address.ts';
 import { keyMaterial } from '../../../workers/ikev2/sessions.ts';
@@ -19,7 +19,10 @@ const policy = fc.record({
   retryIntervalMs: uint32,
   retries: uint32,
   jitterPercent: fc.nat(50),
-  action: fc.nat(3),
+  action: fc.nat(5),
+  observe: fc.boolean(),
+  proveEveryMs: uint32,
+  upCount: uint32,
   unprovenMs: uint32,
   retryFactorPercent: uint32,
   retryLimitMs: uint32,
@@ -48,14 +51,14 @@ const sa = fc
 
 /** What the whole message says. */
 function expected(whole: Sa) {
-  const { $typeName, $unknown, action, preset, source, ...policy } = whole.policy!;
+  const { $typeName, $unknown, action, preset, source, observe, ...policy } = whole.policy!;
   const endpoint = whole.endpoints[whole.activeEndpoint]!;
   return {
     spi: [...spiWords(whole.id!)],
     headendIsInitiator: whole.headendIsInitiator,
     address: Address.of(endpoint.address),
     port: endpoint.port || 4_500,
-    policy,
+    policy: { ...policy, asksDead: observe || action === Action.NOTIFY },
     nextMessageId: whole.nextMessageId,
     parked: whole.parked,
     local: whole.localAddress,

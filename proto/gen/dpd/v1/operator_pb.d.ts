@@ -492,6 +492,27 @@ export declare type ShardCounters = Message<"dpd.v1.ShardCounters"> & {
    * @generated from field: uint32 left_out = 44;
    */
   leftOut: number;
+
+  /**
+   * Probes that were not answered by a peer whose traffic came in.
+   *
+   * @generated from field: uint64 probes_one_way = 60;
+   */
+  probesOneWay: bigint;
+
+  /**
+   * Of the verdicts, those that are only told: the policy says NOTIFY or observe.
+   *
+   * @generated from field: uint64 verdicts_told = 61;
+   */
+  verdictsTold: bigint;
+
+  /**
+   * Peers that were heard from after their verdict.
+   *
+   * @generated from field: uint64 dead_returned = 62;
+   */
+  deadReturned: bigint;
 };
 
 /**

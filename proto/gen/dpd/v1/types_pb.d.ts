@@ -101,6 +101,28 @@ export declare type Policy = Message<"dpd.v1.Policy"> & {
    * @generated from field: string source = 12;
    */
   source: string;
+
+  /**
+   * Verdicts are told and not applied: their action is ACTION_NOTIFY, and observed says what it would have been.
+   *
+   * @generated from field: bool observe = 13;
+   */
+  observe: boolean;
+
+  /**
+   * However busy the tunnel is, the peer is asked so often, in ms, because inbound traffic proves one direction only: interval_ms to
+   * 86,400,000; 0: never. A peer that sends but does not answer is counted (probes_one_way), never judged for that.
+   *
+   * @generated from field: uint32 prove_every_ms = 14;
+   */
+  proveEveryMs: number;
+
+  /**
+   * A dead peer whose SA stays (ACTION_NOTIFY, observe) counts as back after so many answers in a row. 1 to 20; 0 means 1.
+   *
+   * @generated from field: uint32 up_count = 15;
+   */
+  upCount: number;
 };
 
 /**
@@ -490,7 +512,7 @@ export declare type Verdict = Message<"dpd.v1.Verdict"> & {
   deadEndpoint: number;
 
   /**
-   * The endpoint to bring up next, index into endpoints; equals dead_endpoint if there is only one.
+   * The endpoint to bring up next, index into endpoints; equals dead_endpoint if there is only one, and with ACTION_RESTART and ACTION_TRAP.
    *
    * @generated from field: uint32 next_endpoint = 13;
    */
@@ -509,6 +531,13 @@ export declare type Verdict = Message<"dpd.v1.Verdict"> & {
    * @generated from field: uint32 attempt = 15;
    */
   attempt: number;
+
+  /**
+   * What the action would have been, if the policy says observe; else unspecified.
+   *
+   * @generated from field: dpd.v1.Action observed = 16;
+   */
+  observed: Action;
 };
 
 /**
@@ -711,6 +740,27 @@ export enum Action {
    * @generated from enum value: ACTION_FAILOVER = 2;
    */
   FAILOVER = 2,
+
+  /**
+   * Delete the SA; a trap policy for its traffic stays, or is installed, so that traffic brings the tunnel back. Also known as hold.
+   *
+   * @generated from enum value: ACTION_TRAP = 3;
+   */
+  TRAP = 3,
+
+  /**
+   * Delete the SA, then bring up the same endpoint again.
+   *
+   * @generated from enum value: ACTION_RESTART = 4;
+   */
+  RESTART = 4,
+
+  /**
+   * Change nothing, only tell. The peer is asked on, so that its return is told, too.
+   *
+   * @generated from enum value: ACTION_NOTIFY = 5;
+   */
+  NOTIFY = 5,
 }
 
 /**
@@ -895,6 +945,13 @@ export enum Outcome {
    * @generated from enum value: OUTCOME_PEER_ALIVE = 5;
    */
   PEER_ALIVE = 5,
+
+  /**
+   * Nothing was changed, because the action is ACTION_NOTIFY.
+   *
+   * @generated from enum value: OUTCOME_NOTIFIED = 6;
+   */
+  NOTIFIED = 6,
 }
 
 /**

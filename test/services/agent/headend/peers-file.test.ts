@@ -23,7 +23,7 @@ test('what a file cannot say is refused with its place', () => {
   const refused: [raw: unknown, why: RegExp][] = [
     [null, /peers test: null is not an object/],
     [[], /peers test: \[\] is not an object/],
-    [{ peer: {} }, /peers test\.peer: is not known, only policy, labels, peers/],
+    [{ peer: {} }, /peers test\.peer: is not known, only policy, labels, peers, observe/],
     [{ peers: [] }, /peers test: peers: \[\] is not an object/],
     [{ policy: [] }, /peers test: policy: \[\] is not an object/],
     [{ policy: { interval: 10 } }, /policy\.interval: is not known, only mode, action, intervalMs/],
@@ -31,7 +31,10 @@ test('what a file cannot say is refused with its place', () => {
     [{ policy: { mode: 'UNSPECIFIED' } }, /policy\.mode=UNSPECIFIED/],
     [{ policy: { mode: '2' } }, /policy\.mode=2/],
     [{ policy: { mode: 2 } }, /policy\.mode=2/],
-    [{ policy: { action: 'constructor' } }, /policy\.action=constructor: must be CLEAR or FAILOVER/],
+    [
+      { policy: { action: 'constructor' } },
+      /policy\.action=constructor: must be CLEAR, FAILOVER, TRAP, RESTART or NOTIFY/,
+    ],
     [{ policy: { intervalMs: '10000' } }, /policy\.intervalMs=10000: must be a whole number from 200/],
     [{ policy: { intervalMs: 199 } }, /policy\.intervalMs=199/],
     [{ policy: { retryScheduleMs: 3_000 } }, /policy\.retryScheduleMs=3000: must be a list of 1 to 20/],
@@ -93,6 +96,7 @@ test('labels, presets and wildcards that do not exist are refused with their pla
   const refused: [raw: unknown, why: RegExp][] = [
     [{ policy: { preset: 'cisco' } }, /policy\.preset=cisco: must be one of cisco-ios-periodic, /],
     [{ policy: { preset: 'toString' } }, /policy\.preset=toString/],
+    [{ observe: 'yes' }, /test: observe=yes: must be true or false/],
     [{ labels: [] }, /test: labels: \[\] is not an object/],
     [{ labels: { a: { interval: 1 } } }, /labels\.a\.interval: is not known/],
     [
