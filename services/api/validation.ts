@@ -52,6 +52,8 @@ export const LIMITS = {
   childSpis: 64,
   peerIdBytes: 128,
   siteBytes: 64,
+  /** The year 2200. */
+  unixMs: 7_258_118_400_000,
   policySourceBytes: 128,
   ackDetailBytes: 512,
   connectionBytes: 128,
@@ -186,6 +188,8 @@ export function checkSa(sa: Sa, door: Door): Violation[] {
     check.range(`endpoints[${n}].port`, endpoint.port, { min: 0, max: 65_535 });
     check.bytes(`endpoints[${n}].connection`, endpoint.connection, 0, LIMITS.connectionBytes);
   });
+  check.range('pinned_endpoint', sa.pinnedEndpoint, { min: 0, max: endpoints });
+  check.range('mute_until_unix_ms', Number(sa.muteUntilUnixMs), { min: 0, max: LIMITS.unixMs });
   check.include(checkPolicy(sa.policy), 'policy');
   if (sa.keys) check.include(checkKeys(sa.keys), 'keys');
   check.range('next_message_id', sa.nextMessageId, { min: 0, max: MAX_FIRST_ID });

@@ -22,7 +22,7 @@ export type Situation = {
   readonly endpoints: number;
   readonly deadEndpoint: number;
   readonly nextEndpoint: number;
-  /** No other endpoint than the dead one may be tried. */
+  /** No other endpoint than the next one may be tried. */
   readonly same: boolean;
   /** Why its endpoint did not come up, as it was acknowledged; undefined before that. */
   readonly failed: string | undefined;
@@ -122,7 +122,7 @@ function advance(progress: FailoverProgress, now: Situation, dueUnix: number, no
   // The list begins again, as a crypto map does, but slower each time.
   const waitMs = Math.min(ROUND_MS.first * 2 ** progress.rounds, ROUND_MS.longest);
   if (nowUnix - progress.attemptUnix < waitMs) return { kind: 'wait', dueUnix: progress.attemptUnix + waitMs };
-  const first = same ? deadEndpoint : nextEndpoint(endpoints, deadEndpoint, deadEndpoint, [], knownDead)!;
+  const first = same ? now.nextEndpoint : nextEndpoint(endpoints, deadEndpoint, deadEndpoint, [], knownDead)!;
   return {
     kind: 'advance',
     endpoint: first,

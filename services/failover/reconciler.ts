@@ -88,7 +88,7 @@ export class FailoverReconciler {
       const { failed, verdict, progress } = due;
       const knownDead = (endpoint: number) => isDead(verdict.endpoints[endpoint]!);
       const { deadEndpoint, nextEndpoint, action } = verdict;
-      const same = action === Action.RESTART || action === Action.TRAP;
+      const same = verdict.pinned || action === Action.RESTART || action === Action.TRAP;
       const situation = { endpoints: verdict.endpoints.length, deadEndpoint, nextEndpoint, same, failed, knownDead };
       const step = plan(progress, situation, limits, nowUnix);
       switch (step.kind) {

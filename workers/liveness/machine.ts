@@ -53,6 +53,8 @@ export type MachineCounters = {
   unproven: number;
   /** Peers that were heard from but did not answer: traffic comes in, and nothing gets out. */
   oneWay: number;
+  /** Suspicions that ended in silence of a muted peer. */
+  muted: number;
   /** Verdicts on peers whose SA stays. */
   told: number;
   /** Peers that came back after their verdict. */
@@ -87,6 +89,7 @@ export class Machine {
     outcomes: new Outcomes(),
     unproven: 0,
     oneWay: 0,
+    muted: 0,
     told: 0,
     returned: 0,
   };
@@ -384,7 +387,8 @@ export class Machine {
       this.#askOnce(handle);
     } else if (state === State.DEAD) this.#dueDead(handle);
     else if (state === State.UNPROVEN) {
-      if (this.#proven(handle)) this.#begin(handle, this.#now);
+      // A peer that was muted is judged only after another suspicion, with all retries.
+      if (this.#proven(handle) && !this.#isMuted(handle)) this.#begin(handle, this.#now);
       else this.#askOnce(handle);
     }
   }
@@ -396,11 +400,12 @@ export class Machine {
       this.#askOnce(handle);
       return;
     }
-    if (this.#proveAt(handle) <= this.#now) {
+    const { mode, proveEveryMs } = this.#policy(handle);
+    if (proveEveryMs > 0 && this.#proveAt(handle) <= this.#now) {
       this.#prove(handle);
       return;
     }
-    if (this.#policy(handle).mode === Mode.ON_DEMAND && peers.sentAt[handle]! <= peers.heardAt[handle]!) {
+    if (mode === Mode.ON_DEMAND && peers.sentAt[handle]! <= peers.heardAt[handle]!) {
       if (this.isProven(handle)) peers.enter(handle, State.QUIET);
       else this.#askOnce(handle);
       return;
@@ -413,8 +418,9 @@ export class Machine {
       this.counters.suppressed++;
       this.counters.outcomes.well(peers.site[handle]!);
       // Traffic proves that the peer lives, but not that it answers probes: that must be known before its silence means something.
-      if (this.isProven(handle)) this.#wheel.schedule(handle, Math.min(at, this.#proveAt(handle)));
-      else this.#askOnce(handle);
+      if (!this.isProven(handle)) this.#askOnce(handle);
+      else if (proveEveryMs === 0) this.#wheel.schedule(handle, at);
+      else this.#wheel.schedule(handle, Math.min(at, this.#proveAt(handle)));
     } else this.#begin(handle, at);
   }
 
@@ -423,7 +429,7 @@ export class Machine {
     const { proveEveryMs, intervalMs } = this.#policy(handle);
     const { flags, heardAt, probeAt } = this.peers;
     const heard = heardAt[handle]! + intervalMs > this.#now;
-    const wanted = proveEveryMs > 0 && heard && (flags[handle]! & (Flag.PROVEN | Flag.FRESH)) === Flag.PROVEN;
+    const wanted = heard && (flags[handle]! & (Flag.PROVEN | Flag.FRESH)) === Flag.PROVEN;
     if (!wanted) return Number.POSITIVE_INFINITY;
     return (flags[handle]! & Flag.PROVING) !== 0 ? this.#answeredBy(handle) : probeAt[handle]! + proveEveryMs;
   }
@@ -551,8 +557,9 @@ export class Machine {
         return;
       }
     }
-    if (!this.#proven(handle)) {
-      this.counters.unproven++;
+    if (!this.#proven(handle) || this.#isMuted(handle)) {
+      if (this.#isMuted(handle)) this.counters.muted++;
+      else this.counters.unproven++;
       this.#restUnproven(handle);
       return;
     }
@@ -655,6 +662,11 @@ export class Machine {
     if (answered && (!gated || this.#wayProven[peers.way[handle]!] === 1)) return true;
     const { unprovenMs } = this.#policy(handle);
     return unprovenMs > 0 && this.#now - peers.heardAt[handle]! >= unprovenMs;
+  }
+
+  /** Whether its silence is not to be judged yet, because an operator said so. */
+  #isMuted(handle: number): boolean {
+    return this.#policy(handle).muteUntilMs > this.#now;
   }
 
   /** Whether the peer has answered here. */

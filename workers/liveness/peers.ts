@@ -19,7 +19,7 @@ export const State = {
   UNWATCHED: 6,
   /** Verdict given but held back; probed now and then, because the verdict may be wrong. */
   HELD: 7,
-  /** Probed and silent, but it has never answered here: not judged for that, and still probed. */
+  /** Probed and silent, but it has never answered here, or is muted: not judged for that, and still probed. */
   UNPROVEN: 8,
 } as const;
 export type State = (typeof State)[keyof typeof State];

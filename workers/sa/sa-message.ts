@@ -38,6 +38,8 @@ export type WatchedSa = Pick<SessionInput, 'spi' | 'headendIsInitiator' | 'addre
   /** The headend's address that the SA ends at; empty: not said. And its port there, 500 or 4500. */
   readonly local: string;
   readonly ikePort: number;
+  /** No verdict before this moment, Unix ms; 0: not muted. */
+  readonly muteUntilUnixMs: number;
 };
 
 /**
@@ -69,6 +71,7 @@ export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
   let nextMessageId = 0;
   let local = '';
   let ikePort = NAT_T_PORT;
+  let muteUntilUnixMs = 0;
   while (reader.pos < end) {
     const tag = reader.uint32();
     const field = tag >>> 3;
@@ -83,6 +86,7 @@ export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
     else if (field === SA.parked) parked = reader.bool();
     else if (field === SA.localAddress) local = readLocal(reader);
     else if (field === SA.localPort) ikePort = reader.uint32() || NAT_T_PORT;
+    else if (field === SA.muteUntilUnixMs) muteUntilUnixMs = Number(reader.uint64());
     else reader.skipField(tag);
   }
   checkEnd(reader, end);
@@ -92,7 +96,8 @@ export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
   if (endpoint === undefined) throw new RangeError(`an SA without endpoint ${active}`);
   reader.pos = endpoint;
   const { address, port } = readEndpoint(reader);
-  return { spi, headendIsInitiator, address, port, policy: policy as Policy, nextMessageId, parked, local, ikePort };
+  const watched = { spi, headendIsInitiator, address, port, policy: policy as Policy, nextMessageId, parked };
+  return { ...watched, local, ikePort, muteUntilUnixMs };
 }
 
 /** Reads from an Sa, from the reader's position up to `end`: its id, what its headend is told of it, and its site. */
@@ -178,7 +183,9 @@ function readLocal(reader: MessageReader): string {
 }
 let lastLocal = '';
 
-type ReadPolicy = { -readonly [Name in Exclude<keyof Policy, 'mode' | 'retryScheduleMs' | 'asksDead'>]-?: number } & {
+type ReadPolicy = {
+  -readonly [Name in Exclude<keyof Policy, 'mode' | 'retryScheduleMs' | 'asksDead' | 'muteUntilMs'>]-?: number;
+} & {
   mode: number;
   asksDead: boolean;
   retryScheduleMs: readonly number[];

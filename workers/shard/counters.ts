@@ -128,6 +128,7 @@ const COUNTERS = {
   ),
   requestsAnswered: front(42, 'answered', 'Of these, answered.'),
   probesOneWay: probes(60, 'one_way', 'Probes that were not answered by a peer whose traffic came in.'),
+  suspicionsMuted: guard(63, 'muted', 'thread', 'Suspicions that ended without a verdict, as the peer was muted.'),
   verdictsTold: {
     field: 61,
     kind: 'counter',

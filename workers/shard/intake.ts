@@ -21,6 +21,8 @@ export type ShardSa = SessionInput & {
   /** The headend's address that it ends at, and its port. */
   readonly local: string;
   readonly ikePort: number;
+  /** No verdict before this moment, Unix ms; 0: not muted. */
+  readonly muteUntilUnixMs: number;
   /** Age of the last evidence, ms. */
   readonly heardAgeMs: number;
   /** A verdict on this SA is already in the log: keep it, give no other. */
@@ -173,7 +175,7 @@ function resumed(
 function joined(
   { handles, sites, dead }: SaPage,
   row: number,
-  { spi, headendIsInitiator, address, port, policy, parked, local, ikePort }: WatchedSa,
+  { spi, headendIsInitiator, address, port, policy, parked, local, ikePort, muteUntilUnixMs }: WatchedSa,
   keys: SessionInput['keys'],
   known: Known,
 ): ShardSa {
@@ -189,6 +191,7 @@ function joined(
     parked,
     local,
     ikePort,
+    muteUntilUnixMs,
     dead: dead[row] === 1,
     ...known,
   };

@@ -20,6 +20,10 @@ export type PeerEntry = {
   readonly endpoints: readonly PeerEndpoint[];
   /** What the peer has in common with others, e.g. an access line; undefined: the hub's address that it connects to. */
   readonly site?: string | undefined;
+  /** No verdict before this moment, Unix ms. */
+  readonly muteUntilUnixMs?: number | undefined;
+  /** Index of the endpoint to bring up whichever dies. */
+  readonly pinned?: number | undefined;
 };
 
 /** Largest file, bytes: a hundred thousand peers need a tenth of it. */
@@ -119,7 +123,8 @@ type Common = {
 };
 
 function readEntry(raw: unknown, { headend, labels, observe }: Common, where: string): PeerEntry {
-  const { policy, label, endpoints: list = [], site } = members(raw, where, ['policy', 'label', 'endpoints', 'site']);
+  const known = ['policy', 'label', 'endpoints', 'site', 'muteUntil', 'pin'];
+  const { policy, label, endpoints: list = [], site, muteUntil, pin } = members(raw, where, known);
   if (!Array.isArray(list) || list.length > LIMITS.endpoints)
     throw new SettingsError(`${where}.endpoints: must be a list of at most ${LIMITS.endpoints}`);
   const endpoints = list.map((endpoint, n) => readEndpoint(endpoint, `${where}.endpoints[${n}]`));
@@ -131,8 +136,25 @@ function readEntry(raw: unknown, { headend, labels, observe }: Common, where: st
   const own: Layer = { name: 'peer', members: readMembers(policy, `${where}.policy`) };
   const action = endpoints.length > 1 ? Action.FAILOVER : Action.CLEAR;
   const layers = labelled ? [headend, labelled, own] : [headend, own];
-  return { policy: resolve(layers, action, `${where}.policy`, observe), endpoints, site };
+  const pinned = pin === undefined ? undefined : endpoints.findIndex(({ connection }) => connection === pin);
+  if (pinned === -1)
+    throw new SettingsError(`${where}.pin=${shown(pin)}: must be the connection of one of its endpoints`);
+  return {
+    policy: resolve(layers, action, `${where}.policy`, observe),
+    endpoints,
+    site,
+    muteUntilUnixMs: muteUntil === undefined ? undefined : readMoment(muteUntil, `${where}.muteUntil`),
+    pinned,
+  };
 }
+
+/** A moment as RFC 3339 writes it, with its zone. Unix ms. */
+function readMoment(value: unknown, where: string): number {
+  const at = typeof value === 'string' && MOMENT.test(value) ? Date.parse(value) : Number.NaN;
+  if (at >= 0 && at <= LIMITS.unixMs) return at;
+  throw new SettingsError(`${where}=${shown(value)}: must be a moment like 2026-12-31T18:00:00Z`);
+}
+const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)$/;
 
 function readEndpoint(raw: unknown, where: string): PeerEndpoint {
   const { address, connection, child } = members(raw, where, ['address', 'connection', 'child']);

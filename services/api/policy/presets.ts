@@ -49,7 +49,7 @@ export const PRESETS = {
   'cisco-ios-periodic': { policy: { mode: Mode.PERIODIC, ...IOS.times }, ranges: IOS.ranges },
   // The default of the command.
   'cisco-ios-on-demand': { policy: { mode: Mode.ON_DEMAND, ...IOS.times }, ranges: IOS.ranges },
-  // Cisco IOS keepalives, before DPD: one hello each interval, dead after three are missed. See docs/decisions/0030-heartbeat.md.
+  // Cisco IOS keepalives, before DPD: one hello each interval, dead after three are missed. See docs/decisions/0034-heartbeat.md.
   'cisco-ios-keepalive': {
     policy: { mode: Mode.PERIODIC, intervalMs: 10_000, retryIntervalMs: 10_000, retries: 2 },
     ranges: { intervalMs: seconds(10, 3_600) },

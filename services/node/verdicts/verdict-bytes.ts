@@ -97,7 +97,7 @@ export class VerdictComposer {
     message.text(VERDICT.id, id);
     message.fields(this.#shard);
     message.uint(VERDICT.epoch, epoch);
-    const { action, observe, active, endpoints, deadAt } = this.#copy(copySa(this.#sa));
+    const { action, observe, active, pinned, endpoints, deadAt } = this.#copy(copySa(this.#sa));
     message.uint(VERDICT.reason, DeadReason.PROBES_UNANSWERED);
     this.#writeHistory(verdict, guards);
     message.uint(VERDICT.action, observe ? Action.NOTIFY : action);
@@ -105,8 +105,11 @@ export class VerdictComposer {
     message.uint(VERDICT.deadEndpoint, active);
     if (traceparent !== '') message.text(VERDICT.traceparent, traceparent);
     // It must come last: see setNextEndpoint.
-    const fixed = action === Action.RESTART || action === Action.TRAP;
-    message.uint(VERDICT.nextEndpoint, fixed ? active : (active + 1) % endpoints);
+    const same = action === Action.RESTART || action === Action.TRAP;
+    const fixed = same || pinned > 0;
+    if (pinned > 0 && !same) message.uint(VERDICT.pinned, 1);
+    const next = pinned > 0 ? pinned - 1 : (active + 1) % endpoints;
+    message.uint(VERDICT.nextEndpoint, same ? active : next);
     const from = this.#list.length;
     const begin = message.finishInto(VERDICTS, this.#list);
     const deadLength = this.#endpointLength[active]!;
@@ -132,6 +135,7 @@ export class VerdictComposer {
     action: Action;
     observe: boolean;
     active: number;
+    pinned: number;
     endpoints: number;
     deadAt: number;
   } {
@@ -143,6 +147,7 @@ export class VerdictComposer {
     let action = Action.FAILOVER;
     let observe = false;
     let active = 0;
+    let pinned = 0;
     reader.pos = 0;
     while (reader.pos < length) {
       const tag = reader.uint32();
@@ -150,6 +155,7 @@ export class VerdictComposer {
       if (field === SA.id) this.#copyField(VERDICT.sa);
       else if (field === SA.peerId) this.#copyField(VERDICT.peerId);
       else if (field === SA.activeEndpoint) active = reader.uint32();
+      else if (field === SA.pinnedEndpoint) pinned = reader.uint32();
       else if (field === SA.policy) {
         const end = reader.partEnd();
         while (reader.pos < end) {
@@ -168,7 +174,7 @@ export class VerdictComposer {
         else this.#copyField(VERDICT.childSpis);
       } else reader.skipField(tag);
     }
-    return { action, observe, active, endpoints, deadAt: starts[active]! };
+    return { action, observe, active, pinned, endpoints, deadAt: starts[active]! };
   }
 
   /** Copies what comes next in the SA's message, as a field of the verdict. Returns its length. */

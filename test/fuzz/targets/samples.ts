@@ -44,5 +44,7 @@ export function goodSa(n: number, random: Random): Sa {
     localAddress: random.pick(['', '192.0.2.9', '2001:db8::9']),
     localPort: random.pick([0, 500, 4_500]),
     site: random.pick(['', 'west']),
+    muteUntilUnixMs: random.pick([0n, 1_800_000_000_000n]),
+    pinnedEndpoint: random.integer(0, 2),
   });
 }

@@ -67,6 +67,7 @@ function compare(sa: Sa, { sa: bytes, keys }: SaBytes): void {
     parked: sa.parked,
     local: sa.localAddress,
     ikePort: sa.localPort || 4_500,
+    muteUntilUnixMs: Number(sa.muteUntilUnixMs),
   });
   checkWatchable(read);
   const { revision, site } = sa;

@@ -427,6 +427,32 @@ test('after a long wait silence counts again, so that it is still fresh at the v
   assert.equal(silences({ retryIntervalMs: 0, retries: 0, retryScheduleMs: [3_000, 6_000, 12_000, 24_000] }), 4);
 });
 
+describe('a muted peer', () => {
+  test('is asked and not judged; when the mute is over, it has another suspicion, with all retries', () => {
+    const { machine, run, probes, verdicts } = rig({ muteUntilMs: 60_000 });
+    run(59_000);
+    assert.deepEqual([verdicts, machine.peers.state[0], machine.counters.muted], [[], State.UNPROVEN, 1]);
+    const before = probes.filter((at) => at < 60_000).length;
+    run(90_000);
+    assert.equal(verdicts.length, 1);
+    const suspicion = probes.slice(before);
+    assert.equal(suspicion.length, 3);
+    assert(suspicion[0]! >= 60_000 && verdicts[0]!.at === suspicion[0]! + 3_000, `${suspicion} ${verdicts[0]!.at}`);
+  });
+
+  test('that answers is alive as ever; and a mute may come and go', () => {
+    const { machine, run, verdicts, now } = rig({ muteUntilMs: 1e9 });
+    run(30_000);
+    machine.answered(0, now());
+    assert.equal(machine.peers.state[0], State.ALIVE);
+    run(50_000);
+    assert.equal(machine.peers.state[0], State.UNPROVEN);
+    machine.update(0, POLICY, false, true);
+    run(80_000);
+    assert.equal(verdicts.length, 1);
+  });
+});
+
 describe('a round trip now and then', () => {
   const busy = (mode: Policy['mode'], answers: boolean) => {
     const all = rig({ mode, proveEveryMs: 60_000 });

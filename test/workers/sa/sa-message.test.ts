@@ -45,6 +45,8 @@ const sa = fc
     localAddress: fc.string(),
     localPort: fc.constantFrom(0, 500, 4_500),
     site: fc.string(),
+    muteUntilUnixMs: fc.constantFrom(0n, 1_800_000_000_000n),
+    pinnedEndpoint: fc.nat(16),
   })
   .chain((fields) => fc.record({ fields: fc.constant(fields), active: fc.nat(fields.endpoints.length - 1) }))
   .map(({ fields, active }) => create(SaSchema, { ...fields, activeEndpoint: active } as never));
@@ -63,6 +65,7 @@ function expected(whole: Sa) {
     parked: whole.parked,
     local: whole.localAddress,
     ikePort: whole.localPort || 4_500,
+    muteUntilUnixMs: Number(whole.muteUntilUnixMs),
   };
 }
 

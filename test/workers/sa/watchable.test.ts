@@ -23,6 +23,7 @@ const SA: WatchedSa = {
   parked: true,
   local: '',
   ikePort: 500,
+  muteUntilUnixMs: 0,
 };
 const policy = (change: object): Partial<WatchedSa> => ({ policy: { ...SA.policy, ...change } });
 

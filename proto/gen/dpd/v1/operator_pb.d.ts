@@ -513,6 +513,13 @@ export declare type ShardCounters = Message<"dpd.v1.ShardCounters"> & {
    * @generated from field: uint64 dead_returned = 62;
    */
   deadReturned: bigint;
+
+  /**
+   * Suspicions that ended without a verdict, as the peer was muted.
+   *
+   * @generated from field: uint64 suspicions_muted = 63;
+   */
+  suspicionsMuted: bigint;
 };
 
 /**
@@ -1037,7 +1044,7 @@ export enum PeerState {
   HELD = 7,
 
   /**
-   * Has never answered a probe: asked, not judged by its silence.
+   * Silent, but has never answered a probe, or is muted: asked, not judged by its silence.
    *
    * @generated from enum value: PEER_STATE_UNPROVEN = 8;
    */

@@ -344,6 +344,20 @@ export declare type Sa = Message<"dpd.v1.Sa"> & {
    * @generated from field: string site = 14;
    */
   site: string;
+
+  /**
+   * No verdict on this SA before this moment, Unix ms: it is asked, shown and counted, and its silence is not judged. 0: not muted.
+   *
+   * @generated from field: uint64 mute_until_unix_ms = 28;
+   */
+  muteUntilUnixMs: bigint;
+
+  /**
+   * Whichever endpoint dies, this one is brought up: its index in endpoints, from 1. 0: the next in order.
+   *
+   * @generated from field: uint32 pinned_endpoint = 29;
+   */
+  pinnedEndpoint: number;
 };
 
 /**
@@ -538,6 +552,13 @@ export declare type Verdict = Message<"dpd.v1.Verdict"> & {
    * @generated from field: dpd.v1.Action observed = 16;
    */
   observed: Action;
+
+  /**
+   * No other endpoint than next_endpoint is to be tried: the headend pinned it.
+   *
+   * @generated from field: bool pinned = 17;
+   */
+  pinned: boolean;
 };
 
 /**

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Mode } from '../../../../proto/gen/dpd/v1/types_pb.js';
+import { Action, Mode } from '../../../../proto/gen/dpd/v1/types_pb.js';
 import { PeersFile } from '../../../../services/agent/headend/peers-file.ts';
 
 const endpoint = (address: string) => ({ address, connection: 'site1', child: 'net' });
@@ -127,4 +127,29 @@ test('a file that was read again replaces what was read before, and tells whose 
   assert.deepEqual(['a', 'b', 'c', 'x'].filter(isChanged), ['b', 'c', 'x']);
   assert.equal(file.get('x').policy.retries, 5);
   assert.deepEqual(['a', 'b', 'c', 'x'].filter(file.replace(file)), []);
+});
+
+test('a peer is muted until a moment, and pinned to an endpoint', () => {
+  const endpoints = [endpoint('192.0.2.1'), { ...endpoint('192.0.2.2'), connection: 'backup' }];
+  const peer = parse({ endpoints, muteUntil: '2026-12-31T18:00:00+01:00', pin: 'backup' });
+  assert.deepEqual([peer.muteUntilUnixMs, peer.pinned], [Date.UTC(2026, 11, 31, 17), 1]);
+  assert.deepEqual([parse({}).muteUntilUnixMs, parse({}).pinned], [undefined, undefined]);
+  for (const muteUntil of [
+    'tomorrow',
+    '2026-12-31',
+    '2026-12-31T18:00:00',
+    '2026-13-01T00:00Z',
+    1_800_000_000_000,
+    null,
+  ])
+    assert.throws(() => parse({ muteUntil }), /spoke1\.muteUntil=.*: must be a moment like 2026/);
+  for (const pin of ['other', 1, null])
+    assert.throws(() => parse({ endpoints, pin }), /spoke1\.pin=.*: must be the connection/);
+});
+
+test('observe turns every action into a report, whatever the layers say', () => {
+  const file = PeersFile.parse({ observe: true, peers: { a: { policy: { action: 'RESTART' } } } }, 'test');
+  assert.deepEqual([file.get('a').policy.observe, file.get('a').policy.action], [true, Action.RESTART]);
+  assert.equal(file.get('x').policy.observe, true);
+  assert.equal(PeersFile.parse({}, 'test').get('x').policy.observe, false);
 });
