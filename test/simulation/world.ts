@@ -193,6 +193,7 @@ export class World implements TaskWorld {
       outages: log,
       maxShards: 1_000,
       headendPeers: 1_000,
+      defaultPolicy: undefined,
       loopback: false,
       advertised: () => node.name,
       startTask: ({ shard }: { readonly shard: number }, onEvent: ConstructorParameters<typeof SimTask>[3]) => {

@@ -1,16 +1,16 @@
 /**
- * The agent's file of peers: policies in layers, and the ways to each peer that charon has connections for. The layers are headend, label
- * and peer; the nearest that gives a member wins.
+ * The agent's file of peers: policies in layers, and the ways to each peer that charon has connections for. The layers are cluster, headend,
+ * label and peer; the nearest that gives a member wins.
  */
 
 import { readFileSync, statSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { Action, type Policy } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { SettingsError } from '../../../workers/base/errors.ts';
+import { type Layer, readMembers, resolvePolicy } from '../../api/policy/layers.ts';
 import { LIMITS } from '../../api/validation.ts';
-import { isText } from '../../base/shape.ts';
-import { members, named, shown } from './json-places.ts';
-import { type Layer, readMembers, resolve } from './policy-members.ts';
+import { members, named, shown } from '../../base/json-places.ts';
+import { isText, type Members } from '../../base/shape.ts';
 
 /** One way to a peer: its address, and the swanctl connection and child that bring it up. */
 export type PeerEndpoint = { readonly address: string; readonly connection: string; readonly child: string };
@@ -41,19 +41,19 @@ export class PeersFile {
   }
 
   /** Reads a file, or the defaults alone without one. Throws SettingsError naming the entry that is wrong. */
-  static read(path: string | undefined): PeersFile {
-    if (path === undefined) return PeersFile.parse({}, 'defaults');
+  static read(path: string | undefined, cluster?: Members): PeersFile {
+    if (path === undefined) return PeersFile.parse({}, 'defaults', cluster);
     try {
       if (statSync(path).size > MOST_BYTES) throw new Error(`larger than ${MOST_BYTES} bytes`);
-      return PeersFile.parse(JSON.parse(readFileSync(path, 'utf8')), path);
+      return PeersFile.parse(JSON.parse(readFileSync(path, 'utf8')), path, cluster);
     } catch (error) {
       if (error instanceof SettingsError) throw error;
       throw new SettingsError(`peers ${path}: ${(error as Error).message}`);
     }
   }
 
-  /** Takes over what a file says in JSON. Throws SettingsError. */
-  static parse(raw: unknown, source: string): PeersFile {
+  /** Takes over what a file says in JSON. Throws SettingsError. @param cluster the members that the cluster gives to all headends */
+  static parse(raw: unknown, source: string, cluster: Members = {}): PeersFile {
     const at = `peers ${source}`;
     const {
       policy,
@@ -64,10 +64,11 @@ export class PeersFile {
     if (typeof observe !== 'boolean')
       throw new SettingsError(`${at}: observe=${shown(observe)}: must be true or false`);
     const headend: Layer = { name: 'headend', members: readMembers(policy, `${at}: policy`) };
-    const layers = readLabels(labels, headend, at);
-    const fallback = resolve([headend], Action.CLEAR, `${at}: policy`, observe);
+    const common = [{ name: 'cluster', members: cluster }, headend];
+    const layers = readLabels(labels, common, at);
+    const fallback = resolvePolicy(common, Action.CLEAR, `${at}: policy`, observe);
     const entries = Object.entries(members(peers, `${at}: peers`)).map(
-      ([id, entry]) => [id, readEntry(entry, { headend, labels: layers, observe }, peerPlace(at, id))] as const,
+      ([id, entry]) => [id, readEntry(entry, { common, labels: layers, observe }, peerPlace(at, id))] as const,
     );
     return new PeersFile(new Map(entries), { policy: fallback, endpoints: [] });
   }
@@ -99,7 +100,7 @@ function peerPlace(at: string, id: string): string {
   return where;
 }
 
-function readLabels(raw: unknown, headend: Layer, at: string): Readonly<Record<string, Layer>> {
+function readLabels(raw: unknown, common: readonly Layer[], at: string): Readonly<Record<string, Layer>> {
   const entries = Object.entries(members(raw, `${at}: labels`));
   if (entries.length > LABELS.count)
     throw new SettingsError(`${at}: labels: ${entries.length} of them, at most ${LABELS.count}`);
@@ -109,7 +110,7 @@ function readLabels(raw: unknown, headend: Layer, at: string): Readonly<Record<s
       throw new SettingsError(`${where}: a label has 1 to ${LABELS.bytes} bytes`);
     const layer = { name: `label ${label}`, members: readMembers(policy, where) };
     // A label that no peer has yet must not be wrong either.
-    resolve([headend, layer], Action.CLEAR, where);
+    resolvePolicy([...common, layer], Action.CLEAR, where);
     return [label, layer] as const;
   });
   return Object.fromEntries(layers);
@@ -117,12 +118,12 @@ function readLabels(raw: unknown, headend: Layer, at: string): Readonly<Record<s
 
 /** What a file says about all of its peers. */
 type Common = {
-  readonly headend: Layer;
+  readonly common: readonly Layer[];
   readonly labels: Readonly<Record<string, Layer>>;
   readonly observe: boolean;
 };
 
-function readEntry(raw: unknown, { headend, labels, observe }: Common, where: string): PeerEntry {
+function readEntry(raw: unknown, { common, labels, observe }: Common, where: string): PeerEntry {
   const known = ['policy', 'label', 'endpoints', 'site', 'muteUntil', 'pin'];
   const { policy, label, endpoints: list = [], site, muteUntil, pin } = members(raw, where, known);
   if (!Array.isArray(list) || list.length > LIMITS.endpoints)
@@ -135,12 +136,12 @@ function readEntry(raw: unknown, { headend, labels, observe }: Common, where: st
     throw new SettingsError(`${where}.label=${shown(label)}: must be one of this file's labels`);
   const own: Layer = { name: 'peer', members: readMembers(policy, `${where}.policy`) };
   const action = endpoints.length > 1 ? Action.FAILOVER : Action.CLEAR;
-  const layers = labelled ? [headend, labelled, own] : [headend, own];
+  const layers = labelled ? [...common, labelled, own] : [...common, own];
   const pinned = pin === undefined ? undefined : endpoints.findIndex(({ connection }) => connection === pin);
   if (pinned === -1)
     throw new SettingsError(`${where}.pin=${shown(pin)}: must be the connection of one of its endpoints`);
   return {
-    policy: resolve(layers, action, `${where}.policy`, observe),
+    policy: resolvePolicy(layers, action, `${where}.policy`, observe),
     endpoints,
     site,
     muteUntilUnixMs: muteUntil === undefined ? undefined : readMoment(muteUntil, `${where}.muteUntil`),

@@ -4,10 +4,12 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Mode, type Verdict } from '../../../../proto/gen/dpd/v1/types_pb.js';
+import { Mode, type Policy, type Verdict } from '../../../../proto/gen/dpd/v1/types_pb.js';
 import { SettingsError } from '../../../../workers/base/errors.ts';
+import { membersOf } from '../../../api/policy/layers.ts';
 import { shardOf, spiFromHex, spiHex } from '../../../api/spi.ts';
 import type { Logger } from '../../../base/log.ts';
+import type { Members } from '../../../base/shape.ts';
 import { watchFiles } from '../../../base/watch-files.ts';
 import type { AgentSide, Applied, Headend, HeldSa, ProbeSource } from '../headend.ts';
 import { endName } from '../nftables/end.ts';
@@ -84,6 +86,8 @@ export class StrongSwanHeadend implements Headend {
   #concerns: readonly string[] = [];
   #settingsAt = Number.NEGATIVE_INFINITY;
   #started = false;
+  /** Members of the policy that the cluster gives to all headends. */
+  #cluster: Members = {};
   #unwatchPeers = () => {};
   #beginning = false;
   #stopping = false;
@@ -170,7 +174,8 @@ export class StrongSwanHeadend implements Headend {
     this.#beginIfReady();
   }
 
-  connected(shard: number, probe: ProbeSource, held: readonly HeldSa[]): void {
+  connected(shard: number, probe: ProbeSource, held: readonly HeldSa[], common?: Policy): void {
+    this.#useClusterPolicy(common ? membersOf(common) : {});
     // What it held when it was connected before may be gone.
     if (!this.#beginning) this.#held.set(shard, held);
     this.#guard.setProbe(shard, probe);
@@ -275,15 +280,22 @@ export class StrongSwanHeadend implements Headend {
     this.#poll();
   }
 
-  /** The peers file has changed: SAs whose peer's settings are others are registered again. They keep their liveness. */
+  /** The cluster's own policy, as the node just connected has it. */
+  #useClusterPolicy(members: Members): void {
+    if (JSON.stringify(members) === JSON.stringify(this.#cluster)) return;
+    this.#cluster = members;
+    this.#rereadPeers();
+  }
+
+  /** The peers file, or the cluster's policy, has changed: SAs whose peer's settings are others are registered again. They keep their liveness. */
   #rereadPeers(): void {
     try {
-      const isChanged = this.#peers.replace(PeersFile.read(this.#settings.peersFile));
+      const isChanged = this.#peers.replace(PeersFile.read(this.#settings.peersFile, this.#cluster));
       const changed = [...this.#book.ready()].filter(({ peerId }) => isChanged(peerId));
       for (const record of changed) void this.#care.changed(record);
-      this.#log.info({ sas: changed.length }, 'peers file read again');
+      this.#log.info({ sas: changed.length }, 'policies read again');
     } catch (error) {
-      this.#log.error({ reason: (error as Error).message }, 'the changed peers file is wrong: the former one counts');
+      this.#log.error({ reason: (error as Error).message }, 'the changed policies are wrong: the former ones count');
     }
   }
 

@@ -248,6 +248,7 @@ class HeadendStream implements ShardStream {
         probePort: host.probePort,
         probeAddress: this.#cluster.probeAdvertised.v4,
         probeAddress6: this.#cluster.probeAdvertised.v6,
+        ...(this.#cluster.defaultPolicy && { defaultPolicy: this.#cluster.defaultPolicy }),
       },
     });
     this.members(this.#cluster.neighbours());

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Action, Mode } from '../../../../proto/gen/dpd/v1/types_pb.js';
 import { PeersFile } from '../../../../services/agent/headend/peers-file.ts';
+import { membersOf, policyOf, readMembers } from '../../../../services/api/policy/layers.ts';
 
 const endpoint = (address: string) => ({ address, connection: 'site1', child: 'net' });
 const parse = (peer: object) => PeersFile.parse({ peers: { spoke1: peer } } as never, 'test').get('spoke1');
@@ -152,4 +153,16 @@ test('observe turns every action into a report, whatever the layers say', () => 
   assert.deepEqual([file.get('a').policy.observe, file.get('a').policy.action], [true, Action.RESTART]);
   assert.equal(file.get('x').policy.observe, true);
   assert.equal(PeersFile.parse({}, 'test').get('x').policy.observe, false);
+});
+
+test("the cluster's own policy is the farthest layer, and travels as a policy of the API", () => {
+  const told = policyOf(readMembers({ preset: 'fortios-on-idle', action: 'TRAP' }, 'test'));
+  const file = PeersFile.parse({ peers: { a: { policy: { intervalMs: 5_000 } } } }, 'test', membersOf(told));
+  const { mode, intervalMs, retryScheduleMs, action, source } = file.get('a').policy;
+  assert.deepEqual(
+    [mode, intervalMs, retryScheduleMs, action, source],
+    [Mode.ON_IDLE, 5_000, [3_000, 6_000, 12_000, 24_000, 48_000], Action.TRAP, 'peer over cluster'],
+  );
+  const nearer = PeersFile.parse({ policy: { preset: 'aws' } }, 'test', membersOf(told)).get('x').policy;
+  assert.deepEqual([nearer.retries, nearer.retryScheduleMs, nearer.source], [3, [], 'headend over cluster']);
 });

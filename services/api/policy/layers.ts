@@ -1,14 +1,14 @@
-/** A policy in a file: what it says, checked member by member, and how the layers of a file make the policy of a peer. */
+/** A policy in JSON: what it says, checked member by member, and how layers make the policy of a peer. */
 
 import { create } from '@bufbuild/protobuf';
 import { Action, Mode, type Policy, PolicySchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { SettingsError } from '../../../workers/base/errors.ts';
 import type { Policy as WatchedPolicy } from '../../../workers/liveness/policy.ts';
 import { POLICY_LIMITS, policyFaults } from '../../../workers/liveness/policy-limits.ts';
-import { LIST, over, WAITS } from '../../api/policy/merge.ts';
-import { findPreset, PRESET_NAMES } from '../../api/policy/presets.ts';
+import { members, named, shown } from '../../base/json-places.ts';
 import { isWhole, type Members } from '../../base/shape.ts';
-import { members, named, shown } from './json-places.ts';
+import { LIST, over, WAITS } from './merge.ts';
+import { findPreset, PRESET_NAMES } from './presets.ts';
 
 /** The policy of peers that no file says anything about. */
 const DEFAULTS = {
@@ -75,13 +75,24 @@ export function readMembers(raw: unknown, where: string): Members {
  * @param where the place of the nearest layer
  * @param observe nothing is to be applied
  */
-export function resolve(layers: readonly Layer[], action: Action, where: string, observe = false): Policy {
+export function resolvePolicy(layers: readonly Layer[], action: Action, where: string, observe = false): Policy {
   const merged = layers.reduce((farther, { members }) => over(farther, members), { ...DEFAULTS, action } as Members);
   const telling = layers.filter(({ members }) => Object.keys(members).length > 0).map(({ name }) => name);
   const policy = create(PolicySchema, { ...merged, observe, source: telling.reverse().join(' over ') || 'defaults' });
   const [fault] = policyFaults(policy as WatchedPolicy);
   if (fault) throw new SettingsError(`${where}.${fault.member}: ${fault.why}`);
   return policy;
+}
+
+/** The members that a policy of the API gives: those that are not 0, empty or unspecified. */
+export function membersOf(policy: Policy): Members {
+  const given = Object.entries(policy).filter(([name]) => [...NUMBERS, 'mode', 'action', LIST].includes(name));
+  return Object.fromEntries(given.filter(([, value]) => value !== 0 && !(Array.isArray(value) && value.length === 0)));
+}
+
+/** A policy that gives no more than these members, for the API. */
+export function policyOf(members: Members): Policy {
+  return create(PolicySchema, members);
 }
 
 function presetMembers(name: unknown, where: string): Members {

@@ -1,7 +1,7 @@
 /** Reading JSON so that an error names the place of what is wrong. */
 
-import { SettingsError } from '../../../workers/base/errors.ts';
-import { isObject, type Members } from '../../base/shape.ts';
+import { SettingsError } from '../../workers/base/errors.ts';
+import { isObject, type Members } from './shape.ts';
 
 /** The members of an object, which must be among those known. Throws SettingsError. @param known any, if undefined */
 export function members(value: unknown, where: string, known?: readonly string[]): Members {
