@@ -18,6 +18,7 @@ import { Ledger, quantile } from './demo/ledger.ts';
 import { LeanHeadend } from './headend/lean-headend.ts';
 import type { NodeProcess } from './node-process.ts';
 import { type FleetShape, spread, suiteNamed } from './spokes/fleet.ts';
+import { ikev1SuiteNamed } from './spokes/ikev1.ts';
 import { SpokesThread } from './spokes/thread.ts';
 
 const SETTINGS = {
@@ -39,6 +40,7 @@ const SETTINGS = {
   },
   retries: { env: 'LOAD_RETRIES', help: 'policy: retries', fallback: '5', parse: integer(1, 20) },
   calm: { env: 'LOAD_CALM', help: 'time before the first death, ms', fallback: '60000', parse: integer(0, 86_400_000) },
+  ike: { env: 'LOAD_IKE', help: 'IKE version of the spokes, 1 or 2', fallback: '2', parse: integer(1, 2) },
   shards: { env: 'LOAD_SHARDS', help: 'shards, a power of two', fallback: '8', parse: integer(1, 256) },
   json: {
     env: 'LOAD_JSON',
@@ -52,7 +54,8 @@ const SETTINGS = {
 type Settings = { [K in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[K]['parse']> };
 
 const SOCKETS = 128;
-const SUITE = suiteNamed('aes-256-gcm');
+/** By IKE version. */
+const SUITES = { 1: ikev1SuiteNamed('aes-256-cbc', 'sha256'), 2: suiteNamed('aes-256-gcm') } as const;
 /** Deaths are spread over this share of the interval. */
 const KILL_SPREAD = 0.8;
 /** How often progress is printed, ms. */
@@ -75,6 +78,7 @@ await runMain(async () => {
 
 async function run(settings: Settings, node: NodeProcess) {
   const { spokes: count, interval, retryInterval, retries, shards } = settings;
+  const suite = SUITES[settings.ike as 1 | 2];
   const say = (phase: string) => process.stderr.write(`${(performance.now() / 1_000).toFixed(1)} s  ${phase}\n`);
   const detectionMs = interval + retries * retryInterval;
   const policy = create(PolicySchema, {
@@ -87,9 +91,8 @@ async function run(settings: Settings, node: NodeProcess) {
   });
   const ledger = new Ledger(detectionMs);
   say(`making ${count} spokes`);
-  const spokes = await SpokesThread.start(
-    { seed: 'load', count, sockets: SOCKETS, suite: SUITE },
-    (spoke, lastAnswerUnix) => ledger.killed(`spoke-${spoke}`, lastAnswerUnix),
+  const spokes = await SpokesThread.start({ seed: 'load', count, sockets: SOCKETS, suite }, (spoke, lastAnswerUnix) =>
+    ledger.killed(`spoke-${spoke}`, lastAnswerUnix),
   );
   const client = new ApiClient(plaintext(node.address));
   try {
@@ -106,7 +109,7 @@ async function run(settings: Settings, node: NodeProcess) {
       };
     };
     const idleRss = node.rssBytes();
-    const fleet: FleetShape = { count, shards, seed: 'load', suite: SUITE, sockets: spokes.sockets };
+    const fleet: FleetShape = { count, shards, seed: 'load', suite, sockets: spokes.sockets };
     const victims = spread(count, settings.kill);
     const traffic = { share: settings.traffic / 100, everyMs: settings.every || interval / 3 };
     /** The shard's own part of the lateness, ms; the rest is the way through Redis to the headend. */
@@ -148,6 +151,7 @@ async function run(settings: Settings, node: NodeProcess) {
     decidedLate.sort((a, b) => a - b);
     return {
       spokes: count,
+      ike: settings.ike,
       ...ledger.report(),
       decided_late_ms: { p50: quantile(decidedLate, 0.5), p99: quantile(decidedLate, 0.99) },
       register_s: round(registerS),

@@ -13,7 +13,7 @@ import { takeover } from './node/takeover.ts';
 import { verdict } from './node/verdict.ts';
 import { evidence } from './shard/evidence.ts';
 import { machine } from './shard/machine.ts';
-import { probe } from './shard/probe.ts';
+import { probe, probeIkev1 } from './shard/probe.ts';
 import { scale } from './shard/scale.ts';
 import { sealing } from './shard/seal.ts';
 import { wheel } from './shard/wheel.ts';
@@ -36,13 +36,20 @@ const BENCHMARKS: Readonly<Record<string, () => Promise<Result>>> = {
 await runMain(async () => {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { json: { type: 'boolean' }, help: { type: 'boolean' }, ...HUB_FLAGS },
+    options: { json: { type: 'boolean' }, help: { type: 'boolean' }, ike: { type: 'string' }, ...HUB_FLAGS },
   });
+  const ike = values.ike ?? '2';
+  if (ike !== '1' && ike !== '2') throw new SettingsError(`--ike=${ike}: must be 1 or 2`);
   // They need root, one of them minutes: only where they are named.
-  const byName: typeof BENCHMARKS = { ...BENCHMARKS, steering, hub: () => hub(readHubOptions(values)) };
+  const byName: typeof BENCHMARKS = {
+    ...BENCHMARKS,
+    ...(ike === '1' && { probe: probeIkev1 }),
+    steering,
+    hub: () => hub(readHubOptions(values)),
+  };
   if (values.help) {
     process.stdout.write(
-      `npm run bench [-- NAME ...] [--json]\nnames: ${Object.keys(byName).join(', ')}\nsteering: needs root\n${HUB_HELP}\n`,
+      `npm run bench [-- NAME ...] [--json]\nnames: ${Object.keys(byName).join(', ')}\nprobe: [--ike 2, or 1]\nsteering: needs root\n${HUB_HELP}\n`,
     );
     return;
   }

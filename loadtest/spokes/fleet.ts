@@ -5,20 +5,24 @@
 
 import { createHash } from 'node:crypto';
 import { create, toBinary } from '@bufbuild/protobuf';
-import { type Sa, SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { DpdSupport, type Sa, SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { spiPair } from '../../services/api/spi.ts';
 import { NAT_T_PORT } from '../../workers/ikev2/header.ts';
 import { SUITES } from '../../workers/ikev2/suites.ts';
 import type { ShardPath } from '../../workers/path/ways.ts';
 import { packPage, type SaPage } from '../../workers/sa/sa-page.ts';
 
+import { ikev1KeysOf, ikev1SuiteOf } from './ikev1.ts';
+
 export const LIVES = 2;
+/** First DPD sequence number of every spoke of IKEv1. */
+export const FIRST_SEQUENCE = 1_000;
 
 export type FleetShape = {
   readonly count: number;
   readonly shards: number;
   readonly seed: string;
-  /** Index of the suite that all have; undefined: one after the other. */
+  /** Number of the suite that all have, of IKEv2 or IKEv1; undefined: those of IKEv2 one after the other. */
   readonly suite?: number | undefined;
   /** Sockets that the spokes share, half of them for each endpoint. */
   readonly sockets: readonly { readonly address: string; readonly port: number }[];
@@ -52,7 +56,7 @@ export type Identity = {
 
 /** The identity of a spoke's life, always the same for one seed and suite. */
 export function identityOf(seed: string, spoke: number, life: number, suiteOfAll?: number): Identity {
-  const suite = SUITES[suiteOfAll ?? spoke % SUITES.length]!;
+  const suite = SUITES[ikev1SuiteOf(suiteOfAll) ? 0 : (suiteOfAll ?? spoke % SUITES.length)]!;
   const stream = createHash('shake256', { outputLength: 16 + 2 * (36 + 64) })
     .update(`${seed}/${spoke}/${life}`)
     .digest();
@@ -92,26 +96,30 @@ export function pageOf(fleet: FleetShape, count: number, policy: NonNullable<Sa[
 /** The SA of a spoke's life as a headend registers it; the spoke dialled in. */
 export function saOf(fleet: FleetShape, spoke: number, life: number, policy: NonNullable<Sa['policy']>): Sa {
   const identity = identityOf(fleet.seed, spoke, life, fleet.suite);
+  const ikev1 = ikev1SuiteOf(fleet.suite);
   const half = fleet.sockets.length / LIVES;
   return create(SaSchema, {
     id: spiPair(identity.spi),
     peerId: `spoke-${spoke}`,
-    ikeVersion: 2,
+    ikeVersion: ikev1 ? 1 : 2,
+    dpdSupport: ikev1 ? DpdSupport.ANNOUNCED : DpdSupport.UNSPECIFIED,
     endpoints: Array.from({ length: LIVES }, (_, n) => ({
       ...fleet.sockets[n * half + (spoke % half)]!,
       connection: '',
     })),
     activeEndpoint: life,
     policy,
-    keys: {
-      encryption: identity.suite.encryption,
-      integrity: identity.suite.integrity,
-      skEi: identity.skEi,
-      skEr: identity.skEr,
-      skAi: identity.skAi,
-      skAr: identity.skAr,
-    },
-    nextMessageId: 0,
+    keys: ikev1
+      ? { encryption: ikev1.encryption, prf: ikev1.prf, ...ikev1KeysOf(fleet.seed, spoke, life, ikev1) }
+      : {
+          encryption: identity.suite.encryption,
+          integrity: identity.suite.integrity,
+          skEi: identity.skEi,
+          skEr: identity.skEr,
+          skAi: identity.skAi,
+          skAr: identity.skAr,
+        },
+    nextMessageId: ikev1 ? FIRST_SEQUENCE : 0,
     childSpis: [(0xc0000000 + spoke * LIVES + life) >>> 0],
     revision: 1,
     parked: true,

@@ -16,6 +16,7 @@ import type {
 } from '../../proto/gen/dpd/v1/headend_pb.js';
 import {
   Action,
+  DpdSupport,
   Outcome,
   type Policy,
   type Sa,
@@ -25,6 +26,7 @@ import {
 } from '../../proto/gen/dpd/v1/types_pb.js';
 import { Address } from '../../workers/base/address.ts';
 import { reachOf } from '../../workers/base/reach.ts';
+import { findIkev1Suite } from '../../workers/ikev1/suites.ts';
 import { IKE_PORT, MAX_BARE_INDEX, MAX_FIRST_ID, MAX_MARKER_INDEX, NAT_T_PORT } from '../../workers/ikev2/header.ts';
 import { findSuite } from '../../workers/ikev2/suites.ts';
 import { MAX_WAYS } from '../../workers/liveness/interlock.ts';
@@ -178,7 +180,9 @@ export function checkSa(sa: Sa, door: Door): Violation[] {
   const check = new Checker('');
   checkSaId(check, sa.id, door);
   check.bytes('peer_id', sa.peerId, 1, LIMITS.peerIdBytes);
-  if (sa.ikeVersion !== 2) check.fail('ike_version', `${sa.ikeVersion} is not supported, must be 2`);
+  const ikev1 = sa.ikeVersion === 1;
+  if (!ikev1 && sa.ikeVersion !== 2) check.fail('ike_version', `${sa.ikeVersion} is not supported, must be 1 or 2`);
+  checkSupport(check, sa, ikev1);
   const endpoints = sa.endpoints.length;
   if (endpoints < 1 || endpoints > LIMITS.endpoints)
     check.fail('endpoints', `${endpoints} items, must be 1 to ${LIMITS.endpoints}`);
@@ -191,7 +195,7 @@ export function checkSa(sa: Sa, door: Door): Violation[] {
   check.range('pinned_endpoint', sa.pinnedEndpoint, { min: 0, max: endpoints });
   check.range('mute_until_unix_ms', Number(sa.muteUntilUnixMs), { min: 0, max: LIMITS.unixMs });
   check.include(checkPolicy(sa.policy), 'policy');
-  if (sa.keys) check.include(checkKeys(sa.keys), 'keys');
+  if (sa.keys) check.include(ikev1 ? checkIkev1Keys(sa.keys) : checkKeys(sa.keys), 'keys');
   check.range('next_message_id', sa.nextMessageId, { min: 0, max: MAX_FIRST_ID });
   check.atMost('child_spis', sa.childSpis.length, LIMITS.childSpis);
   if (sa.localAddress !== '') check.address('local_address', sa.localAddress);
@@ -225,10 +229,39 @@ function checkPolicy(policy: Policy | undefined): Violation[] {
   return check.violations;
 }
 
+function checkSupport(check: Checker, { dpdSupport }: Sa, ikev1: boolean): void {
+  if (DpdSupport[dpdSupport] === undefined) check.fail('dpd_support', `${dpdSupport} is not known`);
+  else if (!ikev1 && dpdSupport !== DpdSupport.UNSPECIFIED)
+    check.fail('dpd_support', `${dpdSupport} is only for ike_version 1: IKEv2 has no DPD that a peer may lack`);
+}
+
+/** The error names lengths, never bytes. */
+function checkIkev1Keys({ encryption, prf, encryptionKey, skeyidA, phase1Block, ...keys }: SaKeys): Violation[] {
+  const check = new Checker('');
+  const suite = findIkev1Suite(encryption, encryptionKey.length, prf);
+  if (keys.integrity !== 0) check.fail('integrity', `${keys.integrity} must be 0 for ike_version 1: its prf is in prf`);
+  if (keys.skEi.length + keys.skEr.length + keys.skAi.length + keys.skAr.length > 0)
+    check.fail('sk_ei', 'sk_ei, sk_er, sk_ai and sk_ar must be empty for ike_version 1');
+  if (!suite)
+    check.fail(
+      'encryption',
+      `encryption ${encryption} with prf ${prf} and an encryption_key of ${encryptionKey.length} bytes is not supported by IKEv1`,
+    );
+  else {
+    const length = (field: string, key: Uint8Array, expected: number) => {
+      if (key.length !== expected) check.fail(field, `${key.length} bytes, must be ${expected} for ${suite.cipher}`);
+    };
+    length('skeyid_a', skeyidA, suite.hashLength);
+    length('phase1_block', phase1Block, suite.blockLength);
+  }
+  return check.violations;
+}
+
 /** The error names lengths, never bytes. */
 function checkKeys(keys: SaKeys): Violation[] {
   const check = new Checker('');
   const suite = findSuite(keys.encryption, keys.integrity, keys.skEi.length);
+  if (keys.prf !== 0) check.fail('prf', `${keys.prf} is only for ike_version 1`);
   if (!suite)
     check.fail(
       'encryption',

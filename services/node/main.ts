@@ -20,9 +20,10 @@ await runMain(async () => {
   if (!settings.coreDumps && !forbidCoreDumps()) log.warn('core dumps cannot be forbidden here: keys would be in them');
   const low = lowDescriptorLimit(2 * mostShards(settings));
   if (low !== undefined) log.warn({ warning: low }, 'too few file descriptors');
-  startWatchdog(log);
   const stopTracing = await startTracing('dpd-node');
   const node = await DpdNode.start(settings, log);
+  // Not before: a start reads files for long.
+  startWatchdog(log);
   const stopMetrics = startMetrics('dpd-node', () => node.metrics());
   stopOnSignal(log, async () => {
     // Exports the last metrics while the shards move.

@@ -104,6 +104,18 @@ describe('ConnectShard', () => {
     ],
     ['peer id', 'upsert.sas[0].peer_id', /0 bytes, must be 1 to 128/, () => [hello, upsert({ peerId: '' })]],
     ['IKE version', 'upsert.sas[0].ike_version', /3 is not supported/, () => [hello, upsert({ ikeVersion: 3 })]],
+    [
+      'keys of IKEv2 for IKEv1',
+      'upsert.sas[0].keys.encryption',
+      /encryption 12 with prf 0/,
+      () => [hello, upsert({ ikeVersion: 1 })],
+    ],
+    [
+      'DPD support of IKEv2',
+      'upsert.sas[0].dpd_support',
+      /only for ike_version 1/,
+      () => [hello, upsert({ dpdSupport: 2 })],
+    ],
     ['no endpoint', 'upsert.sas[0].endpoints', /0 items, must be 1 to 16/, () => [hello, upsert({ endpoints: [] })]],
     [
       'endpoint address',

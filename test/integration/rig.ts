@@ -42,6 +42,8 @@ export function localAgent(addresses: readonly string[], plane: Headend): Agent 
 
 export type RigOptions = {
   readonly spokes: number;
+  /** As in a fleet. */
+  readonly suite?: number;
   readonly policy?: MessageInitShape<typeof PolicySchema>;
   /** The agent connects through this address instead of the node's. */
   readonly agentAddress?: (nodeAddress: string) => Promise<string>;
@@ -71,7 +73,7 @@ export class Rig {
     this.#options = options;
     this.address = options.address ?? `unix:${join(this.directory, 'api.sock')}`;
     this.client = new ApiClient(plaintext(this.address));
-    this.responder = new Responder('rig', options.spokes);
+    this.responder = new Responder('rig', options.spokes, options.suite);
   }
 
   /** Starts node and spokes; the agent with {@link startAgent}. */
@@ -87,6 +89,7 @@ export class Rig {
       count: options.spokes,
       shards: SHARDS,
       seed: 'rig',
+      suite: options.suite,
       sockets: rig.#sockets.map((socket) => socket.address()),
     };
     rig.#agentAddress = (await options.agentAddress?.(rig.address)) ?? rig.address;

@@ -52,6 +52,8 @@ export type LabOptions = {
   readonly proposal: string;
   /** IKE SAs from spoke-a besides the main one. */
   readonly extras: number;
+  /** IKEv1 in this mode, instead of IKEv2. */
+  readonly ikev1?: 'main' | 'aggressive';
   /** Of the extras, those that do not come up by themselves: the last ones. */
   readonly late?: number;
   /** The spokes' own DPD, in strongSwan's notation; off by default. */
@@ -62,6 +64,15 @@ export type LabOptions = {
   readonly firstExtra?: string;
   /** How often the hub rekeys its IKE SAs and their children, in strongSwan's notation; never by default. */
   readonly hubRekey?: { readonly ike: string; readonly child: string };
+};
+
+/** Traffic that is recorded. */
+export type Capture = {
+  end(): Promise<void>;
+  /** What matches a filter of tcpdump's, one line a packet. */
+  read(filter: string): Promise<string>;
+  /** Source and notification of what matches a filter of tshark's, one line a packet. @param keys a row of its table of keys */
+  decrypt(keys: string, filter: string): Promise<string>;
 };
 
 /** Hosts for nodes beside the hub. */
@@ -184,8 +195,8 @@ export class Lab {
     return Number(/(\d+) received/.exec(stdout)?.[1] ?? 0);
   }
 
-  /** Records a host's UDP traffic on a device until `end`; `read` gives what matches a filter, one line a packet. */
-  capture(host: Host, device: string): { end(): Promise<void>; read(filter: string): Promise<string> } {
+  /** Records a host's UDP traffic on a device until its end. */
+  capture(host: Host, device: string): Capture {
     const file = join(this.directory, `${host}.pcap`);
     const [program, ...args] = this.inside(host, 'tcpdump', '-U', '-w', file, '-i', device, 'udp');
     const sniffer = spawn(program!, args, { stdio: 'ignore' });
@@ -195,6 +206,10 @@ export class Lab {
         await sleep(200);
       },
       read: (filter) => this.exec(host, 'tcpdump', '-nn', '-r', file, filter),
+      decrypt: (keys, filter) => {
+        const fields = ['ip.src', 'isakmp.notify.msgtype'].flatMap((field) => ['-e', field]);
+        return this.exec(host, 'tshark', '-r', file, '-o', keys, '-Y', filter, '-T', 'fields', ...fields);
+      },
     };
   }
 
@@ -301,6 +316,7 @@ export class Lab {
       join(directory, 'strongswan.conf'),
       `charon {
   threads = 32
+  ${this.#options.ikev1 === 'aggressive' ? 'i_dont_care_about_security_and_use_aggressive_mode_psk = yes' : ''}
   load = random nonce aes sha1 sha2 hmac kdf gcm curve25519 openssl pem pkcs1 kernel-libipsec kernel-netlink socket-default vici updown counters ${host === 'hub' ? 'ha' : ''}
   plugins {
     ${ha}
@@ -367,7 +383,11 @@ export class Lab {
       child: string,
     ) => ({
       [name]: {
-        version: '2',
+        version: this.#options.ikev1 ? '1' : '2',
+        ...(this.#options.ikev1 && {
+          aggressive: this.#options.ikev1 === 'aggressive' ? 'yes' : 'no',
+          dpd_timeout: '6s',
+        }),
         local_addrs: [addresses[0]],
         remote_addrs: [addresses[1]],
         mobike: 'no',

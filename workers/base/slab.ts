@@ -28,6 +28,11 @@ export class Slab {
     this.#free.push(slot);
   }
 
+  /** Wipes all records. */
+  wipe(): void {
+    for (const block of this.#blocks) block.fill(0);
+  }
+
   /** The block that holds a record, at {@link offset}. */
   block(slot: number): Uint8Array {
     return this.#blocks[slot >>> BLOCK_BITS]!;

@@ -147,7 +147,8 @@ class EvpCbcHmac extends EvpParts implements Aead {
   }
 }
 
-function byName(find: (name: bigint) => bigint, name: string): bigint {
+/** What OpenSSL has under this name, or NULL. */
+export function byName(find: (name: bigint) => bigint, name: string): bigint {
   const memory = nativeMemory(name.length + 1);
   memory.bytes.write(name);
   const found = find(memory.address);

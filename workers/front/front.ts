@@ -67,8 +67,8 @@ export class Front {
     if (!this.#context.guarded() || !isEncrypted(datagram)) return Reply.MALFORMED;
     const { sessions } = this.#context;
     const handle = sessions.named(datagram);
-    if (handle < 0) return this.#handOver(handle, datagram, sender) ? Reply.TAKEN : Reply.UNKNOWN_SA;
-    if (!this.#context.opened(handle)) return Reply.UNKNOWN_SA;
+    if (handle < 0) return this.handOver(handle, datagram, sender) ? Reply.TAKEN : Reply.UNKNOWN_SA;
+    if (sessions.is(handle, SessionFlag.IKEV1) || !this.#context.opened(handle)) return Reply.UNKNOWN_SA;
     if (isDaemonRequest(datagram)) return this.#request(handle, datagram);
     if ((datagram[Offset.FLAGS]! & FLAG_RESPONSE) === 0) return Reply.MALFORMED;
     const request = this.#requests.get(handle);
@@ -77,7 +77,7 @@ export class Front {
       return this.#answer(handle, request, datagram, sender);
     // On a parked SA the daemon expects no answer under a true id.
     if (sessions.is(handle, SessionFlag.PARKED)) return Reply.REPLAYED;
-    return this.#handOver(handle, datagram, sender) ? Reply.TAKEN : Reply.REPLAYED;
+    return this.handOver(handle, datagram, sender) ? Reply.TAKEN : Reply.REPLAYED;
   }
 
   /** The SA's next id is free now: a waiting request is sent. */
@@ -273,7 +273,12 @@ export class Front {
       if (message) this.#context.toDaemon(handle, message, address.get(handle), port[handle]!);
   }
 
-  #handOver(handle: number, datagram: Buffer, { address, port }: Sender): boolean {
+  /**
+   * Gives a datagram to the headend's daemon unchanged, as if it came from there. False if the rules cannot do that.
+   * @param handle -1: the SA is not known
+   */
+  handOver(handle: number, datagram: Buffer, { address, port }: Sender): boolean {
+    if (!this.#context.guarded()) return false;
     if (!this.#context.toDaemon(handle, Buffer.from(datagram), address, port)) return false;
     this.count.handedOver++;
     return true;

@@ -77,9 +77,9 @@ export class Ikev2Exchange {
     if (!isInformational(datagram, true)) return Reply.MALFORMED;
     const sessions = this.#sessions;
     const handle = sessions.named(datagram);
-    if (handle < 0 || !(sessions.flags[handle]! & SessionFlag.KEYED)) return Reply.UNKNOWN_SA;
+    const flags = handle < 0 ? 0 : sessions.flags[handle]!;
+    if ((flags & (SessionFlag.KEYED | SessionFlag.IKEV1)) !== SessionFlag.KEYED) return Reply.UNKNOWN_SA;
     this.handle = handle;
-    const flags = sessions.flags[handle]!;
     const mid = datagram.readUInt32BE(Offset.MESSAGE_ID);
     const next = sessions.nextMid[handle]!;
     const top = next + sessions.uncertainty[handle]!;

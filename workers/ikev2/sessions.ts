@@ -1,4 +1,4 @@
-/** What a shard needs of each IKE SA to send on it: SPIs, keys, message ids, address. A structure of arrays. */
+/** What a shard needs of each IKE SA, of either version, to send on it: SPIs, keys, message ids, address. A structure of arrays. */
 
 import type { Address } from '../base/address.ts';
 import { AddressColumn } from '../base/address-column.ts';
@@ -8,6 +8,13 @@ import { Slab } from '../base/slab.ts';
 import type { SpiWords } from '../base/spi.ts';
 import { SpiIndex, setSpi, spiAt, spiPairs } from '../base/spi-index.ts';
 import type { FillRandom } from '../crypto/random.ts';
+import {
+  FIRST_IKEV1_SUITE,
+  IKEV1_SUITES,
+  type Ikev1Keys,
+  type Ikev1Suite,
+  ikev1MaterialLength,
+} from '../ikev1/suites.ts';
 import { Offset } from './header.ts';
 import type { DirectionKeys } from './sk-payload.ts';
 import { keyMaterialLength, SUITES, type Suite } from './suites.ts';
@@ -32,19 +39,28 @@ export const SessionFlag = {
   TRANSLATED: 64,
   /** The headend's daemon counts its own requests from far ahead. */
   PARKED: 128,
+  /** An SA of IKEv1: `nextMid` is its next DPD sequence number. */
+  IKEV1: 256,
 } as const;
 
 /** Stands for keys that are opened later. */
 export const SEALED = 'sealed';
 
-/** Position in SUITES, and key material as {@link keyMaterial} lays it out. */
+/** Position in SUITES, or number of an IKEv1 suite, and key material as {@link keyMaterial} or ikev1Material lays it out. */
 export type SessionKeys = { readonly suite: number; readonly material: Uint8Array };
+
+/** Whether keys are of IKEv1. */
+export function isIkev1({ suite }: SessionKeys): boolean {
+  return suite >= FIRST_IKEV1_SUITE;
+}
 
 /** One SA as it enters the table. */
 export type SessionInput = {
   readonly handle: number;
   /** SPIs as two 32-bit words each, big-endian. */
   readonly spi: SpiWords;
+  /** Otherwise IKEv2. */
+  readonly ikev1?: boolean | undefined;
   readonly headendIsInitiator: boolean;
   /** Remote address, valid only while the SA is being entered, and UDP port. */
   readonly address: Address;
@@ -56,7 +72,7 @@ export type SessionInput = {
 };
 
 export class SessionTable {
-  flags = new Uint8Array(0);
+  flags = new Uint16Array(0);
   spis = spiPairs(0);
   readonly address = new AddressColumn();
   port = new Uint16Array(0);
@@ -74,12 +90,18 @@ export class SessionTable {
   #ivSlot = new Uint32Array(0);
   readonly #ivs = new Slab(IV_LENGTH);
   readonly #slabs: readonly Slab[] = SUITES.map((suite) => new Slab(keyMaterialLength(suite)));
+  readonly #ikev1Slabs: readonly Slab[] = IKEV1_SUITES.map((suite) => new Slab(ikev1MaterialLength(suite)));
   readonly #index = new SpiIndex();
   /** Buffers in which keys are put for a cipher, by suite. */
   readonly #keys: readonly DirectionKeys[] = SUITES.map((suite) => ({
     encryption: Buffer.alloc(suite.keyLength),
     salt: Buffer.alloc(suite.saltLength),
     integrity: Buffer.alloc(suite.integrityKeyLength),
+  }));
+  readonly #ikev1Keys: readonly Ikev1Keys[] = IKEV1_SUITES.map((suite) => ({
+    encryptionKey: Buffer.alloc(suite.keyLength),
+    skeyidA: Buffer.alloc(suite.hashLength),
+    phase1Block: Buffer.alloc(suite.blockLength),
   }));
 
   /** Enters an SA at a free handle. */
@@ -90,6 +112,7 @@ export class SessionTable {
     this.flags[handle] =
       SessionFlag.USED |
       (input.headendIsInitiator ? SessionFlag.INITIATOR : 0) |
+      (input.ikev1 === true ? SessionFlag.IKEV1 : 0) |
       (input.resumed === true ? SessionFlag.RESUMED : 0);
     this.nextMid[handle] = input.nextMid;
     this.uncertainty[handle] = 0;
@@ -101,7 +124,7 @@ export class SessionTable {
     if (input.keys) this.setKeys(handle, input.keys);
   }
 
-  /** Gives an SA its keys. An SA's keys never change, so a second call is ignored. */
+  /** Gives an SA its keys. An SA's keys never change, so a second call is ignored. Throws RangeError on keys of another IKE version. */
   setKeys(handle: number, keys: NonNullable<SessionInput['keys']>): void {
     const held = this.flags[handle]! & (SessionFlag.KEYED | SessionFlag.SEALED);
     if (held === SessionFlag.KEYED) return;
@@ -109,9 +132,10 @@ export class SessionTable {
       this.flags[handle]! |= SessionFlag.KEYED | SessionFlag.SEALED;
       return;
     }
+    if (isIkev1(keys) !== this.is(handle, SessionFlag.IKEV1)) throw new RangeError('keys of another IKE version');
     const { suite, material } = keys;
     this.#suite[handle] = suite;
-    const slab = this.#slabs[suite]!;
+    const slab = this.#slabOf(suite);
     const slot = slab.allocate();
     slab.block(slot).set(material, slab.offset(slot));
     this.#keySlot[handle] = slot;
@@ -131,11 +155,16 @@ export class SessionTable {
     const flags = this.flags[handle]!;
     if (!(flags & SessionFlag.USED)) return;
     const open = (flags & (SessionFlag.KEYED | SessionFlag.SEALED)) === SessionFlag.KEYED;
-    if (open) this.#slabs[this.#suite[handle]!]!.drop(this.#keySlot[handle]!);
+    if (open) this.#slabOf(this.#suite[handle]!).drop(this.#keySlot[handle]!);
     this.#index.remove(this.spis, handle);
     this.end(handle);
     this.address.drop(handle);
     this.flags[handle] = 0;
+  }
+
+  /** Wipes all keys: nobody may be asked any more. */
+  wipe(): void {
+    for (const slab of this.#slabs) slab.wipe();
   }
 
   /** A request is outstanding from now on, with an IV of its own. */
@@ -195,6 +224,11 @@ export class SessionTable {
     return SUITES[this.#suite[handle]!]!;
   }
 
+  /** Of an SA of IKEv1. */
+  ikev1Suite(handle: number): Ikev1Suite {
+    return IKEV1_SUITES[this.#suite[handle]! - FIRST_IKEV1_SUITE]!;
+  }
+
   /** SPIs of an SA. */
   spi(handle: number): SpiWords {
     return spiAt(this.spis, handle);
@@ -204,7 +238,7 @@ export class SessionTable {
   exportKeys(handle: number): SessionKeys | undefined {
     if (!this.is(handle, SessionFlag.USED | SessionFlag.KEYED) || this.is(handle, SessionFlag.SEALED)) return undefined;
     const suite = this.#suite[handle]!;
-    const slab = this.#slabs[suite]!;
+    const slab = this.#slabOf(suite);
     const at = slab.offset(this.#keySlot[handle]!);
     return { suite, material: slab.block(this.#keySlot[handle]!).slice(at, at + slab.stride) };
   }
@@ -217,6 +251,24 @@ export class SessionTable {
   /** Keys for what the spoke sends; valid until the next call for keys. */
   receiveKeys(handle: number): DirectionKeys {
     return this.#direction(handle, 1);
+  }
+
+  /** Keys of an SA of IKEv1, for both directions; valid until the next call for keys. */
+  ikev1Keys(handle: number): Ikev1Keys {
+    const suite = this.#suite[handle]!;
+    const { encryptionKey, skeyidA, phase1Block } = this.#ikev1Keys[suite - FIRST_IKEV1_SUITE]!;
+    const slab = this.#slabOf(suite);
+    const bytes = slab.block(this.#keySlot[handle]!);
+    const at = slab.offset(this.#keySlot[handle]!);
+    copy(bytes, at, encryptionKey, 0, encryptionKey.length);
+    copy(bytes, at + encryptionKey.length, skeyidA, 0, skeyidA.length);
+    copy(bytes, at + encryptionKey.length + skeyidA.length, phase1Block, 0, phase1Block.length);
+    return this.#ikev1Keys[suite - FIRST_IKEV1_SUITE]!;
+  }
+
+  /** Where key material of a suite is kept. */
+  #slabOf(suite: number): Slab {
+    return suite < FIRST_IKEV1_SUITE ? this.#slabs[suite]! : this.#ikev1Slabs[suite - FIRST_IKEV1_SUITE]!;
   }
 
   #direction(handle: number, index: 0 | 1): DirectionKeys {
@@ -234,7 +286,7 @@ export class SessionTable {
 
   #grow(needed: number): void {
     const capacity = roomFor(needed, this.flags.length);
-    this.flags = widen(new Uint8Array(capacity), this.flags);
+    this.flags = widen(new Uint16Array(capacity), this.flags);
     this.spis = spiPairs(capacity, this.spis);
     this.address.grow(capacity);
     this.port = widen(new Uint16Array(capacity), this.port);

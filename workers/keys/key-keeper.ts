@@ -44,7 +44,12 @@ export class KeyKeeper {
 
   /** Reads sealed keys. Throws if they cannot be opened, or are none. */
   read(sealed: Uint8Array, spi: SpiWords, headendIsInitiator: boolean): SessionKeys {
-    return readKeys(this.#vault!.open(sealed, this.#placeOf(spi)), headendIsInitiator);
+    const message = this.#vault!.open(sealed, this.#placeOf(spi));
+    try {
+      return readKeys(message, headendIsInitiator);
+    } finally {
+      message.fill(0);
+    }
   }
 
   /** Keeps the sealed keys in a row of a page for the SA at this handle. */
@@ -65,7 +70,9 @@ export class KeyKeeper {
     const sealed = this.#sealed.remove(handle);
     try {
       const initiator = sessions.is(handle, SessionFlag.INITIATOR);
-      sessions.setKeys(handle, this.read(sealed!, sessions.spi(handle), initiator));
+      const keys = this.read(sealed!, sessions.spi(handle), initiator);
+      sessions.setKeys(handle, keys);
+      keys.material.fill(0);
       return true;
     } catch {
       this.#unreadable.push(handle);
@@ -89,9 +96,13 @@ export class KeyKeeper {
     return handles;
   }
 
-  /** Seals keys that a headend registers. */
+  /** Seals keys that a headend registers, and wipes them from the page. */
   seal(page: KeysPage): KeysPage {
-    return packKeys(unpackKeys(page).map(({ spi, keys }) => ({ spi, keys: this.#seal(spi, keys) })));
+    try {
+      return packKeys(unpackKeys(page).map(({ spi, keys }) => ({ spi, keys: this.#seal(spi, keys) })));
+    } finally {
+      page.bytes.fill(0);
+    }
   }
 
   /** Seals the keys of an SA that the shard holds; undefined if it has none, or none that can be read. */
@@ -100,8 +111,13 @@ export class KeyKeeper {
     const keys = this.opened(handle) ? sessions.exportKeys(handle) : undefined;
     if (!keys) return undefined;
     const message = encodeKeys(keys, sessions.is(handle, SessionFlag.INITIATOR));
-    // A copy, because posting it to another thread transfers its whole buffer.
-    return Uint8Array.from(this.#seal(sessions.spi(handle), message));
+    try {
+      // A copy, because posting it to another thread transfers its whole buffer.
+      return Uint8Array.from(this.#seal(sessions.spi(handle), message));
+    } finally {
+      message.fill(0);
+      keys.material.fill(0);
+    }
   }
 
   #seal(spi: SpiWords, keys: Uint8Array): Uint8Array {

@@ -6,6 +6,7 @@
 import { create, toBinary } from '@bufbuild/protobuf';
 import { SaKeysSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import type { SpiWords } from '../base/spi.ts';
+import { FIRST_IKEV1_SUITE, IKEV1_SUITES, splitIkev1Material } from '../ikev1/suites.ts';
 import { type SessionKeys, splitKeyMaterial } from '../ikev2/sessions.ts';
 import { SUITES } from '../ikev2/suites.ts';
 
@@ -45,6 +46,11 @@ export function unpackKeys({ spis, ends, bytes }: KeysPage): { spi: SpiWords; ke
 
 /** The SaKeys message of keys as a shard holds them. */
 export function encodeKeys({ suite: index, material }: SessionKeys, headendIsInitiator: boolean): Uint8Array {
+  const old = IKEV1_SUITES[index - FIRST_IKEV1_SUITE];
+  if (old) {
+    const { encryption, prf } = old;
+    return toBinary(SaKeysSchema, create(SaKeysSchema, { encryption, prf, ...splitIkev1Material(old, material) }));
+  }
   const suite = SUITES[index]!;
   const { encryption, integrity } = suite;
   const keys = splitKeyMaterial(suite, headendIsInitiator, material);

@@ -15,10 +15,11 @@ import {
 } from '../../proto/gen/dpd/v1/types_pb.js';
 import { Address } from '../base/address.ts';
 import type { SpiWords } from '../base/spi.ts';
+import { findIkev1Suite, ikev1Material } from '../ikev1/suites.ts';
 import { NAT_T_PORT } from '../ikev2/header.ts';
 import { keyMaterial, type SessionInput, type SessionKeys } from '../ikev2/sessions.ts';
 import { findSuite } from '../ikev2/suites.ts';
-import type { Policy } from '../liveness/policy.ts';
+import { Mode, type Policy } from '../liveness/policy.ts';
 import { fieldNumbers, MessageReader } from './message-reader.ts';
 
 const SA = fieldNumbers(SaSchema);
@@ -27,11 +28,14 @@ const ENDPOINT = fieldNumbers(EndpointSchema);
 const POLICY = fieldNumbers(PolicySchema);
 const KEYS = fieldNumbers(SaKeysSchema);
 const NONE: Uint8Array = new Uint8Array(0);
+const IKEV1 = 1;
+/** DpdSupport of types.proto. */
+const Support = { ANNOUNCED: 1, ABSENT: 2 } as const;
 /** Of the SA read last. */
 const ADDRESS = new Address();
 
 /** What a shard's thread needs to know of an SA. */
-export type WatchedSa = Pick<SessionInput, 'spi' | 'headendIsInitiator' | 'address' | 'port'> & {
+export type WatchedSa = Pick<SessionInput, 'spi' | 'ikev1' | 'headendIsInitiator' | 'address' | 'port'> & {
   readonly policy: Policy;
   readonly nextMessageId: number;
   readonly parked: boolean;
@@ -72,10 +76,14 @@ export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
   let local = '';
   let ikePort = NAT_T_PORT;
   let muteUntilUnixMs = 0;
+  let ikev1 = false;
+  let support = 0;
   while (reader.pos < end) {
     const tag = reader.uint32();
     const field = tag >>> 3;
     if (field === SA.id) readId(reader, spi);
+    else if (field === SA.ikeVersion) ikev1 = reader.uint32() === IKEV1;
+    else if (field === SA.dpdSupport) support = reader.int32();
     else if (field === SA.headendIsInitiator) headendIsInitiator = reader.bool();
     else if (field === SA.endpoints) {
       endpoints.push(reader.pos);
@@ -92,12 +100,26 @@ export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
   checkEnd(reader, end);
   // Its SA stays: its return is to be told.
   policy.asksDead = observe || (action as Action) === Action.NOTIFY;
+  // A peer that may not know DPD is not judged before it has answered; one that does not know it, never.
+  if (ikev1 && support !== Support.ANNOUNCED) policy.unprovenMs = 0;
+  if (ikev1 && support === Support.ABSENT) policy.mode = Mode.DISABLED;
   const endpoint = endpoints[active];
   if (endpoint === undefined) throw new RangeError(`an SA without endpoint ${active}`);
   reader.pos = endpoint;
   const { address, port } = readEndpoint(reader);
-  const watched = { spi, headendIsInitiator, address, port, policy: policy as Policy, nextMessageId, parked };
-  return { ...watched, local, ikePort, muteUntilUnixMs };
+  return {
+    spi,
+    ikev1,
+    headendIsInitiator,
+    address,
+    port,
+    policy: policy as Policy,
+    nextMessageId,
+    parked,
+    local,
+    ikePort,
+    muteUntilUnixMs,
+  };
 }
 
 /** Reads from an Sa, from the reader's position up to `end`: its id, what its headend is told of it, and its site. */
@@ -120,8 +142,10 @@ export function readSaHead(reader: MessageReader, end = reader.len): { spi: SpiW
 export function readKeys(message: Uint8Array, headendIsInitiator: boolean): SessionKeys {
   const reader = new MessageReader(message);
   const keys = { skEi: NONE, skEr: NONE, skAi: NONE, skAr: NONE };
+  const ikev1 = { encryptionKey: NONE, skeyidA: NONE, phase1Block: NONE };
   let encryption = 0;
   let integrity = 0;
+  let prf = 0;
   while (reader.pos < reader.len) {
     const tag = reader.uint32();
     const field = tag >>> 3;
@@ -131,7 +155,16 @@ export function readKeys(message: Uint8Array, headendIsInitiator: boolean): Sess
     else if (field === KEYS.skEr) keys.skEr = reader.bytes();
     else if (field === KEYS.skAi) keys.skAi = reader.bytes();
     else if (field === KEYS.skAr) keys.skAr = reader.bytes();
+    else if (field === KEYS.prf) prf = reader.int32();
+    else if (field === KEYS.skeyidA) ikev1.skeyidA = reader.bytes();
+    else if (field === KEYS.encryptionKey) ikev1.encryptionKey = reader.bytes();
+    else if (field === KEYS.phase1Block) ikev1.phase1Block = reader.bytes();
     else reader.skipField(tag);
+  }
+  if (prf !== 0) {
+    const suite = findIkev1Suite(encryption, ikev1.encryptionKey.length, prf);
+    if (!suite) throw new RangeError(`no suite of IKEv1 for encryption ${encryption}, prf ${prf}`);
+    return { suite: suite.index, material: ikev1Material(suite, ikev1) };
   }
   const suite = findSuite(encryption, integrity, keys.skEi.length);
   if (!suite) throw new RangeError(`no suite for encryption ${encryption}, integrity ${integrity}`);

@@ -5,19 +5,21 @@
 
 import type { Reply } from '../base/reply.ts';
 import type { FillRandom } from '../crypto/random.ts';
+import { Ikev1Exchange } from '../ikev1/exchange.ts';
+import { VERSION_1 } from '../ikev1/informational.ts';
 import { Ikev2Exchange } from '../ikev2/exchange.ts';
 import { Offset, VERSION_2 } from '../ikev2/header.ts';
-import type { SessionTable } from '../ikev2/sessions.ts';
+import { SessionFlag, type SessionTable } from '../ikev2/sessions.ts';
 
 export type Exchange = {
   /** Handle that the last {@link receive} was about; valid unless it returned MALFORMED or UNKNOWN_SA. */
   readonly handle: number;
-  /** Begins an exchange unless one is under way. Returns true if the probe to send repeats an earlier one. */
+  /** Begins an exchange unless one is under way. Returns true if one is, so that the probe repeats an earlier one. */
   begin(handle: number): boolean;
   /** Length of a probe, bytes. */
   length(handle: number): number;
   /**
-   * Writes the probe with the SA's next id and `offset`; the same id always gives the same bytes.
+   * Writes the probe with the SA's next id, or sequence number, and `offset`.
    * @param message of exactly {@link length} bytes
    */
   write(handle: number, offset: number, message: Buffer): void;
@@ -26,19 +28,25 @@ export type Exchange = {
 };
 
 export class Exchanges {
+  readonly ikev1: Ikev1Exchange;
   readonly #ikev2: Exchange;
+  readonly #sessions: SessionTable;
 
   constructor(sessions: SessionTable, fillRandom: FillRandom) {
+    this.ikev1 = new Ikev1Exchange(sessions, fillRandom);
     this.#ikev2 = new Ikev2Exchange(sessions, fillRandom);
+    this.#sessions = sessions;
   }
 
   /** Of an SA. */
-  of(_handle: number): Exchange {
-    return this.#ikev2;
+  of(handle: number): Exchange {
+    return this.#sessions.is(handle, SessionFlag.IKEV1) ? this.ikev1 : this.#ikev2;
   }
 
   /** The exchange for a datagram; undefined if its version is not supported. */
   speaking(datagram: Buffer): Exchange | undefined {
-    return datagram[Offset.VERSION] === VERSION_2 ? this.#ikev2 : undefined;
+    const version = datagram[Offset.VERSION];
+    if (version === VERSION_2) return this.#ikev2;
+    return version === VERSION_1 ? this.ikev1 : undefined;
   }
 }

@@ -1,7 +1,7 @@
 /** Takes SAs into a shard: reads their messages and, after a takeover, what their former owner knew of them. */
 
 import { wordsHex } from '../base/spi.ts';
-import type { SessionInput, SessionKeys } from '../ikev2/sessions.ts';
+import { isIkev1, SEALED, type SessionInput, type SessionKeys } from '../ikev2/sessions.ts';
 import type { KeyKeeper } from '../keys/key-keeper.ts';
 import { SPREAD } from '../liveness/machine.ts';
 import type { Policy } from '../liveness/policy.ts';
@@ -72,13 +72,19 @@ export class Intake {
     const unreadable: number[] = [];
     for (const cursor = new RecordCursor(page); cursor.next(); ) {
       const { row } = cursor;
+      const message = cursor.hasKeys ? keysOf(page, row)! : undefined;
+      let keys: SessionKeys | undefined;
       try {
         const sa = readWatchable(cursor);
-        const keys = cursor.hasKeys ? readKeys(keysOf(page, row)!, sa.headendIsInitiator) : undefined;
+        keys = message && readKeys(message, sa.headendIsInitiator);
         enter(joined(page, row, sa, keys, { nextMid: sa.nextMessageId, ...NEW }));
         if (keys) this.#keys.forget(page.handles[row]!);
       } catch {
         unreadable.push(page.handles[row]!);
+      } finally {
+        // The session table has its own copy.
+        message?.fill(0);
+        keys?.material.fill(0);
       }
     }
     return { unreadable };
@@ -175,13 +181,15 @@ function resumed(
 function joined(
   { handles, sites, dead }: SaPage,
   row: number,
-  { spi, headendIsInitiator, address, port, policy, parked, local, ikePort, muteUntilUnixMs }: WatchedSa,
+  { spi, ikev1, headendIsInitiator, address, port, policy, parked, local, ikePort, muteUntilUnixMs }: WatchedSa,
   keys: SessionInput['keys'],
   known: Known,
 ): ShardSa {
+  if (keys && keys !== SEALED && isIkev1(keys) !== ikev1) throw new RangeError('keys of another IKE version');
   return {
     handle: handles[row]!,
     spi,
+    ikev1,
     headendIsInitiator,
     address,
     port,

@@ -7,6 +7,7 @@ import type { Address } from '../base/address.ts';
 import { Reply } from '../base/reply.ts';
 import type { FillRandom } from '../crypto/random.ts';
 import { Front } from '../front/front.ts';
+import { isInformationalV1 } from '../ikev1/informational.ts';
 import { SessionFlag, SessionTable } from '../ikev2/sessions.ts';
 import { KeyKeeper, type KeyVault } from '../keys/key-keeper.ts';
 import { Machine } from '../liveness/machine.ts';
@@ -182,6 +183,7 @@ export class Shard {
     const exchange = this.#exchanges.speaking(datagram);
     const reply = exchange?.receive(datagram) ?? Reply.MALFORMED;
     if (reply === Reply.ALIVE) this.#answered(exchange!.handle);
+    else if (exchange === this.#exchanges.ikev1) this.#receiveOtherV1(datagram, sender, reply);
     else if (reply === Reply.FORGED) this.#count.repliesForged++;
     else this.#receiveOther(datagram, sender, reply);
   }
@@ -195,6 +197,17 @@ export class Shard {
     else if (asProbe === Reply.MALFORMED) this.#count.repliesMalformed++;
     else if (asProbe === Reply.UNKNOWN_SA) this.#count.repliesUnknownSa++;
     else this.#count.repliesReplayed++;
+  }
+
+  /** IKEv1's Informationals all come here. Those that answer no probe are the daemon's, which judges them itself. */
+  #receiveOtherV1(datagram: Buffer, sender: Sender, reply: Reply): void {
+    const known = reply === Reply.REPLAYED || reply === Reply.FORGED;
+    if (known && this.#front.handOver(this.#exchanges.ikev1.handle, datagram, sender)) return;
+    if (reply === Reply.UNKNOWN_SA && isInformationalV1(datagram) && this.#front.handOver(-1, datagram, sender)) return;
+    if (reply === Reply.MALFORMED) this.#count.repliesMalformed++;
+    else if (reply === Reply.UNKNOWN_SA) this.#count.repliesUnknownSa++;
+    else if (reply === Reply.REPLAYED) this.#count.repliesReplayed++;
+    else this.#count.repliesForged++;
   }
 
   #answered(handle: number): void {
@@ -297,6 +310,11 @@ export class Shard {
     }
   }
 
+  /** Wipes all keys: the shard has ended. */
+  wipe(): void {
+    this.#sessions.wipe();
+  }
+
   /** Part of the changes since the last call, or everything. It covers no time in which another owner may have asked. */
   checkpoint(whole: boolean): CheckpointPart {
     const { peers } = this.#machine;
@@ -360,7 +378,10 @@ export class Shard {
     this.#sessions.add(sa);
     this.#sessions.setParked(handle, parked);
     if (sa.translated) this.#front.restore(handle, sa.translated.daemonId, sa.translated.id);
-    if (gated && sa.possibleIds > 1) this.#ids.set(handle, sa.possibleIds);
+    if (sa.ikev1 && sa.resumed) {
+      this.#sessions.uncertainty[handle] = sa.possibleIds - 1;
+      this.#exchanges.ikev1.skip(handle, 0);
+    } else if (gated && sa.possibleIds > 1) this.#ids.set(handle, sa.possibleIds);
     const { firstAskMs, site, proven } = sa;
     this.#machine.add(handle, policy, this.#io.now() - sa.heardAgeMs, {
       gated,
@@ -447,7 +468,9 @@ export class Shard {
       const asked = this.#sessions.sent[handle]! > 0 || this.#sessions.is(handle, SessionFlag.RESUMED);
       if (!asked) continue;
       this.#checkpoint.touch(handle);
-      if (this.#sessions.is(handle, SessionFlag.KEYED))
+      if (this.#sessions.is(handle, SessionFlag.IKEV1 | SessionFlag.KEYED))
+        this.#exchanges.ikev1.skip(handle, now - sinceMs);
+      else if (this.#sessions.is(handle, SessionFlag.KEYED))
         this.#idsMissed(handle, policies.at(peers.policy[handle]!), now - sinceMs);
       this.#machine.excuse(handle, now);
     }
@@ -512,6 +535,7 @@ export class Shard {
       return 0;
     }
     if (!this.#keys.opened(handle)) return -1;
+    if (this.#sessions.is(handle, SessionFlag.IKEV1)) return this.#probeV1(handle, last);
     if (this.#sessions.is(handle, SessionFlag.TRANSLATED)) {
       if (!last) return this.#front.repeat(handle) ? 0 : -1;
       // Before a peer is judged, neighbouring ids are tried, too, in case its id is not the one that we know.
@@ -528,6 +552,18 @@ export class Shard {
     if (again) this.#count.retransmissions++;
     this.#checkpoint.touch(handle);
     return this.#probeOn(handle, unsent, last) ? unsent : -1;
+  }
+
+  /** Of IKEv1: the next number. Before a peer is judged it gets the first one again, too, in case it waits for just that. */
+  #probeV1(handle: number, last: boolean): number {
+    const { ikev1 } = this.#exchanges;
+    const again = ikev1.begin(handle);
+    if (again) this.#count.retransmissions++;
+    this.#checkpoint.touch(handle);
+    if (again && last && !this.#send(handle, 0)) return -1;
+    if (!this.#send(handle, ikev1.offset(handle))) return -1;
+    if (last) this.#path.wantCanary();
+    return 0;
   }
 
   /** Sends the possible id below those already sent; `unsent` more ids are lower still. */

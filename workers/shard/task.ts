@@ -87,6 +87,7 @@ export default async function runShard({
     return shard.checkpoint(true);
   } finally {
     cancelTurn();
+    shard.wipe();
     socket.close();
     port.close();
   }

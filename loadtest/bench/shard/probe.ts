@@ -1,7 +1,8 @@
 /**
  * A probe's round trip in the node, timer to answer, beside its floor measured in the same run: one datagram sent and
  * one received on a bare socket, one seal and one open with a bare cipher, by the same means. What Node's own socket and
- * cipher objects take is measured too. The spokes run on a thread of their own, and only this thread's CPU time counts.
+ * cipher objects take is measured too. The spokes run on a thread of their own, and only this thread's CPU time counts. With
+ * `--ike 1` it is IKEv1's, beside IKEv2's of the same run.
  */
 
 import { createCipheriv, createDecipheriv } from 'node:crypto';
@@ -10,12 +11,14 @@ import { create } from '@bufbuild/protobuf';
 import { Mode, PolicySchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { fastestAead } from '../../../workers/crypto/fastest-aead.ts';
 import { pooledRandom } from '../../../workers/crypto/random.ts';
+import { SUITES } from '../../../workers/ikev2/suites.ts';
 import { TICK_MS } from '../../../workers/liveness/wheel.ts';
 import { bindProbeSocket } from '../../../workers/net/open-probe-socket.ts';
 import { bindUdp } from '../../../workers/net/udp.ts';
 import { readCanary } from '../../../workers/path/canary.ts';
 import { Shard } from '../../../workers/shard/shard.ts';
 import { type FleetShape, pageOf, suiteNamed, vouchedPath } from '../../spokes/fleet.ts';
+import { ikev1SuiteNamed } from '../../spokes/ikev1.ts';
 import { SpokesThread } from '../../spokes/thread.ts';
 import { type Result, round, threadCpuMicros } from '../measure.ts';
 import { LOOPBACK, startEcho } from './echo.ts';
@@ -28,13 +31,14 @@ const RUN_MS = 5_000;
 const WARM_MS = 3_000;
 const PER_TICK = (SPOKES * TICK_MS) / INTERVAL_MS;
 const GCM_256 = suiteNamed('aes-256-gcm');
+const CBC_256 = SUITES.findIndex(({ cipher, hash }) => cipher === 'aes-256-cbc' && hash === 'sha256');
 const HEADER = Buffer.alloc(32);
 /** As long as a probe. */
 const MESSAGE = Buffer.alloc(61);
 
 export async function probe(): Promise<Result> {
   const floor = await floorMicros();
-  const micros = await probeMicros();
+  const micros = await probeMicros(GCM_256);
   return {
     cpu_us_per_probe: micros,
     probes_per_s: (SPOKES * 1_000) / INTERVAL_MS,
@@ -45,10 +49,25 @@ export async function probe(): Promise<Result> {
   };
 }
 
-async function probeMicros(): Promise<number> {
+/** The same for IKEv1, AES-256 and SHA-256, beside IKEv2's with the same cipher and hash, and with AES-GCM. */
+export async function probeIkev1(): Promise<Result> {
+  const micros = await probeMicros(ikev1SuiteNamed('aes-256-cbc', 'sha256'));
+  const cbc = await probeMicros(CBC_256);
+  const gcm = await probeMicros(GCM_256);
+  return {
+    cpu_us_per_probe: micros,
+    ikev2_cbc_us: cbc,
+    ikev2_gcm_us: gcm,
+    baseline: cbc,
+    ratio: round(micros / cbc),
+    ratio_gcm: round(micros / gcm),
+  };
+}
+
+async function probeMicros(suite: number): Promise<number> {
   const seed = 'bench';
-  const spokes = await SpokesThread.start({ seed, count: SPOKES, sockets: 64, suite: GCM_256 });
-  const fleet: FleetShape = { count: SPOKES, shards: 1, seed, suite: GCM_256, sockets: spokes.sockets };
+  const spokes = await SpokesThread.start({ seed, count: SPOKES, sockets: 64, suite });
+  const fleet: FleetShape = { count: SPOKES, shards: 1, seed, suite, sockets: spokes.sockets };
   const policy = create(PolicySchema, {
     mode: Mode.PERIODIC,
     intervalMs: INTERVAL_MS,

@@ -18,8 +18,8 @@ export type WatchdogData = {
   readonly endAfter: number;
 };
 
-/** Other nodes have a shard after a tenth of this: there is nothing left to wait for. */
-const TIMES: WatchdogTimes = { lookMs: 1_000, tellMs: 5_000, endMs: 30_000 };
+/** Other nodes have a shard after a small part of this: there is nothing left to wait for. A processor that others use up must not end it. */
+const TIMES: WatchdogTimes = { lookMs: 1_000, tellMs: 5_000, endMs: 60_000 };
 
 /** Begins to watch this thread. Neither the beats nor the watching thread keep the process. */
 export function startWatchdog(log: Logger, { lookMs, tellMs, endMs }: WatchdogTimes = TIMES): void {

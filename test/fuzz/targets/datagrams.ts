@@ -2,9 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { create } from '@bufbuild/protobuf';
-import { identityOf, pageOf } from '../../../loadtest/spokes/fleet.ts';
+import { FIRST_SEQUENCE, identityOf, pageOf } from '../../../loadtest/spokes/fleet.ts';
+import { ikev1KeysOf, ikev1SuiteOf } from '../../../loadtest/spokes/ikev1.ts';
 import { Mode, PolicySchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { Address } from '../../../workers/base/address.ts';
+import { isInformationalV1 } from '../../../workers/ikev1/informational.ts';
+import { FIRST_IKEV1_SUITE, IKEV1_SUITES } from '../../../workers/ikev1/suites.ts';
 import { IKE_PORT, isInformational, MARKER_LENGTH, NAT_T_PORT, PARKED_ID } from '../../../workers/ikev2/header.ts';
 import { SUITES } from '../../../workers/ikev2/suites.ts';
 import { Direction } from '../../../workers/liveness/interlock.ts';
@@ -12,6 +15,7 @@ import { CANARY_LENGTH, isCanary, readCanary, writeCanary } from '../../../worke
 import { Shard } from '../../../workers/shard/shard.ts';
 import type { Random } from '../../simulation/random.ts';
 import { CREATE_CHILD_SA, INFORMATIONAL, sealed } from '../../workers/front/wire.ts';
+import { informational, notification, payload } from '../../workers/ikev1/by-hand.ts';
 import { spoil } from '../bytes.ts';
 
 const POLICY = create(PolicySchema, { mode: Mode.ON_IDLE, intervalMs: 1_000, retryIntervalMs: 9_000, retries: 3 });
@@ -20,9 +24,11 @@ const ADDRESS = Address.of('192.0.2.10');
 const HUB = { toString: () => '' } as Address;
 const WAY = { local: '', ikePort: NAT_T_PORT, index: 0, canaryAddress: '192.0.2.10', canaryPort: NAT_T_PORT } as const;
 const MESSAGES = 20;
+/** Of both versions. */
+const NUMBERS = [...SUITES, ...IKEV1_SUITES].map(({ index }) => index);
 
 export function fuzz(random: Random): boolean {
-  const suite = random.integer(0, SUITES.length - 1);
+  const suite = random.pick(NUMBERS);
   const guarded = random.chance(0.5);
   const { shard, now } = watching(suite, guarded);
   const corpus = messages(suite, random);
@@ -42,7 +48,7 @@ export function fuzz(random: Random): boolean {
 
 /** Whether it is a response as it was before, on port 4500, or without its marker as on port 500. */
 function isGood(datagram: Buffer, corpus: readonly Buffer[]): boolean {
-  const responses = corpus.filter((good) => isInformational(good, true));
+  const responses = corpus.filter((good) => isInformational(good, true) || isInformationalV1(good));
   return responses.some((good) => good.equals(datagram) || good.subarray(MARKER_LENGTH).equals(datagram));
 }
 
@@ -94,13 +100,45 @@ function messages(suite: number, random: Random): Buffer[] {
     sealed(identity, { ...request, response: true, initiator: true, id: 0 }),
     sealed(identity, { ...request, exchange: INFORMATIONAL, text: '' }),
     canary,
+    ...others(ikev1SuiteOf(suite) ? suite : FIRST_IKEV1_SUITE),
     // Of any length, too long ones among them.
     Buffer.alloc(random.integer(0, 4_096), 1),
   ];
 }
 
+/** Of IKEv1: a question of the spoke's, a notification that is not DPD, and a Delete. */
+function others(suite: number): Buffer[] {
+  const plain = plainOf(suite);
+  return [
+    informational(plain, notification(plain.cookies, 36136, 5)),
+    informational(plain, notification(plain.cookies, 24578, FIRST_SEQUENCE)),
+    informational(plain, payload(0, Buffer.alloc(24, 1)), 12),
+  ];
+}
+
+/** What the fleet's one spoke of IKEv1 writes with. */
+function plainOf(suite: number) {
+  const { cipher, hash, ...lengths } = ikev1SuiteOf(suite)!;
+  const keys = ikev1KeysOf('fuzz', 0, 0, { cipher, hash, ...lengths });
+  const cookies = Buffer.alloc(16);
+  identityOf('fuzz', 0, 0, suite).spi.forEach((word, n) => cookies.writeUInt32BE(word, 4 * n));
+  return {
+    cipher,
+    hash,
+    cookies,
+    key: Buffer.from(keys.encryptionKey),
+    skeyidA: Buffer.from(keys.skeyidA),
+    lastBlock: Buffer.from(keys.phase1Block),
+    messageId: 0x01020304,
+  };
+}
+
 /** The spoke's, which was the SA's original initiator. */
 function answer(suite: number, id: number): Buffer {
+  if (ikev1SuiteOf(suite)) {
+    const plain = plainOf(suite);
+    return informational(plain, notification(plain.cookies, 36137, FIRST_SEQUENCE + id));
+  }
   const identity = identityOf('fuzz', 0, 0, suite);
   return sealed(identity, { exchange: INFORMATIONAL, response: true, initiator: true, id, text: '' });
 }

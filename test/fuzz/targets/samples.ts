@@ -2,6 +2,7 @@
 
 import { create } from '@bufbuild/protobuf';
 import { type Mode, type Sa, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { IKEV1_SUITES } from '../../../workers/ikev1/suites.ts';
 import { SUITES } from '../../../workers/ikev2/suites.ts';
 import type { Random } from '../../simulation/random.ts';
 
@@ -16,10 +17,21 @@ export function goodSa(n: number, random: Random): Sa {
   const ske = suite.keyLength + suite.saltLength;
   const ska = suite.integrityKeyLength;
   const { encryption, integrity } = suite;
+  const old = random.chance(0.3) ? random.pick(IKEV1_SUITES) : undefined;
+  const keys = old
+    ? {
+        encryption: old.encryption,
+        prf: old.prf,
+        encryptionKey: key(old.keyLength),
+        skeyidA: key(old.hashLength),
+        phase1Block: key(old.blockLength),
+      }
+    : { encryption, integrity, skEi: key(ske), skEr: key(ske), skAi: key(ska), skAr: key(ska) };
   return create(SaSchema, {
     id: { initiatorSpi: BigInt(n), responderSpi: BigInt(random.uint32() + 1) },
     peerId: `spoke-${n}`,
-    ikeVersion: 2,
+    ikeVersion: old ? 1 : 2,
+    dpdSupport: old ? random.integer(0, 2) : 0,
     headendIsInitiator: random.chance(0.5),
     endpoints: [
       { address: '192.0.2.1', port: 4_500, connection: 'first' },
@@ -34,9 +46,7 @@ export function goodSa(n: number, random: Random): Sa {
       action: 1,
       preset: random.pick(['', '', '', 'strongswan', 'fortios-on-idle']),
     },
-    ...(random.chance(0.7) && {
-      keys: { encryption, integrity, skEi: key(ske), skEr: key(ske), skAi: key(ska), skAr: key(ska) },
-    }),
+    ...(random.chance(0.7) && { keys }),
     nextMessageId: random.integer(0, 9),
     childSpis: Array.from({ length: random.integer(0, 3) }, () => random.uint32()),
     revision: random.uint32(),

@@ -3,13 +3,14 @@
 import assert from 'node:assert/strict';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { ConnectShardRequestSchema } from '../../../proto/gen/dpd/v1/headend_pb.js';
-import { Action, type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { Action, DpdSupport, Mode, type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { applyPresets } from '../../../services/api/policy/merge.ts';
 import { spiWords } from '../../../services/api/spi.ts';
 import { checkSizes, checkUpsert } from '../../../services/api/validation.ts';
 import { upsertBytes } from '../../../services/node/api/headend/upsert-bytes.ts';
 import { ShardRecords } from '../../../services/node/records/records.ts';
 import { Address } from '../../../workers/base/address.ts';
+import { findIkev1Suite, ikev1Material } from '../../../workers/ikev1/suites.ts';
 import { keyMaterial } from '../../../workers/ikev2/sessions.ts';
 import { findSuite } from '../../../workers/ikev2/suites.ts';
 import { MessageReader } from '../../../workers/sa/message-reader.ts';
@@ -57,12 +58,19 @@ function compare(sa: Sa, { sa: bytes, keys }: SaBytes): void {
   const read = readSa(new MessageReader(bytes));
   const endpoint = sa.endpoints[sa.activeEndpoint]!;
   const { $typeName, $unknown, action, preset, source, observe, ...policy } = sa.policy!;
+  const ikev1 = sa.ikeVersion === 1;
   assert.deepEqual(read, {
     spi: [...spiWords(sa.id!)],
+    ikev1,
     headendIsInitiator: sa.headendIsInitiator,
     address: Address.of(endpoint.address),
     port: endpoint.port || 4_500,
-    policy: { ...policy, asksDead: observe || action === Action.NOTIFY },
+    policy: {
+      ...policy,
+      asksDead: observe || action === Action.NOTIFY,
+      mode: ikev1 && sa.dpdSupport === DpdSupport.ABSENT ? Mode.DISABLED : policy.mode,
+      unprovenMs: ikev1 && sa.dpdSupport !== DpdSupport.ANNOUNCED ? 0 : policy.unprovenMs,
+    },
     nextMessageId: sa.nextMessageId,
     parked: sa.parked,
     local: sa.localAddress,
@@ -77,6 +85,12 @@ function compare(sa: Sa, { sa: bytes, keys }: SaBytes): void {
   assert.deepEqual(known(kept), known({ ...sa, keys: undefined }));
   assert.equal(keys !== undefined, sa.keys !== undefined);
   if (!keys || !sa.keys) return;
+  if (ikev1) {
+    const suite = findIkev1Suite(sa.keys.encryption, sa.keys.encryptionKey.length, sa.keys.prf)!;
+    const material = ikev1Material(suite, sa.keys);
+    assert.deepEqual(readKeys(keys, sa.headendIsInitiator), { suite: suite.index, material });
+    return;
+  }
   const suite = findSuite(sa.keys.encryption, sa.keys.integrity, sa.keys.skEi.length)!;
   const material = keyMaterial(suite, sa.headendIsInitiator, sa.keys);
   assert.deepEqual(readKeys(keys, sa.headendIsInitiator), { suite: suite.index, material });

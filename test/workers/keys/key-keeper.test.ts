@@ -79,7 +79,12 @@ test('keys taken over are opened when they are needed, or when there is time, th
 
 test('keys are sealed for their own place, as a headend gives them and as the shard holds them', () => {
   const { sessions, keeper } = takenOver(3, [2]);
-  const sealed = unpackKeys(keeper.seal(packKeys([0, 1].map((n) => ({ spi: spi(n), keys: message(n) })))));
+  const page = packKeys([0, 1].map((n) => ({ spi: spi(n), keys: message(n) })));
+  const sealed = unpackKeys(keeper.seal(page));
+  assert(
+    page.bytes.every((byte) => byte === 0),
+    'keys stay in their page',
+  );
   sealed.forEach(({ spi: its, keys }, n) => {
     assert.deepEqual(its, spi(n));
     assert.deepEqual(VAULT.open(keys, place(n)), Buffer.from(message(n)));
@@ -91,4 +96,14 @@ test('keys are sealed for their own place, as a headend gives them and as the sh
   assert.equal(keeper.sealHeld(2), undefined);
   sessions.add({ handle: 3, spi: spi(3), headendIsInitiator: true, address: NOWHERE, port: 1, nextMid: 0 });
   assert.equal(keeper.sealHeld(3), undefined);
+});
+
+test('a shard that ends leaves no keys: neither those of SAs that it held, nor those of SAs that were gone before', () => {
+  const { sessions, keeper } = takenOver(3);
+  for (let handle = 0; handle < 3; handle++) keeper.opened(handle);
+  sessions.wipe();
+  for (let handle = 0; handle < 3; handle++) {
+    const { material } = sessions.exportKeys(handle)!;
+    assert(material.every((byte) => byte === 0));
+  }
 });

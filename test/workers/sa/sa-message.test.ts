@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
-import { Action, type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { Action, DpdSupport, Mode, type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { spiWords } from '../../../services/api/spi.ts';
 import { Address } from '../../../workers/base/address.ts';
+import { IKEV1_SUITES, ikev1Material } from '../../../workers/ikev1/suites.ts';
 import { keyMaterial } from '../../../workers/ikev2/sessions.ts';
 import { SUITES } from '../../../workers/ikev2/suites.ts';
+import { encodeKeys } from '../../../workers/keys/keys-page.ts';
 import { MessageReader } from '../../../workers/sa/message-reader.ts';
 import { readKeys, readSa, readSaHead } from '../../../workers/sa/sa-message.ts';
 
@@ -32,6 +34,8 @@ const sa = fc
   .record({
     id: fc.record({ initiatorSpi: spi, responderSpi: spi }),
     peerId: fc.string(),
+    ikeVersion: fc.nat(3),
+    dpdSupport: fc.nat(2),
     headendIsInitiator: fc.boolean(),
     endpoints: fc.array(fc.record({ address, port: fc.nat(65_535), connection: fc.string() }), {
       minLength: 1,
@@ -55,12 +59,20 @@ const sa = fc
 function expected(whole: Sa) {
   const { $typeName, $unknown, action, preset, source, observe, ...policy } = whole.policy!;
   const endpoint = whole.endpoints[whole.activeEndpoint]!;
+  const ikev1 = whole.ikeVersion === 1;
+  const { ANNOUNCED, ABSENT } = DpdSupport;
   return {
     spi: [...spiWords(whole.id!)],
+    ikev1,
     headendIsInitiator: whole.headendIsInitiator,
     address: Address.of(endpoint.address),
     port: endpoint.port || 4_500,
-    policy: { ...policy, asksDead: observe || action === Action.NOTIFY },
+    policy: {
+      ...policy,
+      asksDead: observe || action === Action.NOTIFY,
+      mode: ikev1 && whole.dpdSupport === ABSENT ? Mode.DISABLED : policy.mode,
+      unprovenMs: ikev1 && whole.dpdSupport !== ANNOUNCED ? 0 : policy.unprovenMs,
+    },
     nextMessageId: whole.nextMessageId,
     parked: whole.parked,
     local: whole.localAddress,
@@ -110,6 +122,24 @@ test('keys of every suite, for either role', () => {
         material: keyMaterial(suite, headendIsInitiator, keys),
       });
     }
+});
+
+test('keys of every suite of IKEv1, and as they are stored again', () => {
+  for (const suite of IKEV1_SUITES) {
+    const key = (length: number, fill: number) => new Uint8Array(length).fill(fill);
+    const keys = {
+      encryptionKey: key(suite.keyLength, 1),
+      skeyidA: key(suite.hashLength, 2),
+      phase1Block: key(suite.blockLength, 3),
+    };
+    const { encryption, prf } = suite;
+    const message = toBinary(SaKeysSchema, create(SaKeysSchema, { encryption, prf, ...keys }));
+    const read = readKeys(message, true);
+    assert.deepEqual(read, { suite: suite.index, material: ikev1Material(suite, keys) });
+    assert.deepEqual(Buffer.from(encodeKeys(read, true)), Buffer.from(message));
+    const short = create(SaKeysSchema, { encryption, prf, ...keys, skeyidA: key(suite.hashLength - 1, 2) });
+    assert.throws(() => readKeys(toBinary(SaKeysSchema, short), true), /skeyidA is \d+ bytes, must be/);
+  }
 });
 
 test('what is no SA is refused', () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
-import { SEALED, SessionTable } from '../../../workers/ikev2/sessions.ts';
+import { SEALED, type SessionKeys, SessionTable } from '../../../workers/ikev2/sessions.ts';
 import { SUITES } from '../../../workers/ikev2/suites.ts';
 import { KeyKeeper, type KeyVault } from '../../../workers/keys/key-keeper.ts';
 import { Vault } from '../../../workers/keys/vault.ts';
@@ -36,8 +36,8 @@ function resumedBy(intake: Intake, rows: readonly PageRow[]) {
 /** A registered SA, with its keys or without. */
 function registered(nextMessageId: number, keyed: boolean) {
   const { encryption, integrity, keyLength, saltLength, integrityKeyLength } = SUITES[0]!;
-  const [ske, ska] = [new Uint8Array(keyLength + saltLength), new Uint8Array(integrityKeyLength)];
-  const keys = create(SaKeysSchema, { encryption, integrity, skEi: ske, skEr: ske, skAi: ska, skAr: ska });
+  const [ske, ska] = [keyLength + saltLength, integrityKeyLength].map((length) => new Uint8Array(length).fill(7));
+  const keys = create(SaKeysSchema, { encryption, integrity, skEi: ske!, skEr: ske!, skAi: ska!, skAr: ska! });
   const sa = create(SaSchema, {
     id: { initiatorSpi: 1n, responderSpi: 2n },
     endpoints: [{ address: '192.0.2.1' }],
@@ -247,4 +247,19 @@ test('a row of a checkpoint that cannot be one tells nothing of its SA', () => {
     row((bytes) => bytes.writeUInt32BE(0xffffffff, 16)),
     3,
   );
+});
+
+test('keys that a headend registers are wiped from the page when the shard has them, or cannot take them', () => {
+  const rows = [0, 0xffffffff].map((id, handle) => ({ ...registered(id, true), handle }));
+  const intake = intakeWith({ open: (record) => Buffer.from(record), seal: (plain) => Buffer.from(plain) });
+  const page = packPage(rows);
+  assert.equal(rows.filter(({ keys }) => keys && Buffer.from(page.bytes).includes(keys)).length, 2, 'there are none');
+  const entered: Uint8Array[] = [];
+  intake.register(page, ({ keys }) => {
+    const { material } = keys as SessionKeys;
+    assert(material.some((byte) => byte !== 0));
+    entered.push(material);
+  });
+  assert(entered.length === 1 && entered[0]!.every((byte) => byte === 0));
+  for (const { keys } of rows) assert(!Buffer.from(page.bytes).includes(keys!));
 });

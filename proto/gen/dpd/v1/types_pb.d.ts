@@ -190,7 +190,7 @@ export declare type SaId = Message<"dpd.v1.SaId"> & {
 export declare const SaIdSchema: GenMessage<SaId>;
 
 /**
- * Keys of one IKE SA (RFC 7296 section 2.14). Never logged, never returned, sealed at rest.
+ * Keys of one IKE SA (RFC 7296 section 2.14; of IKEv1, RFC 2409 section 5). Never logged, never returned, sealed at rest.
  *
  * @generated from message dpd.v1.SaKeys
  */
@@ -228,6 +228,29 @@ export declare type SaKeys = Message<"dpd.v1.SaKeys"> & {
    * @generated from field: bytes sk_ar = 6;
    */
   skAr: Uint8Array;
+
+  /**
+   * IKEv1 only, in place of integrity and of the four above: the prf; SKEYID_a, as long as its result; the key of the cipher, made of
+   * SKEYID_e (RFC 2409 appendix B), 24 bytes for 3DES, 16, 24 or 32 for AES-CBC; and the last encrypted block of phase 1, 8 or 16 bytes.
+   *
+   * @generated from field: dpd.v1.Prf prf = 7;
+   */
+  prf: Prf;
+
+  /**
+   * @generated from field: bytes skeyid_a = 8;
+   */
+  skeyidA: Uint8Array;
+
+  /**
+   * @generated from field: bytes encryption_key = 9;
+   */
+  encryptionKey: Uint8Array;
+
+  /**
+   * @generated from field: bytes phase1_block = 10;
+   */
+  phase1Block: Uint8Array;
 };
 
 /**
@@ -255,7 +278,7 @@ export declare type Sa = Message<"dpd.v1.Sa"> & {
   peerId: string;
 
   /**
-   * 2 for IKEv2. Others are refused so far.
+   * 2 for IKEv2, 1 for IKEv1. An IKEv1 SA is named by its cookies.
    *
    * @generated from field: uint32 ike_version = 3;
    */
@@ -295,7 +318,8 @@ export declare type Sa = Message<"dpd.v1.Sa"> & {
   keys?: SaKeys | undefined;
 
   /**
-   * Next message id the headend's side may use for a request. At most 536,870,912.
+   * Next message id the headend's side may use for a request. At most 536,870,912. IKEv1: the first DPD sequence number, chosen at
+   * random (RFC 3706 section 6.2), and higher than any that the peer was asked with on this SA.
    *
    * @generated from field: uint32 next_message_id = 9;
    */
@@ -344,6 +368,13 @@ export declare type Sa = Message<"dpd.v1.Sa"> & {
    * @generated from field: string site = 14;
    */
   site: string;
+
+  /**
+   * IKEv1 only.
+   *
+   * @generated from field: dpd.v1.DpdSupport dpd_support = 17;
+   */
+  dpdSupport: DpdSupport;
 
   /**
    * No verdict on this SA before this moment, Unix ms: it is asked, shown and counted, and its silence is not judged. 0: not muted.
@@ -790,7 +821,7 @@ export enum Action {
 export declare const ActionSchema: GenEnum<Action>;
 
 /**
- * Encryption of the SK payload. Numbers are IANA's IKEv2 transform type 1.
+ * Encryption of IKEv2's SK payload and of IKEv1's messages. Numbers are IANA's IKEv2 transform type 1, for both.
  *
  * @generated from enum dpd.v1.Encryption
  */
@@ -798,32 +829,39 @@ export enum Encryption {
   /**
    * @generated from enum value: ENCRYPTION_UNSPECIFIED = 0;
    */
-  UNSPECIFIED = 0,
+  ENCRYPTION_UNSPECIFIED = 0,
+
+  /**
+   * IKEv1 only.
+   *
+   * @generated from enum value: ENCRYPTION_3DES = 3;
+   */
+  ENCRYPTION_3DES = 3,
 
   /**
    * @generated from enum value: ENCRYPTION_AES_CBC = 12;
    */
-  AES_CBC = 12,
+  ENCRYPTION_AES_CBC = 12,
 
   /**
    * @generated from enum value: ENCRYPTION_AES_GCM_8 = 18;
    */
-  AES_GCM_8 = 18,
+  ENCRYPTION_AES_GCM_8 = 18,
 
   /**
    * @generated from enum value: ENCRYPTION_AES_GCM_12 = 19;
    */
-  AES_GCM_12 = 19,
+  ENCRYPTION_AES_GCM_12 = 19,
 
   /**
    * @generated from enum value: ENCRYPTION_AES_GCM_16 = 20;
    */
-  AES_GCM_16 = 20,
+  ENCRYPTION_AES_GCM_16 = 20,
 
   /**
    * @generated from enum value: ENCRYPTION_CHACHA20_POLY1305 = 28;
    */
-  CHACHA20_POLY1305 = 28,
+  ENCRYPTION_CHACHA20_POLY1305 = 28,
 }
 
 /**
@@ -867,6 +905,80 @@ export enum Integrity {
  * Describes the enum dpd.v1.Integrity.
  */
 export declare const IntegritySchema: GenEnum<Integrity>;
+
+/**
+ * Pseudo-random function of an IKEv1 SA: the HMAC of the negotiated hash (RFC 2409 section 4). Numbers are IANA's IKEv2 transform
+ * type 2.
+ *
+ * @generated from enum dpd.v1.Prf
+ */
+export enum Prf {
+  /**
+   * @generated from enum value: PRF_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * @generated from enum value: PRF_HMAC_MD5 = 1;
+   */
+  HMAC_MD5 = 1,
+
+  /**
+   * @generated from enum value: PRF_HMAC_SHA1 = 2;
+   */
+  HMAC_SHA1 = 2,
+
+  /**
+   * @generated from enum value: PRF_HMAC_SHA2_256 = 5;
+   */
+  HMAC_SHA2_256 = 5,
+
+  /**
+   * @generated from enum value: PRF_HMAC_SHA2_384 = 6;
+   */
+  HMAC_SHA2_384 = 6,
+
+  /**
+   * @generated from enum value: PRF_HMAC_SHA2_512 = 7;
+   */
+  HMAC_SHA2_512 = 7,
+}
+
+/**
+ * Describes the enum dpd.v1.Prf.
+ */
+export declare const PrfSchema: GenEnum<Prf>;
+
+/**
+ * Whether the peer of an IKEv1 SA has announced DPD by its vendor id (RFC 3706 section 5.1).
+ *
+ * @generated from enum dpd.v1.DpdSupport
+ */
+export enum DpdSupport {
+  /**
+   * Not known: the peer is asked, and not judged before it has answered, whatever unproven_ms says. Also right for IKEv2.
+   *
+   * @generated from enum value: DPD_SUPPORT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * @generated from enum value: DPD_SUPPORT_ANNOUNCED = 1;
+   */
+  ANNOUNCED = 1,
+
+  /**
+   * The peer is neither asked nor judged: as with MODE_DISABLED.
+   *
+   * @generated from enum value: DPD_SUPPORT_ABSENT = 2;
+   */
+  ABSENT = 2,
+}
+
+/**
+ * Describes the enum dpd.v1.DpdSupport.
+ */
+export declare const DpdSupportSchema: GenEnum<DpdSupport>;
 
 /**
  * Why a peer was declared dead.

@@ -1,8 +1,9 @@
 /**
- * An IKEv2 message as nft's rules see it: on port 4500 behind a marker, on port 500 without, and so 32 bits nearer to the UDP header.
- * Bits are counted from there, behind a marker: SPIi 96, SPIr 160, next payload to flags 224, exchange type 240, flags 248, id 256.
+ * An IKE message as nft's rules see it: on port 4500 behind a marker, on port 500 without, and so 32 bits nearer to the UDP header.
+ * Bits are counted from there, behind a marker: SPIi 96, SPIr 160, next payload to flags 224, version 232, exchange type 240, flags 248, id 256.
  */
 
+import { INFORMATIONAL_WORD } from '../../../../workers/ikev1/informational.ts';
 import {
   EXCHANGE_INFORMATIONAL,
   FLAG_INITIATOR,
@@ -21,12 +22,18 @@ import { CANARY_SPI } from '../../../../workers/path/canary.ts';
 
 /** Exchanges of parked SAs (RFC 7296, RFC 9370 section 2.2.4): CREATE_CHILD_SA, INFORMATIONAL, IKE_FOLLOWUP_KE. */
 const EXCHANGES = [36, EXCHANGE_INFORMATIONAL, 44] as const;
-/** All words, from next payload to flags, in messages that a shard sends: requests to spokes, responses to the daemon. */
-const WORDS: readonly number[] = [0, FLAG_INITIATOR, FLAG_RESPONSE, FLAG_RESPONSE | FLAG_INITIATOR].flatMap((flags) =>
-  [PAYLOAD_SK, PAYLOAD_SKF].flatMap((payload) =>
-    EXCHANGES.map((exchange) => payload * 0x1000000 + VERSION_2 * 0x10000 + exchange * 0x100 + flags),
+/**
+ * All words, from next payload to flags, in messages that a shard sends: requests to spokes, responses to the daemon, and of IKEv1
+ * Informationals to both.
+ */
+const WORDS: readonly number[] = [
+  INFORMATIONAL_WORD,
+  ...[0, FLAG_INITIATOR, FLAG_RESPONSE, FLAG_RESPONSE | FLAG_INITIATOR].flatMap((flags) =>
+    [PAYLOAD_SK, PAYLOAD_SKF].flatMap((payload) =>
+      EXCHANGES.map((exchange) => payload * 0x1000000 + VERSION_2 * 0x10000 + exchange * 0x100 + flags),
+    ),
   ),
-);
+];
 
 export const hex = (value: number) => `0x${value.toString(16)}`;
 
@@ -53,8 +60,20 @@ export class Framing {
     return `${this.#at(248, 8)} & ${hex(FLAG_RESPONSE)} == ${hex(FLAG_RESPONSE)}`;
   }
 
+  /** A request of IKEv2: IKEv1 has message ids at random, so no other field tells its messages from those of a parked daemon. */
   get request(): string {
-    return `${this.#at(248, 8)} & ${hex(FLAG_RESPONSE)} == 0x0`;
+    return `${this.#at(232, 8)} ${hex(VERSION_2)} ${this.#at(248, 8)} & ${hex(FLAG_RESPONSE)} == 0x0`;
+  }
+
+  /** An encrypted Informational of IKEv1 on an SA in care whose shard is alive. */
+  informationalV1(shards: number): string {
+    const low = this.#at(192, 32);
+    return `${this.#at(224, 32)} ${hex(INFORMATIONAL_WORD)} ${low} @care ${low} & ${hex(shards - 1)} @alive`;
+  }
+
+  /** Notes that the shard which sent a canary is alive. */
+  get noteAlive(): string {
+    return `update @alive { ${this.#at(192, 32)} }`;
   }
 
   get canary(): string {

@@ -14,6 +14,7 @@ import { isIPv4, isIPv6 } from 'node:net';
 import { always } from '../../../../workers/base/always.ts';
 import { falseMarker, MAX_BARE_INDEX, orderToDaemon, orderToSpoke } from '../../../../workers/ikev2/header.ts';
 import { MAX_WAYS } from '../../../../workers/liveness/interlock.ts';
+import { CANARY_INTERVAL_MS } from '../../../../workers/path/canary.ts';
 import type { ProbeSource } from '../headend.ts';
 import { parseEnd } from './end.ts';
 import { Framing, hex } from './framing.ts';
@@ -28,6 +29,10 @@ const WAY = /^way (\d+): (.+)$/;
 const DATA_MASK = 0xff000000;
 always((falseMarker(orderToDaemon(MAX_WAYS)) & DATA_MASK) === 0, 'markers are told from SPIs');
 always(MAX_WAYS - 1 <= MAX_BARE_INDEX, 'every way can be named without a marker');
+/** Shards at most, and how long after its last canary a shard counts as alive, s. */
+const MOST_SHARDS = 256;
+const ALIVE_S = 3;
+always(2 * CANARY_INTERVAL_MS < ALIVE_S * 1_000, 'a canary may get lost');
 /** Mark on packets that are handed to the daemon, so that they do not come back. */
 const HANDED_OVER = 0x64706421;
 
@@ -83,6 +88,7 @@ export function renderRules(rules: RuleSet): string {
     ...families.flatMap((family) => [
       `table ${family.ip} ${TABLE} {`,
       `  set care { typeof @th,192,32;${elements.length > 0 ? ` elements = { ${elements.join(', ')} }` : ''} }`,
+      `  set alive { typeof @th,192,32; size ${MOST_SHARDS}; flags dynamic,timeout; timeout ${ALIVE_S}s; }`,
       ...(steering.kind === 'local' ? localChains(family, rules) : remoteChains(family, rules, steering)),
       '}',
     ]),
@@ -158,7 +164,10 @@ function localChains(family: Family, { probes, ways }: RuleSet): string[] {
     ...chain(
       'home',
       'type route hook output priority 300',
-      [marked, bare].map((framing) => `${canaryOut(framing)} ${home(framing)}`),
+      [marked, bare].flatMap((framing) => [
+        `${canaryOut(framing)} ${framing.noteAlive}`,
+        `${canaryOut(framing)} ${home(framing)}`,
+      ]),
     ),
     ...chain('strays', 'type filter hook postrouting priority 300', [
       markedStray(`udp sport ${ports}`),
@@ -166,7 +175,10 @@ function localChains(family: Family, { probes, ways }: RuleSet): string[] {
     ]),
     ...chain('answers', 'type filter hook input priority 300', [
       `udp dport != { ${bare.port}, ${marked.port} } accept`,
-      ...[marked, bare].map((framing) => `${answers(framing)} ${toShard(framing)} comment "${INBOUND}"`),
+      ...[marked, bare].flatMap((framing) => [
+        `${answers(framing)} ${toShard(framing)} comment "${INBOUND}"`,
+        `${informationals(framing, probes.length)} ${toShard(framing)}`,
+      ]),
     ]),
   ];
 }
@@ -196,10 +208,12 @@ function remoteChains(family: Family, { probes, ways }: RuleSet, steering: Besid
       'meta l4proto != udp accept',
       `iifname ${device} udp dport ${bare.port} ${from} notrack jump arrivals_bare`,
       `${answers(bare)} notrack ${toShard(bare)} comment "${INBOUND}"`,
+      `${informationals(bare, probes.length)} notrack ${toShard(bare)}`,
       DATA,
       `iifname ${device} ${from} notrack`,
       ...handOvers(marked),
       `${answers(marked)} notrack ${toShard(marked)} comment "${INBOUND}"`,
+      `${informationals(marked, probes.length)} notrack ${toShard(marked)}`,
     ]),
     ...chain('out', 'type route hook output priority mangle', [
       'meta l4proto != udp accept',
@@ -216,8 +230,8 @@ function remoteChains(family: Family, { probes, ways }: RuleSet, steering: Besid
       ...departures(marked),
     ]),
     // Every packet that the hub forwards passes here, so few comparisons must be enough for it.
-    ...chain('home_bare', undefined, turns(bare)),
-    ...chain('home_marked', undefined, turns(marked)),
+    ...chain('home_bare', undefined, [bare.noteAlive, ...turns(bare)]),
+    ...chain('home_marked', undefined, [marked.noteAlive, ...turns(marked)]),
     ...chain('home', 'type filter hook postrouting priority 300', [
       'meta l4proto != udp accept',
       `oifname != ${device} ${canaryOut(bare)} jump home_bare`,
@@ -254,6 +268,14 @@ function handOver(ip: Family['ip'], { n, address, framing }: NumberedWay): strin
 /** Packets that come to the hub and are for a shard. */
 function answers(framing: Framing): string {
   return `${framing.is('dport')} meta mark != ${hex(HANDED_OVER)} ${framing.answer}`;
+}
+
+/**
+ * IKEv1's Informationals for a shard: only under encryption do answers to it differ from what is for the daemon, to which it hands that on.
+ * Without a shard that lives the daemon gets all of them itself.
+ */
+function informationals(framing: Framing, shards: number): string {
+  return `${framing.is('dport')} meta mark != ${hex(HANDED_OVER)} ${framing.informationalV1(shards)}`;
 }
 
 /** A request that the daemon sends on a parked SA. */

@@ -15,7 +15,7 @@ import { endName } from '../nftables/end.ts';
 import type { PathGuard } from '../nftables/path-guard.ts';
 import type { PeersFile } from '../peers-file.ts';
 import type { Parking } from './parking.ts';
-import { type SaRecord, toApiSa } from './sa-book.ts';
+import { isIkev1, type SaRecord, toApiSa } from './sa-book.ts';
 
 /** charon repeats a Delete after 4, 11 and 24 s. */
 const GONE_MS = 30_000;
@@ -123,7 +123,8 @@ export class Care {
     try {
       const ready = (await guard.addCare(careOf(record))) && this.#isWanted(record);
       if (!ready || record.parked) return;
-      if (!(await parking.park(record)) || !this.#isWanted(record)) return;
+      // charon ignores stray answers on an SA of IKEv1 as it is, and numbers its messages at random.
+      if (!isIkev1(record) && (!(await parking.park(record)) || !this.#isWanted(record))) return;
       record.parked = true;
       this.#register(record);
     } catch (error) {

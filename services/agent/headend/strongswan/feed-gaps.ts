@@ -34,6 +34,8 @@ export class FeedGaps {
   #resyncedAt = Number.NEGATIVE_INFINITY;
   #resyncMs = RESYNC_MS.first;
   #stopped = false;
+  /** SAs of IKEv1 that charon was asked for, by SPI pair. */
+  readonly #askedFor = new Set<string>();
 
   constructor(context: FeedGapsContext) {
     this.#context = context;
@@ -58,8 +60,8 @@ export class FeedGaps {
   }
 
   /** Requests all SAs again. charon rekeys their children for that, so this must not happen too often. */
-  async resync(why: string): Promise<void> {
-    if (performance.now() - this.#resyncedAt < this.#resyncMs || this.#stopped) return;
+  async resync(why: string): Promise<boolean> {
+    if (performance.now() - this.#resyncedAt < this.#resyncMs || this.#stopped) return false;
     if (Number.isFinite(this.#resyncedAt)) this.#resyncMs = Math.min(2 * this.#resyncMs, RESYNC_MS.longest);
     this.#resyncedAt = performance.now();
     const { log, resync, lost } = this.#context;
@@ -67,6 +69,7 @@ export class FeedGaps {
     if (!(await resync())) log.warn('charon may not have heard that');
     const count = await lost();
     if (count > 0) log.warn({ lost: count }, "messages of charon's ha plugin were lost");
+    return true;
   }
 
   /**
@@ -74,17 +77,33 @@ export class FeedGaps {
    * @param sas all that charon lists @param told whether the feed has announced an SA, or need not
    */
   async close(sas: readonly ListedSa[], told: (sa: ListedSa) => boolean): Promise<void> {
-    this.#missing.keep(new Set(sas.map(({ spi }) => spi)));
+    const listed = new Set(sas.map(({ spi }) => spi));
+    this.#missing.keep(listed);
+    for (const spi of this.#askedFor) if (!listed.has(spi)) this.#askedFor.delete(spi);
     const unknown: ListedSa[] = [];
+    const old: ListedSa[] = [];
     for (const sa of sas) {
       if (told(sa)) this.#missing.settle(sa.spi);
-      else if (this.#missing.missed(sa.spi)) unknown.push(sa);
+      else if (this.#missing.missed(sa.spi)) (sa.version === 1 ? old : unknown).push(sa);
     }
+    await this.#closeOld(old);
     if (!this.any) this.#resyncMs = RESYNC_MS.first;
     // If the SA is parked, charon's request would go to its shard, which has no keys for it.
     const parked = unknown.some((sa) => this.wasSteered(sa));
     if (parked || unknown.length >= RESYNC_FROM) await this.resync(`${unknown.length} SAs are not in the feed`);
     else for (const sa of unknown.slice(0, LEARNED_AT_ONCE)) await this.#learnKeys(sa);
+  }
+
+  /** Of IKEv1: charon is asked for them once. To rekey one would mean to set it up anew, which not every responder can. */
+  async #closeOld(sas: readonly ListedSa[]): Promise<void> {
+    const left = sas.filter((sa) => {
+      this.#missing.settle(sa.spi);
+      if (!this.#askedFor.delete(sa.spi)) return true;
+      this.#context.leaveOut(sa, "its keys are not in charon's ha feed: it is watched when it is set up anew");
+      return false;
+    });
+    if (left.length > 0 && (await this.resync(`${left.length} SAs of IKEv1 are not in the feed`)))
+      for (const { spi } of left) this.#askedFor.add(spi);
   }
 
   /** Rekeying brings the SA's successor, with keys. The SA is not parked, so charon gets the answers. */

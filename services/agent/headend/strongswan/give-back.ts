@@ -1,7 +1,7 @@
 /** A clean stop: SAs go back to charon, each with the message id that charon continues with. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { SaRecord } from './sa-book.ts';
+import { isIkev1, type SaRecord } from './sa-book.ts';
 
 /**
  * Longest wait for the node to give SAs up, and for charon to get them back, ms; and the additional time for each SA.
@@ -33,9 +33,10 @@ export async function giveBack(
   while (parked.some(({ spi }) => !released.has(spi)) && performance.now() < deadline) await sleep(LOOK_MS);
   const back = new Set<SaRecord>();
   // charon ignores an id of 0; an SA that was never asked stays parked, and no answer can come for it.
-  const known = parked.filter(({ spi }) => (released.get(spi) ?? 0) > 0);
+  // IKEv1 has no counter that charon would go on with.
+  const known = parked.filter((record) => isIkev1(record) || (released.get(record.spi) ?? 0) > 0);
   const settled = known.map(async (record) => {
-    if (!(await unpark(record, released.get(record.spi)!))) return;
+    if (!(await unpark(record, released.get(record.spi) ?? 0))) return;
     back.add(record);
     dropCare(record);
   });

@@ -1,11 +1,13 @@
 /** The hub's IKE SAs from the ha feed, completed from vici's list. */
 
+import { randomInt } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import { create } from '@bufbuild/protobuf';
-import { type Sa, type SaKeys, SaSchema } from '../../../../proto/gen/dpd/v1/types_pb.js';
-import { IKE_PORT, NAT_T_PORT, PARKED_ID } from '../../../../workers/ikev2/header.ts';
+import { DpdSupport, type Sa, type SaKeys, SaSchema } from '../../../../proto/gen/dpd/v1/types_pb.js';
+import { IKE_PORT, MAX_FIRST_ID, NAT_T_PORT, PARKED_ID } from '../../../../workers/ikev2/header.ts';
 import type { PeerEntry } from '../peers-file.ts';
 import { type HaHost, type HaMessage, type HaSaId, HaType } from './ha/ha-message.ts';
+import { derivePhase1, dpdSupport, type Ikev1Phase1, ikev1Keys } from './ikev1-keys.ts';
 import { type Derivation, deriveSaKeys, isFurther } from './sa-keys.ts';
 import type { ListedSa } from './vici/sas.ts';
 
@@ -31,7 +33,13 @@ export type SaRecord = {
   readonly replaces: string | undefined;
   /** Key material from the feed. */
   derivation: Derivation | undefined;
+  /** Of IKEv1, until its keys are complete; and when something of it came last, ms of performance.now(). */
+  phase1: (Ikev1Phase1 & { block: Buffer | undefined; at: number }) | undefined;
+  /** Of IKEv1. */
+  dpdSupport: DpdSupport;
   nextMid: number;
+  /** When that was known, ms of performance.now(). */
+  readonly madeAt: number;
   /** When the hub last answered a request of the spoke's, or set the SA up, ms of performance.now(). */
   respondedAt: number;
   /** Inbound SPIs of its children, with their outbound ones. */
@@ -53,9 +61,47 @@ export type SaBookEvents = {
   unsupported(spi: string, peerId: string, why: string): void;
 };
 
+/** Phase 1 has ended when nothing of it came for so long, ms. */
+const PHASE1_MS = 1_000;
+/** Highest first DPD sequence number: what is above is left for the SA's life. */
+const MAX_FIRST_SEQUENCE = MAX_FIRST_ID / 2;
+/** Numbers are used not faster than one in this time, ms: the shortest retry interval. */
+const SEQUENCE_MS = 200;
+
+export function isIkev1({ id }: Pick<SaRecord, 'id'>): boolean {
+  return id.version === 1;
+}
+
 /** SPI pair of an SA in hex. */
 export function spiOf(id: HaSaId): string {
   return id.spiI.toString('hex') + id.spiR.toString('hex');
+}
+
+/** An SA of which nothing else is known. */
+function newRecord(id: HaSaId, known: Partial<SaRecord>): SaRecord {
+  return {
+    id,
+    spi: spiOf(id),
+    uniqueId: undefined,
+    peerId: '',
+    connection: '',
+    local: undefined,
+    remote: undefined,
+    keys: undefined,
+    heldKeys: false,
+    replaces: undefined,
+    derivation: undefined,
+    phase1: undefined,
+    dpdSupport: DpdSupport.UNSPECIFIED,
+    nextMid: 0,
+    madeAt: performance.now(),
+    respondedAt: performance.now(),
+    children: new Map(),
+    up: false,
+    ready: false,
+    parked: false,
+    ...known,
+  };
 }
 
 export type HubFacts = {
@@ -87,7 +133,7 @@ export class SaBook {
   /** Takes a message of the feed. */
   take(message: HaMessage): void {
     const { ikeId } = message;
-    if (ikeId?.version !== 2) return;
+    if (ikeId?.version !== 2 && ikeId?.version !== 1) return;
     const record = this.#records.get(spiOf(ikeId));
     switch (message.type) {
       case HaType.IKE_ADD:
@@ -97,7 +143,11 @@ export class SaBook {
         if (record) this.#update(message, record);
         break;
       case HaType.IKE_MID_INITIATOR:
-        if (record && message.mid !== undefined) this.#counted(record, message.mid);
+        if (record && isIkev1(record)) this.#leave(record, 'charon asks it itself: dpd_delay must be 0 with IKEv1');
+        else if (record && message.mid !== undefined) this.#counted(record, message.mid);
+        break;
+      case HaType.IKE_IV:
+        if (record && message.iv) this.#phase1Block(record, message.iv);
         break;
       case HaType.IKE_MID_RESPONDER:
         if (record) record.respondedAt = performance.now();
@@ -119,25 +169,18 @@ export class SaBook {
 
   /** An SA that the cluster has watched before this agent began: no keys needed. */
   takeHeld(listed: ListedSa, nextMid: number, parked: boolean): void {
-    const record: SaRecord = {
-      id: listed.id,
-      spi: listed.spi,
+    const record = newRecord(listed.id, {
       uniqueId: listed.uniqueId,
-      replaces: undefined,
-      derivation: undefined,
-      respondedAt: performance.now(),
       peerId: listed.remoteId,
       connection: listed.connection,
       local: listed.local,
       remote: listed.remote,
-      keys: undefined,
       heldKeys: true,
       nextMid,
       children: new Map(listed.children.map(({ inboundSpi, outboundSpi }) => [inboundSpi, outboundSpi])),
       up: true,
-      ready: false,
       parked,
-    };
+    });
     this.#records.set(listed.spi, record);
     this.#settle(record);
   }
@@ -174,6 +217,10 @@ export class SaBook {
   }
 
   #add(message: HaMessage, id: HaSaId, known: SaRecord | undefined): void {
+    if (id.version === 1) {
+      this.#addIkev1(message, id, known);
+      return;
+    }
     const further = isFurther(message);
     // Without the messages before it keys cannot be derived: the SA counts as not announced.
     if (further && !known?.derivation) return;
@@ -193,26 +240,19 @@ export class SaBook {
       return;
     }
     const old = message.rekeyId && this.#records.get(spiOf(message.rekeyId));
-    this.#records.set(spi, {
-      id,
-      spi,
-      uniqueId: undefined,
+    const record = newRecord(id, {
       replaces: message.rekeyId && spiOf(message.rekeyId),
       derivation,
-      respondedAt: performance.now(),
       peerId: old?.peerId ?? '',
       connection: old?.connection ?? '',
       local: old?.local,
       remote: message.remoteAddress ?? old?.remote,
       keys,
-      heldKeys: false,
       // IKE_SA_INIT and IKE_AUTH took 0 and 1 of the initiator's ids; a rekeyed SA starts at 0 on both sides.
       nextMid: id.initiator && !message.rekeyId ? 2 : 0,
       children: new Map(old?.children),
-      up: false,
-      ready: false,
-      parked: false,
     });
+    this.#records.set(spi, record);
   }
 
   #update(message: HaMessage, record: SaRecord): void {
@@ -221,6 +261,7 @@ export class SaBook {
     record.local = message.localAddress ?? record.local;
     record.remote = message.remoteAddress ?? record.remote;
     record.up ||= message.configName !== undefined;
+    if (isIkev1(record) && message.extensions !== undefined) record.dpdSupport = dpdSupport(message.extensions);
     // The SA is up, but a key exchange is missing: it counts as not announced.
     if (!record.ready && record.up && record.derivation && record.derivation.due > 0) this.drop(record);
     else this.#settle(record);
@@ -246,18 +287,74 @@ export class SaBook {
     if (record.ready) this.#events.changed(record);
   }
 
+  /** @param known after RESYNC its keys are the same again */
+  #addIkev1(message: HaMessage, id: HaSaId, known: SaRecord | undefined): void {
+    if (known && (known.heldKeys || known.keys || known.phase1)) return;
+    const spi = spiOf(id);
+    const derived = derivePhase1(message);
+    if (typeof derived === 'string') {
+      this.#events.unsupported(spi, message.remoteId ?? '', derived);
+      return;
+    }
+    const phase1 = { ...derived, block: undefined, at: performance.now() };
+    if (known) {
+      known.phase1 = phase1;
+      return;
+    }
+    const nextMid = randomInt(1, MAX_FIRST_SEQUENCE);
+    this.#records.set(spi, newRecord(id, { phase1, remote: message.remoteAddress, nextMid }));
+  }
+
+  #phase1Block(record: SaRecord, block: Buffer): void {
+    const { phase1 } = record;
+    if (!phase1 || phase1.block?.equals(block)) return;
+    if (record.keys) this.#leave(record, 'phase 1 went on after it was over');
+    else {
+      phase1.block = block;
+      phase1.at = performance.now();
+      this.#settleIkev1(record);
+    }
+  }
+
+  /** Completes the keys of an SA of IKEv1 once phase 1 has ended. Whatever is the matter with it, it is not asked. */
+  #settleIkev1(record: SaRecord): void {
+    const { phase1 } = record;
+    if (record.keys || !phase1 || this.#records.get(record.spi) !== record) return;
+    if (!record.up || !record.local || !record.remote || !phase1.block) return;
+    const leftMs = phase1.at + PHASE1_MS - performance.now();
+    if (leftMs > 0) {
+      setTimeout(() => this.#settleIkev1(record), leftMs).unref();
+      return;
+    }
+    record.keys = ikev1Keys(phase1, phase1.block);
+    if (!record.keys) this.#leave(record, `the last block of phase 1 has ${phase1.block.length} bytes`);
+    else if (record.dpdSupport === DpdSupport.ABSENT) this.#leave(record, 'it has not announced DPD (RFC 3706)');
+    else if (record.ready) this.#events.changed(record);
+    else this.#enter(record);
+  }
+
+  /** The SA is not watched, or not any more. */
+  #leave(record: SaRecord, why: string): void {
+    this.drop(record);
+    this.#events.unsupported(record.spi, record.peerId, why);
+  }
+
   #settle(record: SaRecord): void {
     if (record.ready) this.#events.changed(record);
-    else if (record.up && record.local && record.remote && (record.keys || record.heldKeys)) {
-      const why = unsteerable(record.local, record.remote, this.#hub.ipv6);
-      if (why) {
-        record.keys = undefined;
-        this.#events.unsupported(record.spi, record.peerId, why);
-        return;
-      }
-      record.ready = true;
-      this.#events.ready(record);
+    else if (isIkev1(record) && !record.heldKeys) this.#settleIkev1(record);
+    else if (record.up && record.local && record.remote && (record.keys || record.heldKeys)) this.#enter(record);
+  }
+
+  /** Its addresses and keys are known. */
+  #enter(record: SaRecord): void {
+    const why = unsteerable(record.local!, record.remote!, this.#hub.ipv6);
+    if (why) {
+      record.keys = undefined;
+      this.#events.unsupported(record.spi, record.peerId, why);
+      return;
     }
+    record.ready = true;
+    this.#events.ready(record);
   }
 }
 
@@ -288,13 +385,14 @@ export function toApiSa(record: SaRecord, peer: PeerEntry, revision: number): Sa
       responderSpi: record.id.spiR.readBigUInt64BE(),
     },
     peerId: record.peerId,
-    ikeVersion: 2,
+    ikeVersion: record.id.version,
+    dpdSupport: record.dpdSupport,
     headendIsInitiator: record.id.initiator,
     endpoints,
     activeEndpoint: active,
     policy: peer.policy,
     ...(record.keys && { keys: record.keys }),
-    nextMessageId: record.nextMid,
+    nextMessageId: isIkev1(record) ? sequenceFrom(record) : record.nextMid,
     childSpis: [...record.children.keys()].slice(0, MAX_CHILD_SPIS),
     revision,
     parked: record.parked,
@@ -305,4 +403,9 @@ export function toApiSa(record: SaRecord, peer: PeerEntry, revision: number): Sa
     // Peers that connect to one address of the hub use one uplink, and may be cut off together.
     site: peer.site ?? record.local?.address ?? '',
   });
+}
+
+/** Higher than any number that the SA's spoke was asked with, should the cluster have forgotten it. */
+function sequenceFrom({ nextMid, madeAt }: SaRecord): number {
+  return Math.min(MAX_FIRST_ID, nextMid + Math.ceil((performance.now() - madeAt) / SEQUENCE_MS));
 }

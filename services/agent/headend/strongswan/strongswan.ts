@@ -24,7 +24,7 @@ import { HaFeed } from './ha/ha-feed.ts';
 import { KernelTraffic } from './kernel-traffic.ts';
 import { type ListSas, Looks } from './looks.ts';
 import { Parking } from './parking.ts';
-import { SaBook, type SaRecord } from './sa-book.ts';
+import { isIkev1, SaBook, type SaRecord } from './sa-book.ts';
 import { TrafficWatch } from './traffic.ts';
 import { ViciClient } from './vici/client.ts';
 import { ViciEvents } from './vici/events.ts';
@@ -358,9 +358,7 @@ export class StrongSwanHeadend implements Headend {
     for (const record of this.#book.ready())
       if (known.has(record.spi) && !listed.has(record.spi)) this.#book.drop(record);
     this.#care.keepUnwatched(listed);
-    for (const sa of sas)
-      if (sa.version === 2) this.#book.takeListed(sa);
-      else this.#care.leaveOut(sa.spi, sa.remoteId, `IKEv${sa.version} is not supported`);
+    for (const sa of sas) this.#book.takeListed(sa);
     this.#agent.leftOut(
       Array.from(this.#care.unwatched, ([spi, { peer, why }]) => ({ id: spiFromHex(spi), peerId: peer, why })),
     );
@@ -391,7 +389,7 @@ export class StrongSwanHeadend implements Headend {
     const { parked, left } = await giveBack([...this.#book.ready()], {
       remove: ({ spi }) => this.#agent.remove(spiFromHex(spi)),
       released: this.#released,
-      unpark: (record, nextId) => this.#parking.unpark(record, nextId),
+      unpark: async (record, nextId) => isIkev1(record) || this.#parking.unpark(record, nextId),
       dropCare: (record) => this.#guard.dropCare(careOf(record)),
     });
     this.#log.info({ sas: parked.length, stayParked: left.length }, 'SAs given back');

@@ -165,7 +165,12 @@ class HeadendStream implements ShardStream {
         const bytes = upsertBytes(request, message.value.sas, presets);
         rejectIfInvalid(validate.checkSizes(bytes));
         const { batchId, sas } = message.value;
-        await this.#store(host, batchId, async () => ({ handles: await host.upsert(sas, bytes) }));
+        try {
+          await this.#store(host, batchId, async () => ({ handles: await host.upsert(sas, bytes) }));
+        } finally {
+          // Parts of the request: the thread has copies of its own.
+          for (const { keys } of bytes) keys?.fill(0);
+        }
         break;
       }
       case 'remove': {

@@ -64,6 +64,12 @@ export type HaMessage = {
   inboundSpi?: number;
   outboundSpi?: number;
   mid?: number;
+  /** charon's bits of what the peer supports (ike_sa.h), without those that only builds of one's own have. */
+  extensions?: number;
+  /** Of IKEv1: pre-shared key, or else the method of authentication; and the last block of a message of phase 1. */
+  psk?: Buffer;
+  authMethod?: number;
+  iv?: Buffer;
 };
 
 type Form = 'spi' | 'sa' | 'identity' | 'host' | 'string' | 'u8' | 'u16' | 'u32' | 'chunk' | 'selector';
@@ -80,7 +86,7 @@ const ATTRIBUTES_5_4: readonly Attribute[] = [
   ['host', 'remoteAddress'],
   ['string', 'configName'],
   ['u32'],
-  ['u32'],
+  ['u32', 'extensions'],
   ['host'],
   ['host'],
   ['host'],
@@ -109,9 +115,9 @@ const ATTRIBUTES_5_4: readonly Attribute[] = [
   ['u8'],
   ['chunk'],
   ['chunk'],
-  ['chunk'],
-  ['chunk'],
-  ['u16'],
+  ['chunk', 'psk'],
+  ['chunk', 'iv'],
+  ['u16', 'authMethod'],
 ];
 const ATTRIBUTES_6_0_1: readonly Attribute[] = ATTRIBUTES_5_4.toSpliced(17, 0, ['chunk', 'addSecret']).toSpliced(
   25,
@@ -137,6 +143,8 @@ const VERSIONS: Readonly<Record<number, Version>> = {
   5: { releases: '6.0.2 to 6.1.0', attributes: ATTRIBUTES_6_0_1, mid: 35, segment: 36 },
 };
 const IKE_ID = 1;
+/** EXT_PRIVATE_MARKER of charon's ike_sa.h. */
+const PRIVATE_MARKER = 1 << 31;
 const TS_IPV6_RANGE = 8;
 /** Identity types (RFC 7296 section 3.5): an address, and those that are text. */
 const ID_IPV4 = 1;
@@ -159,7 +167,9 @@ export function decodeHa(datagram: Buffer): HaMessage {
     if (!attribute) throw new HaFormatError(`attribute ${number} of version ${version}`);
     const [form, name] = attribute;
     const value = reader.value(form);
-    if (name) Object.assign(message, { [name]: value });
+    // Extensions come twice: once more with those that are private to a build.
+    const isPrivate = name === 'extensions' && ((value as number) & PRIVATE_MARKER) !== 0;
+    if (name && !isPrivate) Object.assign(message, { [name]: value });
   }
   return message;
 }

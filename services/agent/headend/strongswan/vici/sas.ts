@@ -76,16 +76,17 @@ function isHost({ address, port }: HaHost): boolean {
 
 function toListedSa(connection: string, sa: ViciSection): ListedSa {
   const text = (name: string) => String(sa[name] ?? '');
+  const version = Number(sa['version']);
   const spi = text('initiator-spi').padStart(16, '0') + text('responder-spi').padStart(16, '0');
   const children = Object.entries((sa['child-sas'] ?? {}) as Record<string, ViciSection>);
   return {
     id: {
-      version: 2,
+      version,
       spiI: Buffer.from(spi.slice(0, 16), 'hex'),
       spiR: Buffer.from(spi.slice(16), 'hex'),
       initiator: sa['initiator'] === 'yes',
     },
-    version: Number(sa['version']),
+    version,
     spi,
     uniqueId: text('uniqueid'),
     connection,

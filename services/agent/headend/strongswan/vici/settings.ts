@@ -12,8 +12,8 @@ export async function readConcerns(vici: ViciClient): Promise<string[]> {
   return [
     concern('dpd_delay is set: charon asks the spokes, too, which is double work', named(asksItself)),
     concern(
-      'version is IKEv1: SAs are not watched',
-      named(({ version }) => version === 'IKEv1'),
+      'dpd_delay is set with IKEv1: charon asks such spokes itself, so they are not watched',
+      named((connection) => connection.version === 'IKEv1' && asksItself(connection)),
     ),
   ].flatMap((line) => line ?? []);
 }

@@ -23,6 +23,25 @@ describe('rules', () => {
     assert.match(rules, /elements = \{ 0x0, 0xabcd \}/);
   });
 
+  test('IKEv1: encrypted Informationals of SAs in care come to their shard, as long as its canaries come by', () => {
+    for (const steering of [{ kind: 'local' } as const, REMOTE]) {
+      const rules = renderRules({ steering, probes: PROBES, ways: WAYS, care: [0] });
+      assert.match(rules, /set alive \{ typeof @th,192,32; size 256; flags dynamic,timeout; timeout 3s; \}/);
+      const brought = rules.split('\n').filter((rule) => rule.includes('0x8100501 @th,192,32 @care'));
+      assert.equal(brought.length, 1);
+      assert.match(brought[0]!, /@th,64,32 0x0 meta mark != \S+ @th,224,32 0x8100501 .* @th,192,32 & 0x3 @alive /);
+      assert.match(rules, /@th,192,32 0x8100501 @th,160,32 @care @th,160,32 & 0x3 @alive /, 'on port 500');
+      assert.equal(rules.match(/update @alive/g)?.length, 2, 'on both ports');
+    }
+  });
+
+  test('a parked daemon’s requests are taken by version: IKEv1 has the same ids at random', () => {
+    const rules = renderRules({ steering: { kind: 'local' }, probes: PROBES, ways: WAYS, care: [] });
+    const taken = rules.split('\n').filter((rule) => rule.includes('& 0xc0 == 0x40'));
+    assert.equal(taken.length, 2);
+    for (const rule of taken) assert.match(rule, /@th,(232|200),8 0x20 /);
+  });
+
   test('of several nodes each gets what is for its shards, and only what comes from there is steered', () => {
     const probes = [PROBES[0]!, { address: '10.9.0.3', address6: '', port: 2 }];
     const rules = renderRules({ steering: REMOTE, probes, ways: WAYS, care: [] });

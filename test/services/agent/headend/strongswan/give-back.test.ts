@@ -4,7 +4,7 @@ import { giveBack } from '../../../../../services/agent/headend/strongswan/give-
 import type { SaRecord } from '../../../../../services/agent/headend/strongswan/sa-book.ts';
 
 test('each SA goes back with the id that the node names; without one, or gone meanwhile, it stays parked', async () => {
-  const record = (spi: string, parked = true) => ({ spi, parked }) as SaRecord;
+  const record = (spi: string, parked = true) => ({ id: { version: 2 }, spi, parked }) as SaRecord;
   const names = (records: readonly SaRecord[]) => records.map(({ spi }) => spi);
   const all = [record('known'), record('unknown'), record('never asked'), record('gone'), record('not parked', false)];
   const released = new Map<string, number | undefined>();
