@@ -7,7 +7,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Action, Mode, type Sa } from '../../proto/gen/dpd/v1/types_pb.js';
+import { create } from '@bufbuild/protobuf';
+import { Action, Mode, PolicySchema, type Sa } from '../../proto/gen/dpd/v1/types_pb.js';
 import { Agent } from '../../services/agent/agent.ts';
 import { NodeChannels } from '../../services/agent/channels.ts';
 import { plaintext } from '../../services/api/grpc/credentials.ts';
@@ -101,8 +102,7 @@ async function demo(
   const shards = settings.shards || (nodes === 1 ? 2 : 2 ** Math.ceil(Math.log2(4 * nodes)));
   const started = performance.now();
   const detectionMs = interval + retries * retryInterval;
-  const policy = {
-    $typeName: 'dpd.v1.Policy' as const,
+  const policy = create(PolicySchema, {
     mode: Mode.ON_IDLE,
     intervalMs: interval,
     retryIntervalMs: retryInterval,
@@ -110,7 +110,7 @@ async function demo(
     jitterPercent: 10,
     unprovenMs: 0,
     action: Action.FAILOVER,
-  };
+  });
   const display = new Display(settings.json ? process.stderr : process.stdout);
   const directory = mkdtempSync(join(tmpdir(), 'dpd-demo-'));
   let cluster: DemoCluster | undefined;

@@ -101,9 +101,11 @@ export class SimulatedHeadend implements Headend {
     const spi = spiHex(verdict.sa!);
     const sa = this.#sas.get(spi) ?? this.#torn.get(spi);
     if (!sa) return { outcome: Outcome.SA_GONE, detail: '' };
+    if (verdict.action === Action.NOTIFY) return { outcome: Outcome.NOTIFIED, detail: '' };
     if (this.#sas.delete(spi)) this.#agent.remove(verdict.sa!);
     this.#torn.delete(spi);
-    if (verdict.action !== Action.FAILOVER || verdict.endpoints.length < 2)
+    const restart = verdict.action === Action.RESTART;
+    if (!restart && (verdict.action !== Action.FAILOVER || verdict.endpoints.length < 2))
       return { outcome: Outcome.CLEARED, detail: '' };
     await sleep(FAILOVER_MS);
     const next = this.#spokes.failOver(sa, verdict.nextEndpoint);

@@ -80,9 +80,9 @@ export class Agent implements AgentSide {
             members: (members) => {
               if (this.#placement.learn(members)) this.#nodesChangedAt = clock.now();
             },
-            connected: (address, probe, held) => {
+            connected: (address, probe, held, common) => {
               this.#placement.connected(address);
-              headend.connected(shard, probe, held);
+              headend.connected(shard, probe, held, common);
             },
             held: (spis) => headend.held(spis),
             keysWanted: (spis) => headend.keysWanted(spis),

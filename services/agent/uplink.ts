@@ -7,7 +7,7 @@ import {
   ConnectShardRequestSchema,
   type ConnectShardResponse,
 } from '../../proto/gen/dpd/v1/headend_pb.js';
-import type { Sa, Verdict, VerdictAckSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import type { Policy, Sa, Verdict, VerdictAckSchema } from '../../proto/gen/dpd/v1/types_pb.js';
 import { always } from '../../workers/base/always.ts';
 
 import { NO_MID } from '../../workers/sa/ids.ts';
@@ -51,7 +51,8 @@ export type UplinkEvents = {
   /** The nodes that live. */
   members(members: readonly KnownNode[]): void;
   /** The inventory is complete; the shard probes from there. */
-  connected(address: string, probe: ProbeSource, held: readonly HeldSa[]): void;
+  /** @param common the policy that the cluster gives to all headends, if it gives one */
+  connected(address: string, probe: ProbeSource, held: readonly HeldSa[], common: Policy | undefined): void;
   disconnected(): void;
   /** These SAs are durably in the node's care. */
   held(spis: readonly string[]): void;
@@ -86,6 +87,7 @@ export class ShardUplink {
   #inSync = false;
   #batchId = 0n;
   #probe: ProbeSource = { address: '', address6: '', port: 0 };
+  #common: Policy | undefined;
   /** Address of the node that the shard is with. */
   #address: string | undefined;
   #held: HeldSa[] = [];
@@ -279,6 +281,7 @@ export class ShardUplink {
           address6: message.value.probeAddress6,
           port: message.value.probePort,
         };
+        this.#common = message.value.defaultPolicy;
         this.#log.info(
           { node: message.value.node, epoch: String(message.value.epoch), held: message.value.count },
           'connected',
@@ -348,7 +351,7 @@ export class ShardUplink {
     this.#inSync = true;
     const held = this.#held;
     this.#held = [];
-    this.#events.connected(this.#address!, this.#probe, held);
+    this.#events.connected(this.#address!, this.#probe, held, this.#common);
     if (this.#leftOut.sas.length > 0) this.#sendLeftOut();
     this.#pump();
   }

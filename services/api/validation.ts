@@ -17,7 +17,6 @@ import type {
 import {
   Action,
   DpdSupport,
-  Mode,
   Outcome,
   type Policy,
   type Sa,
@@ -31,8 +30,10 @@ import { findIkev1Suite } from '../../workers/ikev1/suites.ts';
 import { IKE_PORT, MAX_BARE_INDEX, MAX_FIRST_ID, MAX_MARKER_INDEX, NAT_T_PORT } from '../../workers/ikev2/header.ts';
 import { findSuite } from '../../workers/ikev2/suites.ts';
 import { MAX_WAYS } from '../../workers/liveness/interlock.ts';
-import { POLICY_LIMITS } from '../../workers/liveness/policy.ts';
+import type { Policy as WatchedPolicy } from '../../workers/liveness/policy.ts';
+import { policyFaults } from '../../workers/liveness/policy-limits.ts';
 import type { Violation } from './grpc/errors.ts';
+import { findPreset, PRESET_NAMES } from './policy/presets.ts';
 import { shardOf } from './spi.ts';
 
 /** Items on a page, if a request does not say. */
@@ -53,6 +54,9 @@ export const LIMITS = {
   childSpis: 64,
   peerIdBytes: 128,
   siteBytes: 64,
+  /** The year 2200. */
+  unixMs: 7_258_118_400_000,
+  policySourceBytes: 128,
   ackDetailBytes: 512,
   connectionBytes: 128,
   pageSize: 1_000,
@@ -188,6 +192,8 @@ export function checkSa(sa: Sa, door: Door): Violation[] {
     check.range(`endpoints[${n}].port`, endpoint.port, { min: 0, max: 65_535 });
     check.bytes(`endpoints[${n}].connection`, endpoint.connection, 0, LIMITS.connectionBytes);
   });
+  check.range('pinned_endpoint', sa.pinnedEndpoint, { min: 0, max: endpoints });
+  check.range('mute_until_unix_ms', Number(sa.muteUntilUnixMs), { min: 0, max: LIMITS.unixMs });
   check.include(checkPolicy(sa.policy), 'policy');
   if (sa.keys) check.include(ikev1 ? checkIkev1Keys(sa.keys) : checkKeys(sa.keys), 'keys');
   check.range('next_message_id', sa.nextMessageId, { min: 0, max: MAX_FIRST_ID });
@@ -205,23 +211,20 @@ function checkSaId(check: Checker, id: SaId | undefined, { shard, shards }: Pick
     check.fail('id.responder_spi', `0x${id.responderSpi.toString(16)} is not of shard ${shard} of ${shards}`);
 }
 
+/** A member as the proto names it. */
+function snakeCase(member: string): string {
+  return member.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
 function checkPolicy(policy: Policy | undefined): Violation[] {
   const check = new Checker('');
   if (!policy) check.fail('mode', 'is missing');
   else {
-    if (policy.mode === Mode.UNSPECIFIED || Mode[policy.mode] === undefined)
-      check.fail('mode', `${policy.mode} is not a known mode`);
     if (Action[policy.action] === undefined) check.fail('action', `${policy.action} is not a known action`);
-    // A policy that sends no probes may omit the rest.
-    const limits = ({ min, max }: { min: number; max: number }) => ({
-      min: policy.mode === Mode.DISABLED ? 0 : min,
-      max,
-    });
-    check.range('interval_ms', policy.intervalMs, limits(POLICY_LIMITS.intervalMs), ' ms');
-    check.range('retry_interval_ms', policy.retryIntervalMs, limits(POLICY_LIMITS.retryIntervalMs), ' ms');
-    check.range('retries', policy.retries, limits(POLICY_LIMITS.retries));
-    check.range('unproven_ms', policy.unprovenMs, POLICY_LIMITS.unprovenMs, ' ms');
-    check.range('jitter_percent', policy.jitterPercent, POLICY_LIMITS.jitterPercent, ' percent');
+    if (policy.preset !== '' && !findPreset(policy.preset))
+      check.fail('preset', `"${policy.preset.slice(0, 80)}" is not known, only ${PRESET_NAMES.join(', ')}`);
+    check.bytes('source', policy.source, 0, LIMITS.policySourceBytes);
+    for (const { member, why } of policyFaults(policy as WatchedPolicy)) check.fail(snakeCase(member), why);
   }
   return check.violations;
 }

@@ -22,6 +22,8 @@ export type Situation = {
   readonly endpoints: number;
   readonly deadEndpoint: number;
   readonly nextEndpoint: number;
+  /** No other endpoint than the next one may be tried. */
+  readonly same: boolean;
   /** Why its endpoint did not come up, as it was acknowledged; undefined before that. */
   readonly failed: string | undefined;
   /** Whether the cluster takes an endpoint for dead, by index. */
@@ -107,9 +109,9 @@ export function nextEndpoint(
 }
 
 function advance(progress: FailoverProgress, now: Situation, dueUnix: number, nowUnix: number): Step {
-  const { endpoints, deadEndpoint, knownDead } = now;
+  const { endpoints, deadEndpoint, knownDead, same } = now;
   const attempt = progress.attempt + 1;
-  const next = nextEndpoint(endpoints, deadEndpoint, now.nextEndpoint, progress.tried, knownDead);
+  const next = same ? undefined : nextEndpoint(endpoints, deadEndpoint, now.nextEndpoint, progress.tried, knownDead);
   if (next !== undefined)
     return {
       kind: 'advance',
@@ -120,7 +122,7 @@ function advance(progress: FailoverProgress, now: Situation, dueUnix: number, no
   // The list begins again, as a crypto map does, but slower each time.
   const waitMs = Math.min(ROUND_MS.first * 2 ** progress.rounds, ROUND_MS.longest);
   if (nowUnix - progress.attemptUnix < waitMs) return { kind: 'wait', dueUnix: progress.attemptUnix + waitMs };
-  const first = nextEndpoint(endpoints, deadEndpoint, deadEndpoint, [], knownDead)!;
+  const first = same ? now.nextEndpoint : nextEndpoint(endpoints, deadEndpoint, deadEndpoint, [], knownDead)!;
   return {
     kind: 'advance',
     endpoint: first,

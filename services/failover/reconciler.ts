@@ -4,7 +4,7 @@
  * step; each step is one atomic write that happens once, so that this code may die, or run twice, at any point.
  */
 
-import type { Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
+import { Action, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
 import { RecordError } from '../../workers/base/errors.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
@@ -87,8 +87,9 @@ export class FailoverReconciler {
     for (const due of failovers) {
       const { failed, verdict, progress } = due;
       const knownDead = (endpoint: number) => isDead(verdict.endpoints[endpoint]!);
-      const { deadEndpoint, nextEndpoint } = verdict;
-      const situation = { endpoints: verdict.endpoints.length, deadEndpoint, nextEndpoint, failed, knownDead };
+      const { deadEndpoint, nextEndpoint, action } = verdict;
+      const same = verdict.pinned || action === Action.RESTART || action === Action.TRAP;
+      const situation = { endpoints: verdict.endpoints.length, deadEndpoint, nextEndpoint, same, failed, knownDead };
       const step = plan(progress, situation, limits, nowUnix);
       switch (step.kind) {
         case 'wait':

@@ -140,6 +140,7 @@ export class DpdNode {
       maxPeers: settings.maxPeers,
       maxShards: mostShards(settings),
       headendPeers: settings.headendPeers || settings.maxPeers,
+      defaultPolicy: settings.defaultPolicy,
       // For calls in the same process, as in tests.
       loopback: staysOnHost(settings.address),
       advertised: () => settings.advertise ?? reachable(settings.address, node?.port ?? 0),

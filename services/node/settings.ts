@@ -2,6 +2,9 @@
 
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
+import { Action, type Policy } from '../../proto/gen/dpd/v1/types_pb.js';
+import { SettingsError } from '../../workers/base/errors.ts';
+import { policyOf, readMembers, resolvePolicy } from '../api/policy/layers.ts';
 import { DEFAULT_ADDRESS, TLS_SETTINGS } from '../api/transport-settings.ts';
 import { CORE_DUMPS } from '../base/process/settings.ts';
 import { integer, ipv6, matching, oneOf, optional, readSettings, type SettingsOf, text } from '../base/settings.ts';
@@ -77,6 +80,12 @@ export const NODE_SETTINGS = {
     help: 'SAs of one headend on this node at most; 0: as many as the node takes',
     fallback: '0',
     parse: integer(0, 10_000_000),
+  },
+  defaultPolicy: {
+    env: 'DPD_DEFAULT_POLICY',
+    help: 'policy of all headends, as JSON like {"preset": "strongswan"}; their own members stand above it; empty: none',
+    fallback: '',
+    parse: parseDefaultPolicy,
   },
   probeRate: {
     env: 'DPD_PROBE_RATE',
@@ -166,4 +175,20 @@ const USAGE = 'dpd-node [settings]: runs a node of the DPD offload cluster';
 /** The node's settings from this process's flags and environment. */
 export function readNodeSettings(): NodeSettings {
   return readSettings(USAGE, NODE_SETTINGS);
+}
+
+/** Throws SettingsError that names the member that is wrong. */
+function parseDefaultPolicy(text: string): Policy | undefined {
+  if (text === '') return undefined;
+  const members = readMembers(readJson(text), 'default policy');
+  resolvePolicy([{ name: 'cluster', members }], Action.CLEAR, 'default policy');
+  return policyOf(members);
+}
+
+function readJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new SettingsError('must be JSON');
+  }
 }

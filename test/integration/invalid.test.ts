@@ -57,7 +57,7 @@ const sa = (change: Partial<SaInit>): SaInit => {
   return { ...init, ...change } as SaInit;
 };
 const upsert = (change: Partial<SaInit>): Message => ({ case: 'upsert', value: { batchId: 1n, sas: [sa(change)] } });
-const policy = (change: Record<string, number>): Partial<SaInit> => ({
+const policy = (change: Record<string, number | number[]>): Partial<SaInit> => ({
   policy: { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs: 1_000, retries: 3, ...change },
 });
 
@@ -161,8 +161,8 @@ describe('ConnectShard', () => {
     [
       'interval',
       'upsert.sas[0].policy.interval_ms',
-      /999 is not within 1000 to 3600000 ms/,
-      () => [hello, upsert(policy({ intervalMs: 999 }))],
+      /199 is not within 200 to 3600000 ms/,
+      () => [hello, upsert(policy({ intervalMs: 199 }))],
     ],
     [
       'retry interval',
@@ -175,6 +175,24 @@ describe('ConnectShard', () => {
       'upsert.sas[0].policy.retries',
       /0 is not within 1 to 20/,
       () => [hello, upsert(policy({ retries: 0 }))],
+    ],
+    [
+      'list of waits beside retries',
+      'upsert.sas[0].policy.retries',
+      /3 beside a list of waits/,
+      () => [hello, upsert(policy({ retryIntervalMs: 0, retryScheduleMs: [1_000] }))],
+    ],
+    [
+      'a listed wait',
+      'upsert.sas[0].policy.retry_schedule_ms[1]',
+      /300001 is not within 200 to 300000 ms/,
+      () => [hello, upsert(policy({ retryIntervalMs: 0, retries: 0, retryScheduleMs: [200, 300_001] }))],
+    ],
+    [
+      'preset',
+      'upsert.sas[0].policy.preset',
+      /"vendor" is not known, only cisco-ios-periodic/,
+      () => [hello, upsert({ policy: { preset: 'vendor' } })],
     ],
     ['jitter', 'upsert.sas[0].policy.jitter_percent', /51/, () => [hello, upsert(policy({ jitterPercent: 51 }))]],
     [

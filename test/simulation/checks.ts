@@ -1,6 +1,7 @@
 /** What must hold at every step, whatever happens. The truth is the simulation's own; the cluster never sees it. */
 
 import { Guard, type Verdict } from '../../proto/gen/dpd/v1/types_pb.js';
+import { detectionMs } from '../../workers/liveness/schedule.ts';
 import { VOUCHER_MS } from '../../workers/path/canary.ts';
 import type { SimTask } from './sim-task.ts';
 import type { TrueSa } from './spokes.ts';
@@ -11,18 +12,6 @@ const TOLERANCE_MS = 10;
 
 export class Violation extends Error {
   override name = 'Violation';
-}
-
-export function detectionMs({
-  intervalMs,
-  retries,
-  retryIntervalMs,
-}: {
-  intervalMs: number;
-  retries: number;
-  retryIntervalMs: number;
-}): number {
-  return intervalMs + retries * retryIntervalMs;
 }
 
 export class Checks {

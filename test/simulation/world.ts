@@ -17,11 +17,12 @@ import { falseMarker, orderToDaemon } from '../../workers/ikev2/header.ts';
 import { Vault } from '../../workers/keys/vault.ts';
 import { Direction } from '../../workers/liveness/interlock.ts';
 import { State } from '../../workers/liveness/peers.ts';
+import { detectionMs } from '../../workers/liveness/schedule.ts';
 import { type Canary, readCanary } from '../../workers/path/canary.ts';
 import type { PeerStatus } from '../../workers/shard/protocol.ts';
 import { NOTHING_REFUSED } from '../nothing-refused.ts';
 import { TEST_MAC } from '../test-mac.ts';
-import { Checks, detectionMs } from './checks.ts';
+import { Checks } from './checks.ts';
 import { Daemons } from './headend/daemons.ts';
 import { CANARY_PORT, canaryAddress, SimHeadend, shardOfSa } from './headend/headend.ts';
 import { Random } from './random.ts';
@@ -62,7 +63,29 @@ type Watched = { readonly headend: SimHeadend; readonly lease: string };
 
 type Job = { readonly id: ShardId; runner: Process | undefined; turn: number };
 
+/** Seeds from here on also have policies with unusual schedules, modes and actions. */
+const EVERY_KIND = 1_000_000;
+/** Retry schedules as vendors have them, but faster. */
+const SCHEDULES = [
+  { retryIntervalMs: 1_000, retries: 5, retryFactorPercent: 180 },
+  { retryIntervalMs: 2_000, retries: 6, retryFactorPercent: 200, retryLimitMs: 8_000 },
+  { retryIntervalMs: 0, retries: 0, retryScheduleMs: [3_000, 6_000, 12_000, 24_000] },
+  { retryIntervalMs: 0, retries: 0, retryScheduleMs: [500, 1_000, 2_000, 4_000, 8_000] },
+];
+
+/** Members of a policy that no usual one has. A dead peer is noticed ON_DEMAND only if something is sent to it. */
+function unusual(random: Random, busy: boolean): object {
+  return {
+    ...(random.chance(0.7) && random.pick(SCHEDULES)),
+    ...(busy && random.chance(0.5) && { mode: Mode.ON_DEMAND }),
+    ...(random.chance(0.2) && { intervalMs: random.pick([500, 1_000, 2_000]) }),
+    ...(random.chance(0.3) && { action: Action.RESTART }),
+    proveEveryMs: random.pick([0, 60_000, 120_000]),
+  };
+}
+
 export class World implements TaskWorld {
+  readonly #everyKind: boolean;
   readonly time = new VirtualTime();
   readonly #supervisor = this.time.clockOf(new Process('supervisor'));
   readonly vault = VAULT;
@@ -91,6 +114,7 @@ export class World implements TaskWorld {
   #ports = 20_000;
 
   constructor(seed: number, logLevel = 'silent') {
+    this.#everyKind = seed >= EVERY_KIND;
     this.random = new Random(seed);
     this.fillRandom = new Random(seed ^ 0x5bd1e995).fill;
     this.#log = createLogger('simulation', logLevel);
@@ -169,6 +193,7 @@ export class World implements TaskWorld {
       outages: log,
       maxShards: 1_000,
       headendPeers: 1_000,
+      defaultPolicy: undefined,
       loopback: false,
       advertised: () => node.name,
       startTask: ({ shard }: { readonly shard: number }, onEvent: ConstructorParameters<typeof SimTask>[3]) => {
@@ -540,12 +565,14 @@ export class World implements TaskWorld {
       jitterPercent: random.pick([0, 10, 30]),
       action: endpoints > 1 ? Action.FAILOVER : Action.CLEAR,
     });
+    const busy = this.#everyKind && random.chance(0.5);
+    if (this.#everyKind) Object.assign(policy, unusual(random, busy));
     const site = this.spokes.add(
       headend.name,
       policy,
       endpoints,
       random.pick(['', 'east', 'west']),
-      random.chance(0.3),
+      this.#everyKind ? busy : random.chance(0.3),
     );
     headend.sites.push(site);
     headend.establish(site, 0);

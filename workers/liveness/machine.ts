@@ -10,7 +10,8 @@ import { Interlock, MAX_WAYS } from './interlock.ts';
 import { Outcomes } from './outcomes.ts';
 import { Flag, PeerTable, State } from './peers.ts';
 import { firstMoment, recurringMoment } from './phase.ts';
-import { Mode, type Policy, PolicyTable } from './policy.ts';
+import { Mode, type Plan, type Policy } from './policy.ts';
+import { PolicyTable } from './policy-table.ts';
 import { Traced } from './traced.ts';
 import { type OnDue, TICK_MS, TimingWheel } from './wheel.ts';
 
@@ -53,10 +54,20 @@ export type MachineCounters = {
   outcomes: Outcomes;
   /** Suspicions that ended in silence of a peer that had never answered. */
   unproven: number;
+  /** Peers that were heard from but did not answer: traffic comes in, and nothing gets out. */
+  oneWay: number;
+  /** Suspicions that ended in silence of a muted peer. */
+  muted: number;
+  /** Verdicts on peers whose SA stays. */
+  told: number;
+  /** Peers that came back after their verdict. */
+  returned: number;
 };
 
-/** Share of the retry interval by which a timer may be late before the lost time is given back to the peer. */
+/** Share of a wait by which a timer may be late before the lost time is given back to the peer. */
 const LATE_SHARE = 0.25;
+/** After a wait longer than this the silence counts again: what is told of others would have faded, ms. */
+const LONG_WAIT_MS = 5_000;
 /** How often a peer whose verdict waits for the path's voucher is looked at again, ms. */
 const VOUCHER_RECHECK_MS = 10;
 /** How often a blocked peer is looked at again, ms. */
@@ -80,6 +91,10 @@ export class Machine {
     blinded: 0,
     outcomes: new Outcomes(),
     unproven: 0,
+    oneWay: 0,
+    muted: 0,
+    told: 0,
+    returned: 0,
   };
   readonly #wheel: TimingWheel;
   readonly #effects: Effects;
@@ -164,6 +179,13 @@ export class Machine {
     const index = this.policies.intern(policy);
     if (index === peers.policy[handle]!) return;
     peers.policy[handle] = index;
+    const state = peers.state[handle]!;
+    // What is known of a peer that is not healthy stays known; a suspicion begins anew.
+    const stays = state === State.DEAD || state === State.HELD || state === State.UNPROVEN || state === State.BLOCKED;
+    if (stays && policy.mode !== Mode.DISABLED) {
+      if (policy.mode === Mode.ON_DEMAND) peers.rememberSent();
+      return;
+    }
     peers.attempt[handle] = 0;
     this.#watch(handle, policy);
   }
@@ -207,7 +229,7 @@ export class Machine {
   /** A peer just added whose verdict was given before, by a former owner. */
   restoreDead(handle: number): void {
     this.#wheel.cancel(handle);
-    this.peers.enter(handle, State.DEAD);
+    this.#enterDead(handle);
   }
 
   /** The verdict just given is held back: the peer is still probed, and its answer takes the verdict back. */
@@ -225,7 +247,7 @@ export class Machine {
     if (this.peers.state[handle]! !== State.HELD) return;
     this.#wheel.cancel(handle);
     if (asked) {
-      this.peers.enter(handle, State.DEAD);
+      this.#enterDead(handle);
       return;
     }
     // Not at once: time may have passed since the machine last got the time.
@@ -274,10 +296,12 @@ export class Machine {
     peers.heardAt[handle] = atMs;
     const state = peers.state[handle]!;
     if (state === State.ALIVE || state === State.QUIET || state === State.UNWATCHED) return;
-    const { intervalMs, retries, retryIntervalMs } = this.#policy(handle);
+    const { intervalMs, retries, ends, asksDead, upCount } = this.#policy(handle);
+    // So many answers are wanted, and traffic is none.
+    if (state === State.DEAD && asksDead && upCount > 1) return;
     // Evidence from before the suspicion does not end it: it only moves the earliest moment of the verdict. A verdict already
     // given would not have been given.
-    const lastsMs = state === State.DEAD ? intervalMs + retries * retryIntervalMs : intervalMs;
+    const lastsMs = state === State.DEAD ? intervalMs + ends[retries]! : intervalMs;
     if (atMs + lastsMs > this.#now) this.#recover(handle);
   }
 
@@ -297,11 +321,12 @@ export class Machine {
     const { peers } = this;
     this.#timed(handle, nowMs);
     peers.heardAt[handle] = Math.max(peers.heardAt[handle]!, nowMs);
-    peers.flags[handle]! |= Flag.PROVEN;
+    peers.flags[handle]! = (peers.flags[handle]! | Flag.PROVEN) & ~Flag.PROVING;
     const way = peers.way[handle]!;
     if (way < MAX_WAYS) this.#wayProven[way] = 1;
     const state = peers.state[handle]!;
-    if (state !== State.ALIVE && state !== State.QUIET && state !== State.UNWATCHED) this.#recover(handle);
+    if (state === State.DEAD && !this.#isBack(handle)) this.#wheel.schedule(handle, this.#answeredBy(handle));
+    else if (state !== State.ALIVE && state !== State.QUIET && state !== State.UNWATCHED) this.#recover(handle);
     else if (peers.unsent[handle]! > 0) {
       // The answer also ends the messages that were still to be sent.
       peers.unsent[handle] = 0;
@@ -370,7 +395,7 @@ export class Machine {
     this.#wheel.grow(capacity);
   }
 
-  #policy(handle: number): Policy {
+  #policy(handle: number): Plan {
     return this.policies.at(this.peers.policy[handle]!);
   }
 
@@ -404,8 +429,10 @@ export class Machine {
     else if (state === State.HELD) {
       this.counters.outcomes.silent(this.peers.site[handle]!);
       this.#askOnce(handle);
-    } else if (state === State.UNPROVEN) {
-      if (this.#proven(handle)) this.#begin(handle, this.#now);
+    } else if (state === State.DEAD) this.#dueDead(handle);
+    else if (state === State.UNPROVEN) {
+      // A peer that was muted is judged only after another suspicion, with all retries.
+      if (this.#proven(handle) && !this.#isMuted(handle)) this.#begin(handle, this.#now);
       else this.#askOnce(handle);
     }
   }
@@ -417,7 +444,12 @@ export class Machine {
       this.#askOnce(handle);
       return;
     }
-    if (this.#policy(handle).mode === Mode.ON_DEMAND && peers.sentAt[handle]! <= peers.heardAt[handle]!) {
+    const { mode, proveEveryMs } = this.#policy(handle);
+    if (proveEveryMs > 0 && this.#proveAt(handle) <= this.#now) {
+      this.#prove(handle);
+      return;
+    }
+    if (mode === Mode.ON_DEMAND && peers.sentAt[handle]! <= peers.heardAt[handle]!) {
       if (this.isProven(handle)) peers.enter(handle, State.QUIET);
       else this.#askOnce(handle);
       return;
@@ -431,42 +463,67 @@ export class Machine {
       this.#tell(handle, Traced.SUPPRESSED, this.#now - peers.heardAt[handle]!);
       this.counters.outcomes.well(peers.site[handle]!);
       // Traffic proves that the peer lives, but not that it answers probes: that must be known before its silence means something.
-      if (this.isProven(handle)) this.#wheel.schedule(handle, at);
-      else this.#askOnce(handle);
+      if (!this.isProven(handle)) this.#askOnce(handle);
+      else if (proveEveryMs === 0) this.#wheel.schedule(handle, at);
+      else this.#wheel.schedule(handle, Math.min(at, this.#proveAt(handle)));
     } else this.#begin(handle, at);
+  }
+
+  /** When a peer that is heard from must be asked nevertheless, ms; never, if it is silent: that is for a suspicion. */
+  #proveAt(handle: number): number {
+    const { proveEveryMs, intervalMs } = this.#policy(handle);
+    const { flags, heardAt, probeAt } = this.peers;
+    const heard = heardAt[handle]! + intervalMs > this.#now;
+    const wanted = heard && (flags[handle]! & (Flag.PROVEN | Flag.FRESH)) === Flag.PROVEN;
+    if (!wanted) return Number.POSITIVE_INFINITY;
+    return (flags[handle]! & Flag.PROVING) !== 0 ? this.#answeredBy(handle) : probeAt[handle]! + proveEveryMs;
+  }
+
+  /** Asks a peer that is heard from. Its silence is counted, and never judged: it lives. */
+  #prove(handle: number): void {
+    const { flags, probeAt } = this.peers;
+    if ((flags[handle]! & Flag.PROVING) !== 0 && this.#answersCouldCome(handle, probeAt[handle]!))
+      this.counters.oneWay++;
+    flags[handle]! &= ~Flag.PROVING;
+    const open = this.#open(handle);
+    this.#askOnce(handle);
+    if (open && probeAt[handle]! === this.#now) flags[handle]! |= Flag.PROVING;
   }
 
   /** Starts a suspicion that was due at `dueMs`. */
   #begin(handle: number, dueMs: number): void {
     const { peers } = this;
-    const late = this.#now - dueMs > this.#policy(handle).retryIntervalMs * LATE_SHARE;
+    const late = this.#now - dueMs > this.#policy(handle).waits[1]! * LATE_SHARE;
     peers.cycleAt[handle] = late ? this.#now : dueMs;
     peers.attempt[handle] = 0;
     peers.blindMs[handle] = 0;
+    peers.flags[handle]! &= ~Flag.PROVING;
     if (peers.state[handle]! !== State.PROBING) peers.enter(handle, State.PROBING);
     this.#ask(handle);
   }
 
   #dueProbing(handle: number, dueMs: number): void {
     const { peers } = this;
-    const { retries, retryIntervalMs } = this.#policy(handle);
+    const { retries, waits } = this.#policy(handle);
+    const waitMs = waits[peers.attempt[handle]!]!;
     const late = this.#now - dueMs;
     const blind = Math.min(late, this.#unseenMs);
-    if (blind > retryIntervalMs * LATE_SHARE) {
+    if (blind > waitMs * LATE_SHARE) {
       // Blind time: answers may wait unread in the socket. The time is given back to the peer before its silence counts.
       this.#giveBack(handle, late);
       if (peers.attempt[handle]! >= retries) {
-        const grace = Math.min(late, retryIntervalMs);
+        const grace = Math.min(late, waitMs);
         this.#giveBack(handle, grace);
         this.#wheel.schedule(handle, this.#now + grace);
         return;
       }
-    } else if (late > retryIntervalMs * LATE_SHARE && peers.attempt[handle]! < retries) {
+    } else if (late > waitMs * LATE_SHARE && peers.attempt[handle]! < retries) {
       // The probe was late for lack of budget, so its answer may be late, too.
       this.#giveBack(handle, late);
     }
-    // A peer that has never answered says nothing about others either.
-    if (peers.attempt[handle]! === 1 && this.isProven(handle)) this.counters.outcomes.silent(peers.site[handle]!);
+    // A peer that has never answered says nothing about others either. After a long wait its silence is news again.
+    if ((peers.attempt[handle]! === 1 || waitMs > LONG_WAIT_MS) && this.isProven(handle))
+      this.counters.outcomes.silent(peers.site[handle]!);
     if (peers.attempt[handle]! < retries) this.#ask(handle);
     else this.#judge(handle);
   }
@@ -477,7 +534,7 @@ export class Machine {
       this.#block(handle);
       return;
     }
-    const { retries, retryIntervalMs } = this.#policy(handle);
+    const { retries, ends } = this.#policy(handle);
     const attempt = peers.attempt[handle]! + 1;
     if (attempt > 1) this.#lost(handle);
     peers.flags[handle]! &= ~Flag.REPEATED;
@@ -490,16 +547,13 @@ export class Machine {
     peers.attempt[handle] = attempt;
     peers.probeAt[handle] = this.#now;
     peers.unsent[handle] = unsent;
-    this.#wheel.schedule(
-      handle,
-      unsent > 0 ? this.#now + SPACING_MS : peers.cycleAt[handle]! + attempt * retryIntervalMs,
-    );
+    this.#wheel.schedule(handle, unsent > 0 ? this.#now + SPACING_MS : peers.cycleAt[handle]! + ends[attempt]!);
   }
 
   /** Sends the next message of a probe that has several. After the last one the peer has the usual time to answer. */
   #askOn(handle: number): void {
     const { peers } = this;
-    const { retries, retryIntervalMs } = this.#policy(handle);
+    const { retries, waits, ends } = this.#policy(handle);
     const once = peers.state[handle]! !== State.PROBING;
     const attempt = peers.attempt[handle]!;
     const unsent = peers.unsent[handle]! - 1;
@@ -513,20 +567,17 @@ export class Machine {
     if (unsent > 0) this.#wheel.schedule(handle, this.#now + SPACING_MS);
     else if (once) this.#askAgain(handle);
     else {
-      const missing =
-        this.#now + retryIntervalMs * (1 - LATE_SHARE) - (peers.cycleAt[handle]! + attempt * retryIntervalMs);
+      const missing = this.#now + waits[attempt]! * (1 - LATE_SHARE) - (peers.cycleAt[handle]! + ends[attempt]!);
       if (missing > 0) this.#giveBack(handle, missing);
-      this.#wheel.schedule(handle, peers.cycleAt[handle]! + attempt * retryIntervalMs);
+      this.#wheel.schedule(handle, peers.cycleAt[handle]! + ends[attempt]!);
     }
   }
 
   #judge(handle: number): void {
     const { peers } = this;
-    const { intervalMs, retries, retryIntervalMs } = this.#policy(handle);
-    const earliest = Math.max(
-      peers.heardAt[handle]! + intervalMs + retries * retryIntervalMs,
-      peers.cycleAt[handle]! + retries * retryIntervalMs,
-    );
+    const { intervalMs, retries, ends } = this.#policy(handle);
+    const silenceMs = ends[retries]!;
+    const earliest = Math.max(peers.heardAt[handle]! + intervalMs + silenceMs, peers.cycleAt[handle]! + silenceMs);
     if (this.#now < earliest) {
       const again = this.#firstProbeAt(handle);
       // An early first probe was not answered: the peer is probed again when it is due.
@@ -549,28 +600,59 @@ export class Machine {
         return;
       }
       // The same holds for all other probes, or the suspicion begins anew. Answers that were dropped unread are no silence either.
-      const failed = this.#effects.wayFailed?.(way, firstAt, probeAt[handle]!) === true;
-      if (failed || this.#effects.deafSince?.(firstAt) === true) {
+      if (!this.#answersCouldCome(handle, firstAt)) {
         this.#block(handle);
         return;
       }
     }
-    if (!this.#proven(handle)) {
-      this.counters.unproven++;
-      this.#tell(handle, Traced.UNPROVEN, peers.attempt[handle]!);
+    if (!this.#proven(handle) || this.#isMuted(handle)) {
+      if (this.#isMuted(handle)) this.counters.muted++;
+      else {
+        this.counters.unproven++;
+        this.#tell(handle, Traced.UNPROVEN, peers.attempt[handle]!);
+      }
       this.#restUnproven(handle);
       return;
     }
     this.#lost(handle);
-    peers.enter(handle, State.DEAD);
+    this.#enterDead(handle);
     peers.flags[handle]! &= ~Flag.REASKED;
     this.counters.verdicts++;
+    if (this.#policy(handle).asksDead) this.counters.told++;
     this.#effects.verdict(handle, earliest);
   }
 
   /** The probe before was not answered in time, as far as could be seen here. */
   #lost(handle: number): void {
     if (this.peers.blindMs[handle]! === 0 && this.isProven(handle)) this.peers.roundTrips.lost(handle);
+  }
+
+  /** Whether answers to the probes since then had a way, as far as it is known. */
+  #answersCouldCome(handle: number, fromMs: number): boolean {
+    const { flags, way, probeAt } = this.peers;
+    if ((flags[handle]! & Flag.GATED) === 0) return true;
+    if (this.interlock.vouchedAt(way[handle]!) < probeAt[handle]!) return false;
+    const failed = this.#effects.wayFailed?.(way[handle]!, fromMs, probeAt[handle]!) === true;
+    return !failed && this.#effects.deafSince?.(fromMs) !== true;
+  }
+
+  /** A dead peer has answered: whether that is often enough. */
+  #isBack(handle: number): boolean {
+    const { asksDead, upCount } = this.#policy(handle);
+    if (!asksDead || upCount <= 1) return true;
+    return ++this.peers.answers[handle]! >= upCount;
+  }
+
+  #dueDead(handle: number): void {
+    const { heardAt, probeAt, answers } = this.peers;
+    if (heardAt[handle]! < probeAt[handle]!) answers[handle] = 0;
+    this.#askOnce(handle);
+  }
+
+  #enterDead(handle: number): void {
+    this.peers.answers[handle] = 0;
+    this.peers.enter(handle, State.DEAD);
+    if (this.#policy(handle).asksDead) this.#askAgain(handle);
   }
 
   /** Whether the interlock lets this peer be probed now. */
@@ -616,7 +698,7 @@ export class Machine {
    * another probe, the peer would take it for the next request.
    */
   #answeredBy(handle: number): number {
-    return this.peers.probeAt[handle]! + this.#policy(handle).retryIntervalMs;
+    return this.peers.probeAt[handle]! + this.#policy(handle).waits[0]!;
   }
 
   #block(handle: number): void {
@@ -643,6 +725,11 @@ export class Machine {
     return unprovenMs > 0 && this.#now - peers.heardAt[handle]! >= unprovenMs;
   }
 
+  /** Whether its silence is not to be judged yet, because an operator said so. */
+  #isMuted(handle: number): boolean {
+    return this.#policy(handle).muteUntilMs > this.#now;
+  }
+
   /** Whether the peer has answered here. */
   isProven(handle: number): boolean {
     return (this.peers.flags[handle]! & Flag.PROVEN) !== 0;
@@ -667,6 +754,7 @@ export class Machine {
     const was = reasked ? State.HELD : (peers.state[handle]! as State);
     if (was !== State.BLOCKED && was !== State.UNPROVEN) this.counters.outcomes.well(peers.site[handle]!);
     const unsent = peers.unsent[handle]!;
+    if (was === State.DEAD) this.counters.returned++;
     this.#rest(handle);
     if (unsent > 0 && !this.isProven(handle)) {
       // Its next id still has to be found.

@@ -20,7 +20,7 @@ export const State = {
   UNWATCHED: 6,
   /** Verdict given but held back; probed now and then, because the verdict may be wrong. */
   HELD: 7,
-  /** Probed and silent, but it has never answered here: not judged for that, and still probed. */
+  /** Probed and silent, but it has never answered here, or is muted: not judged for that, and still probed. */
   UNPROVEN: 8,
 } as const;
 export type State = (typeof State)[keyof typeof State];
@@ -45,15 +45,19 @@ export const Flag = {
   TRACED: 64,
   /** The request of the present probe had been sent before, so that its answer says nothing about the round trip. */
   REPEATED: 128,
+  /** Asked although it is heard from; not answered yet. */
+  PROVING: 256,
 } as const;
 
 export class PeerTable {
   state: Uint8Array;
-  flags: Uint8Array;
+  flags: Uint16Array;
   /** Probes sent in the present suspicion. */
   attempt: Uint8Array;
   /** Messages of the probe under way that are still to be sent. */
   unsent: Uint8Array;
+  /** Answers in a row since it was declared dead. */
+  answers: Uint8Array;
   policy: Uint16Array;
   /** The way that its probes take: which of the headend's addresses they leave from. */
   way: Uint8Array;
@@ -75,9 +79,10 @@ export class PeerTable {
 
   constructor(capacity: number) {
     this.state = new Uint8Array(capacity);
-    this.flags = new Uint8Array(capacity);
+    this.flags = new Uint16Array(capacity);
     this.attempt = new Uint8Array(capacity);
     this.unsent = new Uint8Array(capacity);
+    this.answers = new Uint8Array(capacity);
     this.policy = new Uint16Array(capacity);
     this.way = new Uint8Array(capacity);
     this.site = new Uint16Array(capacity);
@@ -97,9 +102,10 @@ export class PeerTable {
   grow(capacity: number): void {
     if (capacity <= this.capacity) return;
     this.state = widen(new Uint8Array(capacity), this.state);
-    this.flags = widen(new Uint8Array(capacity), this.flags);
+    this.flags = widen(new Uint16Array(capacity), this.flags);
     this.attempt = widen(new Uint8Array(capacity), this.attempt);
     this.unsent = widen(new Uint8Array(capacity), this.unsent);
+    this.answers = widen(new Uint8Array(capacity), this.answers);
     this.policy = widen(new Uint16Array(capacity), this.policy);
     this.way = widen(new Uint8Array(capacity), this.way);
     this.site = widen(new Uint16Array(capacity), this.site);

@@ -1,21 +1,27 @@
 /** Liveness policies: what the field calls DPD settings. Times in ms. */
 
+import { type RetrySchedule, type Waits, waitsOf } from './schedule.ts';
+
 export const Mode = { PERIODIC: 1, ON_IDLE: 2, ON_DEMAND: 3, DISABLED: 4 } as const;
 export type Mode = (typeof Mode)[keyof typeof Mode];
 
-/** One peer is dead at: last evidence + interval + retries x retry interval, never before. */
-export type Policy = {
+/** One peer is dead at: last evidence + interval + all waits of the retry schedule, never before. */
+export type Policy = RetrySchedule & {
   readonly mode: Mode;
   /** Quiet time before the first probe, ms. */
   readonly intervalMs: number;
-  /** Wait for an answer before the next probe, ms. */
-  readonly retryIntervalMs: number;
-  /** Unanswered probes before a verdict. */
-  readonly retries: number;
   /** How much of the interval the first probe may come early, percent. */
   readonly jitterPercent: number;
   /** After so long without a sign of life a peer that has never answered is judged nevertheless, ms; 0: never. */
   readonly unprovenMs: number;
+  /** However busy the tunnel is, a round trip at least so often, ms; 0: never. */
+  readonly proveEveryMs?: number;
+  /** A dead peer that is asked on is back after so many answers in a row; 0: 1. */
+  readonly upCount?: number;
+  /** A dead peer's SA stays: it is asked on, to see whether it comes back. */
+  readonly asksDead?: boolean;
+  /** No verdict before this moment on the machine's clock, ms; 0: not muted. */
+  readonly muteUntilMs?: number;
 };
 
 /** Shortest time between two exchanges with a peer that answers, ms. */
@@ -23,57 +29,23 @@ export function leastSpacingMs({ intervalMs, jitterPercent }: Policy): number {
   return intervalMs * (1 - jitterPercent / 100);
 }
 
-/** Limits that the API enforces and the machine relies on. */
-export const POLICY_LIMITS = {
-  intervalMs: { min: 1_000, max: 3_600_000 },
-  retryIntervalMs: { min: 200, max: 60_000 },
-  retries: { min: 1, max: 20 },
-  jitterPercent: { min: 0, max: 50 },
-  unprovenMs: { min: 0, max: 2_592_000_000 },
-} as const;
-
 /** The policy of a peer that is not watched. */
 export const UNWATCHED: Policy = {
   mode: Mode.DISABLED,
-  intervalMs: POLICY_LIMITS.intervalMs.max,
-  retryIntervalMs: POLICY_LIMITS.retryIntervalMs.max,
-  retries: POLICY_LIMITS.retries.max,
+  intervalMs: 3_600_000,
+  retryIntervalMs: 60_000,
+  retries: 20,
   jitterPercent: 0,
   unprovenMs: 0,
 };
 
-/** Distinct policies of one shard at most; a peer holds a 16-bit index. */
-const MAX_POLICIES = 65_535;
+/** A policy as the machine works with it: the waits are calculated once. */
+export type Plan = Policy & Waits & Required<Pick<Policy, 'proveEveryMs' | 'upCount' | 'asksDead' | 'muteUntilMs'>>;
 
-/** Policies by small index, so that a peer costs two bytes and equal policies are one. */
-export class PolicyTable {
-  readonly #policies: Policy[] = [];
-  readonly #index = new Map<string, number>();
-
-  /** Whether there is a place for this policy; the last one is for {@link UNWATCHED}. */
-  takes(policy: Policy): boolean {
-    return this.#policies.length < MAX_POLICIES - 1 || this.#index.has(keyOf(policy));
-  }
-
-  /** Index of the policy, added if new. Throws RangeError past {@link MAX_POLICIES}. */
-  intern(policy: Policy): number {
-    const key = keyOf(policy);
-    let index = this.#index.get(key);
-    if (index === undefined) {
-      index = this.#policies.length;
-      if (index >= MAX_POLICIES) throw new RangeError(`more than ${MAX_POLICIES} distinct policies in one shard`);
-      this.#policies.push({ ...policy });
-      this.#index.set(key, index);
-    }
-    return index;
-  }
-
-  /** The policy at an index that {@link intern} returned. */
-  at(index: number): Policy {
-    return this.#policies[index]!;
-  }
-}
-
-function keyOf({ mode, intervalMs, retryIntervalMs, retries, jitterPercent, unprovenMs }: Policy): string {
-  return `${mode}/${intervalMs}/${retryIntervalMs}/${retries}/${jitterPercent}/${unprovenMs}`;
+/** How a policy is carried out. */
+export function planOf(policy: Policy): Plan {
+  const { mode, intervalMs, retryIntervalMs, jitterPercent, unprovenMs } = policy;
+  const { proveEveryMs = 0, upCount = 0, asksDead = false, muteUntilMs = 0 } = policy;
+  const plain = { mode, intervalMs, retryIntervalMs, jitterPercent, unprovenMs };
+  return { ...plain, proveEveryMs, upCount, asksDead, muteUntilMs, ...waitsOf(policy) };
 }

@@ -37,8 +37,8 @@ export class RoundTrips {
   #smoothed: Float32Array;
   #variation: Uint16Array;
   /** A bit for each probe, 1 if it was lost; the latest is the lowest bit of `#late`. */
-  #early: Uint32Array;
-  #late: Uint32Array;
+  #early: Int32Array;
+  #late: Int32Array;
   #probes: Uint8Array;
   /** Of all peers. */
   readonly #counts = new Float64Array(BOUNDS_MS.length + 1);
@@ -47,16 +47,16 @@ export class RoundTrips {
   constructor(capacity: number) {
     this.#smoothed = new Float32Array(capacity);
     this.#variation = new Uint16Array(capacity);
-    this.#early = new Uint32Array(capacity);
-    this.#late = new Uint32Array(capacity);
+    this.#early = new Int32Array(capacity);
+    this.#late = new Int32Array(capacity);
     this.#probes = new Uint8Array(capacity);
   }
 
   grow(capacity: number): void {
     this.#smoothed = widen(new Float32Array(capacity), this.#smoothed);
     this.#variation = widen(new Uint16Array(capacity), this.#variation);
-    this.#early = widen(new Uint32Array(capacity), this.#early);
-    this.#late = widen(new Uint32Array(capacity), this.#late);
+    this.#early = widen(new Int32Array(capacity), this.#early);
+    this.#late = widen(new Int32Array(capacity), this.#late);
     this.#probes = widen(new Uint8Array(capacity), this.#probes);
   }
 

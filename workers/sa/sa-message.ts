@@ -4,7 +4,15 @@
  * invalid bytes throw RangeError or Error.
  */
 
-import { EndpointSchema, PolicySchema, SaIdSchema, SaKeysSchema, SaSchema } from '../../proto/gen/dpd/v1/types_pb.js';
+import { WireType } from '@bufbuild/protobuf/wire';
+import {
+  Action,
+  EndpointSchema,
+  PolicySchema,
+  SaIdSchema,
+  SaKeysSchema,
+  SaSchema,
+} from '../../proto/gen/dpd/v1/types_pb.js';
 import { Address } from '../base/address.ts';
 import type { SpiWords } from '../base/spi.ts';
 import { findIkev1Suite, ikev1Material } from '../ikev1/suites.ts';
@@ -34,6 +42,8 @@ export type WatchedSa = Pick<SessionInput, 'spi' | 'ikev1' | 'headendIsInitiator
   /** The headend's address that the SA ends at; empty: not said. And its port there, 500 or 4500. */
   readonly local: string;
   readonly ikePort: number;
+  /** No verdict before this moment, Unix ms; 0: not muted. */
+  readonly muteUntilUnixMs: number;
 };
 
 /**
@@ -42,7 +52,22 @@ export type WatchedSa = Pick<SessionInput, 'spi' | 'ikev1' | 'headendIsInitiator
  */
 export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
   const spi: [number, number, number, number] = [0, 0, 0, 0];
-  const policy = { mode: 0, intervalMs: 0, retryIntervalMs: 0, retries: 0, jitterPercent: 0, unprovenMs: 0 };
+  const policy: ReadPolicy = {
+    mode: 0,
+    intervalMs: 0,
+    retryIntervalMs: 0,
+    retries: 0,
+    jitterPercent: 0,
+    unprovenMs: 0,
+    retryFactorPercent: 0,
+    retryLimitMs: 0,
+    proveEveryMs: 0,
+    upCount: 0,
+    retryScheduleMs: NOT_LISTED,
+    asksDead: false,
+  };
+  action = Action.UNSPECIFIED;
+  observe = false;
   const endpoints: number[] = [];
   let headendIsInitiator = false;
   let parked = false;
@@ -50,6 +75,7 @@ export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
   let nextMessageId = 0;
   let local = '';
   let ikePort = NAT_T_PORT;
+  let muteUntilUnixMs = 0;
   let ikev1 = false;
   let support = 0;
   while (reader.pos < end) {
@@ -68,9 +94,12 @@ export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
     else if (field === SA.parked) parked = reader.bool();
     else if (field === SA.localAddress) local = readLocal(reader);
     else if (field === SA.localPort) ikePort = reader.uint32() || NAT_T_PORT;
+    else if (field === SA.muteUntilUnixMs) muteUntilUnixMs = Number(reader.uint64());
     else reader.skipField(tag);
   }
   checkEnd(reader, end);
+  // Its SA stays: its return is to be told.
+  policy.asksDead = observe || (action as Action) === Action.NOTIFY;
   // A peer that may not know DPD is not judged before it has answered; one that does not know it, never.
   if (ikev1 && support !== Support.ANNOUNCED) policy.unprovenMs = 0;
   if (ikev1 && support === Support.ABSENT) policy.mode = Mode.DISABLED;
@@ -89,6 +118,7 @@ export function readSa(reader: MessageReader, end = reader.len): WatchedSa {
     parked,
     local,
     ikePort,
+    muteUntilUnixMs,
   };
 }
 
@@ -186,7 +216,20 @@ function readLocal(reader: MessageReader): string {
 }
 let lastLocal = '';
 
-function readPolicy(reader: MessageReader, policy: { -readonly [Name in keyof Policy]: number }): void {
+type ReadPolicy = {
+  -readonly [Name in Exclude<keyof Policy, 'mode' | 'retryScheduleMs' | 'asksDead' | 'muteUntilMs'>]-?: number;
+} & {
+  mode: number;
+  asksDead: boolean;
+  retryScheduleMs: readonly number[];
+};
+/** Of the policy read last. */
+let action: Action = Action.UNSPECIFIED;
+let observe = false;
+/** Of all policies without a list. */
+const NOT_LISTED: readonly number[] = [];
+
+function readPolicy(reader: MessageReader, policy: ReadPolicy): void {
   for (const end = reader.partEnd(); reader.pos < end; ) {
     const tag = reader.uint32();
     const field = tag >>> 3;
@@ -196,8 +239,23 @@ function readPolicy(reader: MessageReader, policy: { -readonly [Name in keyof Po
     else if (field === POLICY.retries) policy.retries = reader.uint32();
     else if (field === POLICY.jitterPercent) policy.jitterPercent = reader.uint32();
     else if (field === POLICY.unprovenMs) policy.unprovenMs = reader.uint32();
+    else if (field === POLICY.action) action = reader.int32();
+    else if (field === POLICY.proveEveryMs) policy.proveEveryMs = reader.uint32();
+    else if (field === POLICY.upCount) policy.upCount = reader.uint32();
+    else if (field === POLICY.observe) observe = reader.bool();
+    else if (field === POLICY.retryFactorPercent) policy.retryFactorPercent = reader.uint32();
+    else if (field === POLICY.retryLimitMs) policy.retryLimitMs = reader.uint32();
+    else if (field === POLICY.retryScheduleMs) policy.retryScheduleMs = readWaits(reader, tag, policy.retryScheduleMs);
     else reader.skipField(tag);
   }
+}
+
+/** A list of numbers, packed or one by one; what comes again is added. */
+function readWaits(reader: MessageReader, tag: number, before: readonly number[]): readonly number[] {
+  if ((tag & 7) !== WireType.LengthDelimited) return [...before, reader.fixed32()];
+  const waits = [...before];
+  for (const end = reader.partEnd(); reader.pos < end; ) waits.push(reader.fixed32());
+  return waits;
 }
 
 /** A part that does not end with its message is damaged: bytes of another field were read. */

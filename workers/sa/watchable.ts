@@ -5,10 +5,9 @@
 
 import { reachOf } from '../base/reach.ts';
 import { IKE_PORT, MAX_FIRST_ID, NAT_T_PORT } from '../ikev2/header.ts';
-import { Mode, POLICY_LIMITS, type Policy } from '../liveness/policy.ts';
+import { policyFaults } from '../liveness/policy-limits.ts';
 import type { WatchedSa } from './sa-message.ts';
 
-const LIMITED = ['intervalMs', 'retryIntervalMs', 'retries', 'jitterPercent', 'unprovenMs'] as const;
 const MAX_PORT = 65_535;
 
 /** Throws RangeError that names the value that a shard cannot work with. */
@@ -17,14 +16,6 @@ export function checkWatchable({ policy, nextMessageId, address, port, ikePort }
   if (port > MAX_PORT) throw new RangeError(`port ${port}`);
   if (ikePort !== NAT_T_PORT && ikePort !== IKE_PORT) throw new RangeError(`local port ${ikePort}`);
   if (reachOf(address) === 'nobody') throw new RangeError(`${address} is nobody's address`);
-  checkPolicy(policy);
-}
-
-function checkPolicy(policy: Policy): void {
-  if (policy.mode < Mode.PERIODIC || policy.mode > Mode.DISABLED) throw new RangeError(`mode ${policy.mode}`);
-  for (const name of LIMITED) {
-    const { min, max } = POLICY_LIMITS[name];
-    const value = policy[name];
-    if (value > max || (value < min && policy.mode !== Mode.DISABLED)) throw new RangeError(`${name} ${value}`);
-  }
+  const [fault] = policyFaults(policy);
+  if (fault) throw new RangeError(`${fault.member}: ${fault.why}`);
 }

@@ -21,6 +21,11 @@ export const SHARD_METRICS = {
     description: 'probes sent, the first of an exchange or repeated',
   },
   'dpd.probes.answered': { kind: 'counter', unit: '{probe}', description: 'probes answered' },
+  'dpd.probes.one_way': {
+    kind: 'counter',
+    unit: '{probe}',
+    description: 'probes not answered by a peer whose traffic came in',
+  },
   'dpd.probes.delegated': { kind: 'counter', unit: '{probe}', description: 'probes handed to the headend' },
   'dpd.probes.unsent': {
     kind: 'counter',
@@ -30,6 +35,8 @@ export const SHARD_METRICS = {
   'dpd.evidence': { kind: 'counter', unit: '{sa}', description: 'SAs with traffic, as the headend reports' },
   'dpd.replies.dropped': { kind: 'counter', unit: '{reply}', description: 'replies that proved nothing, by reason' },
   'dpd.verdicts': { kind: 'counter', unit: '{verdict}', description: 'verdicts decided' },
+  'dpd.verdicts.told': { kind: 'counter', unit: '{verdict}', description: 'verdicts that are told and not applied' },
+  'dpd.verdicts.returned': { kind: 'counter', unit: '{sa}', description: 'peers heard from after their verdict' },
   'dpd.verdicts.waiting': { kind: 'gauge', unit: '{verdict}', description: 'verdicts that wait for Redis' },
   'dpd.verdicts.held': { kind: 'gauge', unit: '{verdict}', description: 'verdicts held back now' },
   'dpd.holds.begun': {
@@ -162,6 +169,22 @@ const COUNTERS = {
     "Requests of the headend's daemon sent on under their SA's next message id.",
   ),
   requestsAnswered: plain(42, 'dpd.front.answers', 'Of these, answered.'),
+  probesOneWay: plain(60, 'dpd.probes.one_way', 'Probes that were not answered by a peer whose traffic came in.'),
+  suspicionsMuted: guard(63, 'muted', 'Suspicions that ended without a verdict, as the peer was muted.'),
+  verdictsTold: {
+    field: 61,
+    kind: 'counter',
+    by: 'thread',
+    help: 'Of the verdicts, those that are only told: the policy says NOTIFY or observe.',
+    metric: 'dpd.verdicts.told',
+  },
+  deadReturned: {
+    field: 62,
+    kind: 'counter',
+    by: 'thread',
+    help: 'Peers that were heard from after their verdict.',
+    metric: 'dpd.verdicts.returned',
+  },
   handedOver: plain(43, 'dpd.front.handed_over', "Messages for the headend's daemon, handed to it as they came."),
 } as const satisfies Record<string, Row>;
 

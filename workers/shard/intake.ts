@@ -21,6 +21,8 @@ export type ShardSa = SessionInput & {
   /** The headend's address that it ends at, and its port. */
   readonly local: string;
   readonly ikePort: number;
+  /** No verdict before this moment, Unix ms; 0: not muted. */
+  readonly muteUntilUnixMs: number;
   /** Age of the last evidence, ms. */
   readonly heardAgeMs: number;
   /** A verdict on this SA is already in the log: keep it, give no other. */
@@ -179,7 +181,7 @@ function resumed(
 function joined(
   { handles, sites, dead }: SaPage,
   row: number,
-  { spi, ikev1, headendIsInitiator, address, port, policy, parked, local, ikePort }: WatchedSa,
+  { spi, ikev1, headendIsInitiator, address, port, policy, parked, local, ikePort, muteUntilUnixMs }: WatchedSa,
   keys: SessionInput['keys'],
   known: Known,
 ): ShardSa {
@@ -197,6 +199,7 @@ function joined(
     parked,
     local,
     ikePort,
+    muteUntilUnixMs,
     dead: dead[row] === 1,
     ...known,
   };

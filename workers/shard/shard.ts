@@ -354,6 +354,10 @@ export class Shard {
       held: population[State.HELD]!,
       unproven: population[State.UNPROVEN]!,
       suspicionsUnproven: this.#machine.counters.unproven,
+      probesOneWay: this.#machine.counters.oneWay,
+      suspicionsMuted: this.#machine.counters.muted,
+      verdictsTold: this.#machine.counters.told,
+      deadReturned: this.#machine.counters.returned,
       pathVouched: this.#machine.interlock.anyVouched(this.#io.now()) ? 1 : 0,
       probesSuppressed: suppressed,
       probesBlocked: blocked,
@@ -371,8 +375,9 @@ export class Shard {
 
   readonly #enter = (sa: ShardSa): void => {
     const { handle, parked } = sa;
+    const policy = this.#policyOf(sa);
     // This must come before any SA of it is entered.
-    if (!this.#machine.policies.takes(sa.policy)) throw new RangeError('too many policies in one shard');
+    if (!this.#machine.policies.takes(policy)) throw new RangeError('too many policies in one shard');
     const gated = sa.keys !== undefined;
     const ready = parked || !this.#path.guarded;
     const way = this.#path.numbers.of(sa);
@@ -381,7 +386,7 @@ export class Shard {
       const moved = this.#sessions.relocate(handle, sa.address, sa.port);
       this.#sessions.setParked(handle, parked);
       if (sa.keys) this.#sessions.setKeys(handle, sa.keys);
-      this.#machine.update(handle, sa.policy, this.#sessions.is(handle, SessionFlag.KEYED), ready);
+      this.#machine.update(handle, policy, this.#sessions.is(handle, SessionFlag.KEYED), ready);
       if (moved || way !== this.#machine.peers.way[handle]) this.#machine.moved(handle, way);
       return;
     }
@@ -393,7 +398,7 @@ export class Shard {
       this.#exchanges.ikev1.skip(handle, 0);
     } else if (gated && sa.possibleIds > 1) this.#ids.set(handle, sa.possibleIds);
     const { firstAskMs, site, proven } = sa;
-    this.#machine.add(handle, sa.policy, this.#io.now() - sa.heardAgeMs, {
+    this.#machine.add(handle, policy, this.#io.now() - sa.heardAgeMs, {
       gated,
       ready,
       firstAskMs,
@@ -404,6 +409,13 @@ export class Shard {
     if (sa.dead) this.#machine.restoreDead(handle);
     else if (sa.translated) this.#machine.askSoon(handle);
   };
+
+  /** Its policy, with the end of its mute on the machine's clock. */
+  #policyOf({ policy, muteUntilUnixMs }: ShardSa): Policy {
+    if (muteUntilUnixMs === 0) return policy;
+    const { wall, now } = this.#io;
+    return { ...policy, muteUntilMs: Math.max(0, Math.round(muteUntilUnixMs - (wall() - now()))) };
+  }
 
   #remove(handle: number): number {
     if (!this.#sessions.is(handle, SessionFlag.USED)) return NO_MID;

@@ -5,7 +5,7 @@ import { always } from '../base/always.ts';
 import { monotonicMs } from '../base/monotonic.ts';
 import { pooledRandom } from '../crypto/random.ts';
 import { Vault } from '../keys/vault.ts';
-import { POLICY_LIMITS } from '../liveness/policy.ts';
+import { POLICY_LIMITS } from '../liveness/policy-limits.ts';
 import { TICK_MS } from '../liveness/wheel.ts';
 import { useProbeSocket } from '../net/open-probe-socket.ts';
 import { ReceiveDrops } from '../net/receive-drops.ts';

@@ -126,7 +126,8 @@ export function possibleIdsAfter(
   const spacingMs = leastSpacingMs(policy);
   const before = possible + (outstanding ? 1 : 0);
   // No owner had a reason to ask.
-  const quiet = policy.mode !== Mode.PERIODIC && !fresh && heardAgeMs >= gapMs && heardAgeMs < spacingMs;
+  const idleOnly = policy.mode !== Mode.PERIODIC && !policy.proveEveryMs;
+  const quiet = idleOnly && !fresh && heardAgeMs >= gapMs && heardAgeMs < spacingMs;
   if (quiet || spacingMs === 0) return before;
   return before + 1 + Math.floor(gapMs / spacingMs);
 }

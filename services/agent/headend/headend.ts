@@ -1,7 +1,7 @@
 /** What an agent needs from its headend: the seam between the cluster's protocol and a VPN daemon. */
 
 import type { Path, Way } from '../../../proto/gen/dpd/v1/headend_pb.js';
-import type { Outcome, Sa, Verdict } from '../../../proto/gen/dpd/v1/types_pb.js';
+import type { Outcome, Policy, Sa, Verdict } from '../../../proto/gen/dpd/v1/types_pb.js';
 
 /** What a headend did about a verdict. */
 export type Applied = {
@@ -59,8 +59,11 @@ export type HeldSa = {
 export interface Headend {
   /** Begins to report SAs and traffic to `agent`. */
   start(agent: AgentSide): Promise<void>;
-  /** A node has the shard and probes from there; called again after every reconnection, perhaps by another node. */
-  connected(shard: number, probe: ProbeSource, held: readonly HeldSa[]): void;
+  /**
+   * A node has the shard and probes from there; called again after every reconnection, perhaps by another node.
+   * @param common the policy that the cluster gives to all headends, if it gives one
+   */
+  connected(shard: number, probe: ProbeSource, held: readonly HeldSa[], common?: Policy): void;
   /** The node holds these SAs durably, as last registered. SPI pairs in hex. */
   held(spis: readonly string[]): void;
   /** These SAs were registered without keys, and the node has none: they are not watched until they are registered with keys. In hex. */

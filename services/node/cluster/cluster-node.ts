@@ -6,6 +6,7 @@
 import { status } from '@grpc/grpc-js';
 import pLimit from 'p-limit';
 import type { Hello } from '../../../proto/gen/dpd/v1/headend_pb.js';
+import type { Policy } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { Outcome, type VerdictAck } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { RivalError } from '../../../workers/base/errors.ts';
 import { ApiError } from '../../api/grpc/errors.ts';
@@ -28,6 +29,8 @@ export type ClusterNodeContext = Omit<ShardsContext, 'members' | 'bus'> & {
   readonly maxShards: number;
   /** SAs of one headend on this node at most. */
   readonly headendPeers: number;
+  /** What all headends' policies stand above. */
+  readonly defaultPolicy: Policy | undefined;
   readonly joinBus: (onMessage: (message: ClusterMessage) => void) => Promise<Bus>;
   /** Peers may be on loopback. */
   readonly loopback: boolean;
@@ -84,6 +87,11 @@ export class ClusterNode {
   /** Whether peers may be on loopback. */
   get loopback(): boolean {
     return this.#context.loopback;
+  }
+
+  /** The policy that all headends' own stand above. */
+  get defaultPolicy(): Policy | undefined {
+    return this.#context.defaultPolicy;
   }
 
   get probeAdvertised(): ClusterNodeContext['probeAdvertised'] {

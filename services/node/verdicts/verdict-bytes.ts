@@ -42,6 +42,8 @@ export type EncodedVerdict = {
   /** Endpoints the peer has, and the index of the one found dead. */
   readonly endpoints: number;
   readonly active: number;
+  /** Its next endpoint is the dead one, whatever is known of others. */
+  readonly fixed: boolean;
   /** Where the message of that endpoint begins behind `from`, and its length. */
   readonly deadAt: number;
   readonly deadLength: number;
@@ -97,19 +99,39 @@ export class VerdictComposer {
     message.text(VERDICT.id, id);
     message.fields(this.#shard);
     message.uint(VERDICT.epoch, epoch);
-    const { action, active, endpoints, deadAt } = this.#copy(copySa(this.#sa));
-    message.uint(VERDICT.reason, verdict.asked > 0 ? DeadReason.OPERATOR : DeadReason.PROBES_UNANSWERED);
+    const { asked } = verdict;
+    const { action: own, observe, active, pinned, endpoints, deadAt } = this.#copy(copySa(this.#sa));
+    // What an operator asks for is done, whatever the policy says.
+    const action = asked > 0 ? asked : own;
+    const observed = asked === 0 && observe;
+    message.uint(VERDICT.reason, asked > 0 ? DeadReason.OPERATOR : DeadReason.PROBES_UNANSWERED);
     this.#writeHistory(verdict, guards);
-    message.uint(VERDICT.action, verdict.asked > 0 ? verdict.asked : action);
+    message.uint(VERDICT.action, observed ? Action.NOTIFY : action);
+    if (observed) message.uint(VERDICT.observed, action);
     message.uint(VERDICT.deadEndpoint, active);
     if (traceparent !== '') message.text(VERDICT.traceparent, traceparent);
-    message.uint(VERDICT.nextEndpoint, (active + 1) % endpoints);
+    // It must come last: see setNextEndpoint.
+    const same = action === Action.RESTART || action === Action.TRAP;
+    const fixed = same || pinned > 0;
+    if (pinned > 0 && !same) message.uint(VERDICT.pinned, 1);
+    const next = pinned > 0 ? pinned - 1 : (active + 1) % endpoints;
+    message.uint(VERDICT.nextEndpoint, same ? active : next);
     const from = this.#list.length;
     const begin = message.finishInto(VERDICTS, this.#list);
     const deadLength = this.#endpointLength[active]!;
     const to = this.#list.length;
-    const { asked } = verdict;
-    return { id, page: this.#page, from, to, endpoints, active, deadAt: begin - from + deadAt, deadLength, asked };
+    return {
+      id,
+      page: this.#page,
+      from,
+      to,
+      endpoints,
+      active,
+      fixed,
+      deadAt: begin - from + deadAt,
+      deadLength,
+      asked,
+    };
   }
 
   /** Adds a verdict that was composed before, as it is. */
@@ -126,14 +148,23 @@ export class VerdictComposer {
   }
 
   /** Copies the verdict's fields about its SA. Returns the values needed to decide, and where the dead endpoint was copied to. */
-  #copy(length: number): { action: Action; active: number; endpoints: number; deadAt: number } {
+  #copy(length: number): {
+    action: Action;
+    observe: boolean;
+    active: number;
+    pinned: number;
+    endpoints: number;
+    deadAt: number;
+  } {
     const message = this.#message;
     const reader = this.#reader;
     const starts = this.#endpointAt;
     const lengths = this.#endpointLength;
     let endpoints = 0;
     let action = Action.FAILOVER;
+    let observe = false;
     let active = 0;
+    let pinned = 0;
     reader.pos = 0;
     while (reader.pos < length) {
       const tag = reader.uint32();
@@ -141,8 +172,16 @@ export class VerdictComposer {
       if (field === SA.id) this.#copyField(VERDICT.sa);
       else if (field === SA.peerId) this.#copyField(VERDICT.peerId);
       else if (field === SA.activeEndpoint) active = reader.uint32();
-      else if (field === SA.policy) action = actionOf(reader) || action;
-      else if (field === SA.endpoints) {
+      else if (field === SA.pinnedEndpoint) pinned = reader.uint32();
+      else if (field === SA.policy) {
+        const end = reader.partEnd();
+        while (reader.pos < end) {
+          const part = reader.uint32();
+          if (part >>> 3 === POLICY.action) action = reader.int32() || action;
+          else if (part >>> 3 === POLICY.observe) observe = reader.bool();
+          else reader.skipField(part);
+        }
+      } else if (field === SA.endpoints) {
         lengths[endpoints] = this.#copyField(VERDICT.endpoints);
         starts[endpoints] = message.length - lengths[endpoints]!;
         endpoints++;
@@ -152,7 +191,7 @@ export class VerdictComposer {
         else this.#copyField(VERDICT.childSpis);
       } else reader.skipField(tag);
     }
-    return { action, active, endpoints, deadAt: starts[active]! };
+    return { action, observe, active, pinned, endpoints, deadAt: starts[active]! };
   }
 
   /** Copies what comes next in the SA's message, as a field of the verdict. Returns its length. */
@@ -192,15 +231,4 @@ export function deadEndpoint({ page, from, deadAt, deadLength }: EncodedVerdict)
 /** Names another endpoint as the next one. */
 export function setNextEndpoint({ page, to }: EncodedVerdict, endpoint: number): void {
   page.bytes[to - 1] = endpoint;
-}
-
-/** Action of the Policy message that comes next, ACTION_UNSPECIFIED if it names none. */
-function actionOf(reader: MessageReader): Action {
-  let action = Action.UNSPECIFIED;
-  for (const end = reader.partEnd(); reader.pos < end; ) {
-    const tag = reader.uint32();
-    if (tag >>> 3 === POLICY.action) action = reader.int32();
-    else reader.skipField(tag);
-  }
-  return action;
 }

@@ -268,7 +268,7 @@ export class VerdictWriter {
       step.state = 'writing';
       this.#unconfirmed.add(verdicts[n]!.id);
     }
-    const several = verdicts.filter(({ endpoints }) => endpoints > 2);
+    const several = verdicts.filter(({ endpoints, fixed }) => endpoints > 2 && !fixed);
     if (several.length > 0) await this.#chooseEndpoints(several);
     await this.#context.store.appendVerdicts(verdicts, verdicts[0]!.page.bytes, FAILOVER_AFTER_MS);
   }

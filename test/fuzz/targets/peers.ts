@@ -10,11 +10,13 @@ import { goodSa } from './samples.ts';
 
 const FILE = {
   policy: { mode: 'ON_IDLE', intervalMs: 10_000, retries: 5 },
+  labels: { dialup: { preset: 'fortios-on-demand', retryScheduleMs: [3_000, 6_000] } },
   peers: {
     spoke: {
       policy: { mode: 'PERIODIC', action: 'CLEAR', unprovenMs: 0, jitterPercent: 10, retryIntervalMs: 2_000 },
       endpoints: [{ address: '192.0.2.10', connection: 'spoke', child: 'net' }],
       site: 'west',
+      label: 'dialup',
     },
   },
 };

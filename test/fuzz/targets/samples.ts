@@ -44,6 +44,7 @@ export function goodSa(n: number, random: Random): Sa {
       retryIntervalMs: 1_000,
       retries: 3,
       action: 1,
+      preset: random.pick(['', '', '', 'strongswan', 'fortios-on-idle']),
     },
     ...(random.chance(0.7) && { keys }),
     nextMessageId: random.integer(0, 9),
@@ -53,5 +54,7 @@ export function goodSa(n: number, random: Random): Sa {
     localAddress: random.pick(['', '192.0.2.9', '2001:db8::9']),
     localPort: random.pick([0, 500, 4_500]),
     site: random.pick(['', 'west']),
+    muteUntilUnixMs: random.pick([0n, 1_800_000_000_000n]),
+    pinnedEndpoint: random.integer(0, 2),
   });
 }

@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { ConnectShardRequestSchema } from '../../../proto/gen/dpd/v1/headend_pb.js';
-import { DpdSupport, Mode, type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { Action, DpdSupport, Mode, type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { applyPresets } from '../../../services/api/policy/merge.ts';
 import { spiWords } from '../../../services/api/spi.ts';
 import { checkSizes, checkUpsert } from '../../../services/api/validation.ts';
 import { upsertBytes } from '../../../services/node/api/headend/upsert-bytes.ts';
@@ -30,9 +31,10 @@ export function fuzz(random: Random): boolean {
 
 /** Asserts that all readers of a request read the same, if validation accepts it. Returns whether it does. */
 export function agree(request: Buffer): boolean {
-  const sas = taken(request);
-  if (!sas) return false;
-  const bytes = upsertBytes(request, sas);
+  const upsert = taken(request);
+  if (!upsert) return false;
+  const { sas, changed } = upsert;
+  const bytes = upsertBytes(request, sas, changed);
   assert.equal(bytes.length, sas.length);
   if (checkSizes(bytes).length > 0) return false;
   sas.forEach((sa, n) => compare(sa, bytes[n]!));
@@ -40,10 +42,13 @@ export function agree(request: Buffer): boolean {
 }
 
 /** SAs that validation accepts; undefined: it refuses. */
-function taken(request: Buffer): Sa[] | undefined {
+function taken(request: Buffer): { sas: Sa[]; changed: boolean } | undefined {
   try {
     const { message } = fromBinary(ConnectShardRequestSchema, request);
-    return message.case === 'upsert' && checkUpsert(message.value, DOOR).length === 0 ? message.value.sas : undefined;
+    if (message.case !== 'upsert') return undefined;
+    const { sas } = message.value;
+    const changed = applyPresets(sas);
+    return checkUpsert(message.value, DOOR).length === 0 ? { sas, changed } : undefined;
   } catch {
     return undefined;
   }
@@ -52,7 +57,7 @@ function taken(request: Buffer): Sa[] | undefined {
 function compare(sa: Sa, { sa: bytes, keys }: SaBytes): void {
   const read = readSa(new MessageReader(bytes));
   const endpoint = sa.endpoints[sa.activeEndpoint]!;
-  const { mode, intervalMs, retryIntervalMs, retries, jitterPercent, unprovenMs } = sa.policy!;
+  const { $typeName, $unknown, action, preset, source, observe, ...policy } = sa.policy!;
   const ikev1 = sa.ikeVersion === 1;
   assert.deepEqual(read, {
     spi: [...spiWords(sa.id!)],
@@ -61,17 +66,16 @@ function compare(sa: Sa, { sa: bytes, keys }: SaBytes): void {
     address: Address.of(endpoint.address),
     port: endpoint.port || 4_500,
     policy: {
-      mode: ikev1 && sa.dpdSupport === DpdSupport.ABSENT ? Mode.DISABLED : mode,
-      intervalMs,
-      retryIntervalMs,
-      retries,
-      jitterPercent,
-      unprovenMs: ikev1 && sa.dpdSupport !== DpdSupport.ANNOUNCED ? 0 : unprovenMs,
+      ...policy,
+      asksDead: observe || action === Action.NOTIFY,
+      mode: ikev1 && sa.dpdSupport === DpdSupport.ABSENT ? Mode.DISABLED : policy.mode,
+      unprovenMs: ikev1 && sa.dpdSupport !== DpdSupport.ANNOUNCED ? 0 : policy.unprovenMs,
     },
     nextMessageId: sa.nextMessageId,
     parked: sa.parked,
     local: sa.localAddress,
     ikePort: sa.localPort || 4_500,
+    muteUntilUnixMs: Number(sa.muteUntilUnixMs),
   });
   checkWatchable(read);
   const { revision, site } = sa;

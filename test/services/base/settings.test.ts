@@ -57,3 +57,12 @@ test('a peers file with a mistake names the entry', () => {
     5_000,
   );
 });
+
+test("the cluster's own policy is JSON, refused with the member that is wrong", () => {
+  const policy = (text: string) => read(['--default-policy', text]).defaultPolicy;
+  assert.equal(policy(''), undefined);
+  assert.equal(policy('{"preset": "strongswan", "jitterPercent": 5}')!.retryFactorPercent, 180);
+  assert.throws(() => policy('strongswan'), /default-policy.*must be JSON/);
+  assert.throws(() => policy('{"interval": 5}'), /default policy\.interval: is not known/);
+  assert.throws(() => policy('{"retryFactorPercent": 1000, "retries": 9}'), /makes the last wait/);
+});

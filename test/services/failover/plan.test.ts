@@ -17,6 +17,7 @@ const SITUATION: Situation = {
   endpoints: 3,
   deadEndpoint: 0,
   nextEndpoint: 1,
+  same: false,
   failed: undefined,
   knownDead: () => false,
 };
@@ -24,7 +25,7 @@ const FAILED = { ...SITUATION, failed: 'timed out' };
 
 test('a verdict is seen through once its SA is gone and, if asked for, its peer has come up elsewhere; or its peer lives', () => {
   const over = Object.values(Outcome).filter((one) => typeof one === 'number' && seenThrough(one));
-  assert.deepEqual(over, [Outcome.CLEARED, Outcome.FAILED_OVER, Outcome.SA_GONE, Outcome.PEER_ALIVE]);
+  assert.deepEqual(over, [Outcome.CLEARED, Outcome.FAILED_OVER, Outcome.SA_GONE, Outcome.PEER_ALIVE, Outcome.NOTIFIED]);
 });
 
 describe('waiting for the acknowledgement', () => {
@@ -45,6 +46,25 @@ describe('after an acknowledgement that no endpoint came up', () => {
     assert.equal(step.endpoint, 2);
     assert.equal(step.dueUnix, NOW + 60_001);
     assert.deepEqual(step.progress, { ...progress, attempt: 1, attemptUnix: NOW + 10_500, tried: [1, 2] });
+  });
+
+  test('of a restart the same endpoint is tried again, slower each time, and never another', () => {
+    const same = { ...FAILED, same: true, nextEndpoint: 0 };
+    let progress = begin(NOW, 0);
+    let now = NOW;
+    const waits: number[] = [];
+    while (waits.length < 4) {
+      const step = plan(progress, same, LIMITS, now);
+      if (step.kind === 'wait') {
+        waits.push(step.dueUnix - now);
+        now = step.dueUnix;
+        continue;
+      }
+      assert(step.kind === 'advance');
+      assert.equal(step.endpoint, 0);
+      progress = step.progress;
+    }
+    assert.deepEqual(waits, [1_000, 2_000, 4_000, 8_000]);
   });
 
   test('did not come up: each endpoint once, the dead one last, then again from the start, slower', () => {

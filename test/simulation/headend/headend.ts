@@ -201,11 +201,13 @@ class Plane implements Headend {
     const truth = site.sa?.spi === spi ? site.sa : undefined;
     if (!truth && site.sa) return { outcome: Outcome.SA_GONE, detail: '' };
     if (truth && this.#lastLook(truth)) return { outcome: Outcome.PEER_ALIVE, detail: '' };
+    if (verdict.action === Action.NOTIFY) return { outcome: Outcome.NOTIFIED, detail: '' };
     if (truth) {
       world.checks.tornDown(truth, verdict);
       this.#headend.forget(truth);
     }
-    if (verdict.action !== Action.FAILOVER || verdict.endpoints.length < 2)
+    const restart = verdict.action === Action.RESTART;
+    if (!restart && (verdict.action !== Action.FAILOVER || verdict.endpoints.length < 2))
       return { outcome: Outcome.CLEARED, detail: '' };
     const next = await this.#headend.failOver(site, verdict.nextEndpoint, this.#clock);
     if (!next) return { outcome: Outcome.FAILOVER_FAILED, detail: 'did not come up' };

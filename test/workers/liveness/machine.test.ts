@@ -5,6 +5,7 @@ import { Direction } from '../../../workers/liveness/interlock.ts';
 import { Machine, SPREAD } from '../../../workers/liveness/machine.ts';
 import { State } from '../../../workers/liveness/peers.ts';
 import { Mode, type Policy } from '../../../workers/liveness/policy.ts';
+import { detectionMs, waitsOf } from '../../../workers/liveness/schedule.ts';
 import { Traced } from '../../../workers/liveness/traced.ts';
 import { Pacer } from '../../../workers/shard/pacer.ts';
 
@@ -400,7 +401,198 @@ describe('a first probe that is spread', () => {
   });
 });
 
-test('property: whatever happens, no verdict before last evidence + interval + retries x retry interval', () => {
+test('a schedule that grows, or is listed, is kept to the moment', () => {
+  const grows = rig({ retryIntervalMs: 1_000, retries: 4, retryFactorPercent: 200, retryLimitMs: 3_000 });
+  grows.run(25_000);
+  assert.deepEqual(grows.probes, [10_000, 11_000, 13_000, 16_000]);
+  assert.deepEqual(grows.verdicts, [{ at: 19_000, earliest: 19_000 }]);
+  const listed = rig({ retryIntervalMs: 0, retries: 0, retryScheduleMs: [3_000, 200, 12_000] });
+  listed.run(30_000);
+  assert.deepEqual(listed.probes, [10_000, 13_000, 13_200]);
+  assert.deepEqual(listed.verdicts, [{ at: 25_200, earliest: 25_200 }]);
+});
+
+test('an interval of 200 ms detects within a second', () => {
+  const { run, probes, verdicts } = rig({ intervalMs: 200, retryIntervalMs: 200, retries: 3 });
+  run(2_000);
+  assert.deepEqual([probes, verdicts], [[200, 400, 600], [{ at: 800, earliest: 800 }]]);
+});
+
+test('after a long wait silence counts again, so that it is still fresh at the verdict', () => {
+  const silences = (policy: Partial<Policy>) => {
+    const { machine, run } = rig(policy);
+    run(200_000);
+    return machine.counters.outcomes.read().silent[0];
+  };
+  assert.equal(silences({ retryIntervalMs: 5_000, retries: 4 }), 1);
+  assert.equal(silences({ retryIntervalMs: 0, retries: 0, retryScheduleMs: [3_000, 6_000, 12_000, 24_000] }), 4);
+});
+
+describe('a muted peer', () => {
+  test('is asked and not judged; when the mute is over, it has another suspicion, with all retries', () => {
+    const { machine, run, probes, verdicts } = rig({ muteUntilMs: 60_000 });
+    run(59_000);
+    assert.deepEqual([verdicts, machine.peers.state[0], machine.counters.muted], [[], State.UNPROVEN, 1]);
+    const before = probes.filter((at) => at < 60_000).length;
+    run(90_000);
+    assert.equal(verdicts.length, 1);
+    const suspicion = probes.slice(before);
+    assert.equal(suspicion.length, 3);
+    assert(suspicion[0]! >= 60_000 && verdicts[0]!.at === suspicion[0]! + 3_000, `${suspicion} ${verdicts[0]!.at}`);
+  });
+
+  test('that answers is alive as ever; and a mute may come and go', () => {
+    const { machine, run, verdicts, now } = rig({ muteUntilMs: 1e9 });
+    run(30_000);
+    machine.answered(0, now());
+    assert.equal(machine.peers.state[0], State.ALIVE);
+    run(50_000);
+    assert.equal(machine.peers.state[0], State.UNPROVEN);
+    machine.update(0, POLICY, false, true);
+    run(80_000);
+    assert.equal(verdicts.length, 1);
+  });
+});
+
+describe('a round trip now and then', () => {
+  const busy = (mode: Policy['mode'], answers: boolean) => {
+    const all = rig({ mode, proveEveryMs: 60_000 });
+    const { machine, probes, now } = all;
+    all.run(200_000, () => {
+      if (now() % 1_000 !== 0) return;
+      machine.sent(0, now());
+      machine.heard(0, now());
+      if (answers && probes.length > 0) machine.answered(0, now());
+    });
+    return all;
+  };
+
+  test('is asked of a busy peer, in every mode that traffic would silence', () => {
+    for (const mode of [Mode.ON_IDLE, Mode.ON_DEMAND]) {
+      const { probes, machine } = busy(mode, true);
+      assert(probes.length >= 3 && probes.length <= 5, `${probes.length} in 200 s`);
+      probes.slice(1).forEach((at, n) => assert(at - probes[n]! >= 60_000 && at - probes[n]! <= 70_000));
+      assert.equal(machine.counters.oneWay, 0);
+    }
+  });
+
+  test('a peer that sends and does not answer is counted, and never judged', () => {
+    const { probes, machine, verdicts } = busy(Mode.ON_IDLE, false);
+    assert(machine.counters.oneWay >= 10, `${machine.counters.oneWay}`);
+    assert(probes.length - machine.counters.oneWay <= 1);
+    assert.deepEqual(verdicts, []);
+    assert.equal(machine.peers.state[0], State.ALIVE);
+  });
+
+  test('when it falls silent too, it is judged as ever', () => {
+    const { machine, run, verdicts, now } = busy(Mode.ON_IDLE, false);
+    const last = machine.peers.heardAt[0]!;
+    run(now() + 60_000);
+    assert.equal(verdicts.length, 1);
+    assert(verdicts[0]!.at >= last + 13_000 && verdicts[0]!.at < last + 14_100, `${verdicts[0]!.at - last}`);
+  });
+
+  test('is not asked without a path, and proves nothing when a canary was missed', () => {
+    const { machine, run, probes, now } = rig({ proveEveryMs: 20_000 }, { gated: true });
+    vouch(machine, 0, 30_000);
+    run(100_000, () => now() % 1_000 === 0 && machine.heard(0, now()));
+    assert(probes.length <= 3, `${probes}`);
+    assert.equal(machine.counters.oneWay, 0);
+  });
+});
+
+describe('a dead peer whose SA stays', () => {
+  test('is asked on, and its answer is told', () => {
+    const { machine, run, probes, verdicts, recoveries, now } = rig({ asksDead: true });
+    run(13_005);
+    assert.deepEqual([verdicts.length, machine.peers.state[0]], [1, State.DEAD]);
+    const before = probes.length;
+    run(60_000);
+    assert.deepEqual(probes.slice(before), [23_000, 33_000, 43_000, 53_000]);
+    assert.equal(verdicts.length, 1);
+    machine.answered(0, now());
+    assert.deepEqual([machine.peers.state[0], recoveries], [State.ALIVE, [3]]);
+    run(80_000);
+    assert.equal(verdicts.length, 2, 'it may die again');
+  });
+
+  test('of a former owner, or whose verdict an operator gave, is asked too', () => {
+    const { machine, run, probes } = rig({ asksDead: true });
+    machine.restoreDead(0);
+    run(21_000);
+    assert.deepEqual(probes, [10_000, 20_000]);
+    const held = rig({ asksDead: true });
+    held.run(13_005);
+    held.machine.hold(0);
+    held.machine.endHold(0, true);
+    const before = held.probes.length;
+    held.run(24_000);
+    assert.equal(held.probes.length, before + 1);
+  });
+
+  test('is back after so many answers in a row, and not by traffic alone', () => {
+    const { machine, run, recoveries, now, probes } = rig({ asksDead: true, upCount: 3 });
+    run(13_005);
+    machine.heard(0, now());
+    assert.equal(machine.peers.state[0], State.DEAD);
+    run(23_000);
+    machine.answered(0, now());
+    run(25_000);
+    assert.deepEqual(probes.slice(3), [23_000, 24_000], 'the second question comes soon');
+    assert.equal(recoveries.length, 0);
+    // The second one was not answered: counting begins anew.
+    run(34_000);
+    machine.answered(0, now());
+    run(35_000);
+    machine.answered(0, now());
+    assert.equal(machine.peers.state[0], State.DEAD);
+    run(36_000);
+    machine.answered(0, now());
+    assert.deepEqual([machine.peers.state[0], recoveries], [State.ALIVE, [3]]);
+    assert.equal(machine.counters.returned, 1);
+  });
+
+  test('any other dead peer is left alone', () => {
+    const { run, probes } = rig();
+    run(100_000);
+    assert.equal(probes.length, 3);
+  });
+});
+
+describe('a policy that changes', () => {
+  const changed: Policy = { ...POLICY, intervalMs: 20_000, retries: 2 };
+  test('a healthy peer is watched by the new one, from its last evidence on', () => {
+    const { machine, run, probes, verdicts } = rig();
+    run(6_000);
+    machine.update(0, changed, false, true);
+    run(30_000);
+    assert.deepEqual([probes, verdicts], [[20_000, 21_000], [{ at: 22_000, earliest: 22_000 }]]);
+  });
+
+  test('a suspicion begins anew: its verdict may come later, never earlier', () => {
+    const { machine, run, probes, verdicts } = rig({ retries: 5 });
+    run(12_500);
+    machine.update(0, { ...POLICY, retries: 2 }, false, true);
+    run(20_000);
+    assert.deepEqual(probes.slice(3), [12_505, 13_505]);
+    assert.deepEqual(verdicts, [{ at: 14_505, earliest: 14_505 }]);
+  });
+
+  test('the dead stay dead, the held are held, and neither gets a second verdict', () => {
+    for (const state of [State.DEAD, State.HELD]) {
+      const { machine, run, verdicts } = rig();
+      run(13_000);
+      if (state === State.HELD) machine.hold(0);
+      machine.update(0, changed, false, true);
+      assert.equal(machine.peers.state[0], state);
+      run(80_000);
+      assert.equal(machine.peers.state[0], state);
+      assert.equal(verdicts.length, 1);
+    }
+  });
+});
+
+test('property: whatever happens, no verdict before last evidence + interval + all waits', () => {
   const event = fc.record({
     at: fc.nat(60_000),
     kind: fc.constantFrom('heard', 'old', 'sent', 'answered', 'stall', 'vouch'),
@@ -411,11 +603,20 @@ test('property: whatever happens, no verdict before last evidence + interval + r
       fc.array(event, { maxLength: 60 }),
       fc.record({
         mode: fc.constantFrom(Mode.PERIODIC, Mode.ON_IDLE, Mode.ON_DEMAND),
-        intervalMs: fc.integer({ min: 1_000, max: 8_000 }),
+        intervalMs: fc.integer({ min: 200, max: 8_000 }),
         retryIntervalMs: fc.integer({ min: 200, max: 2_000 }),
         retries: fc.integer({ min: 1, max: 5 }),
+        retryFactorPercent: fc.constantFrom(0, 0, 150, 300),
+        retryLimitMs: fc.constantFrom(0, 3_000),
+        retryScheduleMs: fc.oneof(
+          fc.constant([]),
+          fc.array(fc.integer({ min: 200, max: 4_000 }), { minLength: 1, maxLength: 5 }),
+        ),
         jitterPercent: fc.integer({ min: 0, max: 50 }),
         unprovenMs: fc.constantFrom(0, 1, 20_000),
+        proveEveryMs: fc.constantFrom(0, 8_000, 20_000),
+        upCount: fc.constantFrom(0, 3),
+        asksDead: fc.boolean(),
       }),
       fc.boolean(),
       fc.boolean(),
@@ -437,9 +638,9 @@ test('property: whatever happens, no verdict before last evidence + interval + r
             return true;
           },
           verdict: () => {
-            const earliest = evidence + policy.intervalMs + policy.retries * policy.retryIntervalMs;
+            const earliest = evidence + detectionMs(policy);
             assert(now >= earliest, `verdict at ${now}, earliest is ${earliest}`);
-            assert(probes >= policy.retries, `verdict after ${probes} probes`);
+            assert(probes >= waitsOf(policy).retries, `verdict after ${probes} probes`);
             const unprovenMs = policy.unprovenMs > 0 ? policy.unprovenMs : Number.POSITIVE_INFINITY;
             assert(answered || now - evidence >= unprovenMs, 'verdict on a peer that never answered');
             assert.equal(unsent, 0);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
-import { DpdSupport, Mode, type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { Action, DpdSupport, Mode, type Sa, SaKeysSchema, SaSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { spiWords } from '../../../services/api/spi.ts';
 import { Address } from '../../../workers/base/address.ts';
 import { IKEV1_SUITES, ikev1Material } from '../../../workers/ikev1/suites.ts';
@@ -21,8 +21,14 @@ const policy = fc.record({
   retryIntervalMs: uint32,
   retries: uint32,
   jitterPercent: fc.nat(50),
-  action: fc.nat(3),
+  action: fc.nat(5),
+  observe: fc.boolean(),
+  proveEveryMs: uint32,
+  upCount: uint32,
   unprovenMs: uint32,
+  retryFactorPercent: uint32,
+  retryLimitMs: uint32,
+  retryScheduleMs: fc.array(uint32, { maxLength: 5 }),
 });
 const sa = fc
   .record({
@@ -43,13 +49,15 @@ const sa = fc
     localAddress: fc.string(),
     localPort: fc.constantFrom(0, 500, 4_500),
     site: fc.string(),
+    muteUntilUnixMs: fc.constantFrom(0n, 1_800_000_000_000n),
+    pinnedEndpoint: fc.nat(16),
   })
   .chain((fields) => fc.record({ fields: fc.constant(fields), active: fc.nat(fields.endpoints.length - 1) }))
   .map(({ fields, active }) => create(SaSchema, { ...fields, activeEndpoint: active } as never));
 
 /** What the whole message says. */
 function expected(whole: Sa) {
-  const { intervalMs, retryIntervalMs, retries, jitterPercent, mode, unprovenMs } = whole.policy!;
+  const { $typeName, $unknown, action, preset, source, observe, ...policy } = whole.policy!;
   const endpoint = whole.endpoints[whole.activeEndpoint]!;
   const ikev1 = whole.ikeVersion === 1;
   const { ANNOUNCED, ABSENT } = DpdSupport;
@@ -60,17 +68,16 @@ function expected(whole: Sa) {
     address: Address.of(endpoint.address),
     port: endpoint.port || 4_500,
     policy: {
-      mode: ikev1 && whole.dpdSupport === ABSENT ? Mode.DISABLED : mode,
-      intervalMs,
-      retryIntervalMs,
-      retries,
-      jitterPercent,
-      unprovenMs: ikev1 && whole.dpdSupport !== ANNOUNCED ? 0 : unprovenMs,
+      ...policy,
+      asksDead: observe || action === Action.NOTIFY,
+      mode: ikev1 && whole.dpdSupport === ABSENT ? Mode.DISABLED : policy.mode,
+      unprovenMs: ikev1 && whole.dpdSupport !== ANNOUNCED ? 0 : policy.unprovenMs,
     },
     nextMessageId: whole.nextMessageId,
     parked: whole.parked,
     local: whole.localAddress,
     ikePort: whole.localPort || 4_500,
+    muteUntilUnixMs: Number(whole.muteUntilUnixMs),
   };
 }
 

@@ -23,11 +23,14 @@ const SA: WatchedSa = {
   parked: true,
   local: '',
   ikePort: 500,
+  muteUntilUnixMs: 0,
 };
 const policy = (change: object): Partial<WatchedSa> => ({ policy: { ...SA.policy, ...change } });
 
 test('an SA within all limits can be watched; one that nobody watches need not have a policy to the letter', () => {
   checkWatchable(SA);
+  checkWatchable({ ...SA, ...policy({ retryFactorPercent: 1_000, retries: 20, retryLimitMs: 300_000 }) });
+  checkWatchable({ ...SA, ...policy({ retryIntervalMs: 0, retries: 0, retryScheduleMs: [200, 300_000] }) });
   checkWatchable({ ...SA, ...policy({ mode: Mode.DISABLED, intervalMs: 0, retryIntervalMs: 0, retries: 0 }) });
 });
 
@@ -44,7 +47,18 @@ test('one beyond a limit cannot', () => {
     policy({ mode: 5 }),
     policy({ mode: -1 }),
     policy({ mode: Mode.DISABLED, intervalMs: 0xffffffff }),
-    policy({ intervalMs: 999 }),
+    policy({ intervalMs: 199 }),
+    policy({ proveEveryMs: 9_999 }),
+    policy({ proveEveryMs: 86_400_001 }),
+    policy({ upCount: 21 }),
+    policy({ retryFactorPercent: 99 }),
+    policy({ retryFactorPercent: 1_001 }),
+    policy({ retryFactorPercent: 1_000, retries: 4 }),
+    policy({ retryLimitMs: 199 }),
+    policy({ retryScheduleMs: [3_000] }),
+    policy({ retryIntervalMs: 0, retries: 0, retryScheduleMs: [199] }),
+    policy({ retryIntervalMs: 0, retries: 0, retryScheduleMs: [300_001] }),
+    policy({ retryIntervalMs: 0, retries: 0, retryScheduleMs: Array(21).fill(1_000) }),
     policy({ retryIntervalMs: 60_001 }),
     policy({ retries: 21 }),
     policy({ jitterPercent: 51 }),

@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { LeftOutSa, Member, Sa, SaId, Verdict, VerdictAck } from "./types_pb.js";
+import type { LeftOutSa, Member, Policy, Sa, SaId, Verdict, VerdictAck } from "./types_pb.js";
 
 /**
  * Describes the file dpd/v1/headend.proto.
@@ -278,6 +278,13 @@ export declare type Welcome = Message<"dpd.v1.Welcome"> & {
    * @generated from field: string probe_address6 = 8;
    */
   probeAddress6: string;
+
+  /**
+   * The cluster's own policy: what a headend's policies do not give comes from there. Members that are 0 or unspecified are not given.
+   *
+   * @generated from field: dpd.v1.Policy default_policy = 12;
+   */
+  defaultPolicy?: Policy | undefined;
 };
 
 /**

@@ -580,6 +580,34 @@ export declare type ShardCounters = Message<"dpd.v1.ShardCounters"> & {
    * @generated from field: uint32 left_out = 44;
    */
   leftOut: number;
+
+  /**
+   * Probes that were not answered by a peer whose traffic came in.
+   *
+   * @generated from field: uint64 probes_one_way = 60;
+   */
+  probesOneWay: bigint;
+
+  /**
+   * Of the verdicts, those that are only told: the policy says NOTIFY or observe.
+   *
+   * @generated from field: uint64 verdicts_told = 61;
+   */
+  verdictsTold: bigint;
+
+  /**
+   * Peers that were heard from after their verdict.
+   *
+   * @generated from field: uint64 dead_returned = 62;
+   */
+  deadReturned: bigint;
+
+  /**
+   * Suspicions that ended without a verdict, as the peer was muted.
+   *
+   * @generated from field: uint64 suspicions_muted = 63;
+   */
+  suspicionsMuted: bigint;
 };
 
 /**
@@ -1288,7 +1316,7 @@ export enum PeerState {
   HELD = 7,
 
   /**
-   * Has never answered a probe: asked, not judged by its silence.
+   * Silent, but has never answered a probe, or is muted: asked, not judged by its silence.
    *
    * @generated from enum value: PEER_STATE_UNPROVEN = 8;
    */

@@ -11,7 +11,8 @@ import type { Message } from "@bufbuild/protobuf";
 export declare const file_dpd_v1_types: GenFile;
 
 /**
- * A peer is dead at: last evidence + interval + retries x retry interval, never before.
+ * A peer is dead at: last evidence + interval + all waits of the retry schedule, never before. The waits are all the same
+ * (retries x retry interval), or they grow (retry_factor_percent), or they are listed (retry_schedule_ms).
  *
  * @generated from message dpd.v1.Policy
  */
@@ -22,7 +23,7 @@ export declare type Policy = Message<"dpd.v1.Policy"> & {
   mode: Mode;
 
   /**
-   * Quiet time before the first probe, in ms. 1,000 to 3,600,000.
+   * Quiet time before the first probe, in ms. 200 to 3,600,000.
    *
    * @generated from field: uint32 interval_ms = 2;
    */
@@ -62,6 +63,66 @@ export declare type Policy = Message<"dpd.v1.Policy"> & {
    * @generated from field: uint32 unproven_ms = 7;
    */
   unprovenMs: number;
+
+  /**
+   * Each wait in percent of the one before: 180 is strongSwan's 1.8. 100 to 1,000; 0 means 100. No wait may be longer than
+   * 300,000 ms.
+   *
+   * @generated from field: uint32 retry_factor_percent = 8;
+   */
+  retryFactorPercent: number;
+
+  /**
+   * No wait is longer than this, in ms: 200 to 300,000; 0: no limit.
+   *
+   * @generated from field: uint32 retry_limit_ms = 9;
+   */
+  retryLimitMs: number;
+
+  /**
+   * The wait after each probe, in ms: 1 to 20 values of 200 to 300,000. Instead of retry_interval_ms, retries,
+   * retry_factor_percent and retry_limit_ms, which must be 0 then.
+   *
+   * @generated from field: repeated fixed32 retry_schedule_ms = 10;
+   */
+  retryScheduleMs: number[];
+
+  /**
+   * A vendor's settings by name, e.g. "strongswan" (docs/policies.md lists them): they stand where this policy's own mode is unspecified
+   * and its own times are 0. Empty: none.
+   *
+   * @generated from field: string preset = 11;
+   */
+  preset: string;
+
+  /**
+   * Where the policy comes from, for people: e.g. "peer over label dial-up over headend". At most 128 bytes; may be empty.
+   *
+   * @generated from field: string source = 12;
+   */
+  source: string;
+
+  /**
+   * Verdicts are told and not applied: their action is ACTION_NOTIFY, and observed says what it would have been.
+   *
+   * @generated from field: bool observe = 13;
+   */
+  observe: boolean;
+
+  /**
+   * However busy the tunnel is, the peer is asked so often, in ms, because inbound traffic proves one direction only: interval_ms to
+   * 86,400,000; 0: never. A peer that sends but does not answer is counted (probes_one_way), never judged for that.
+   *
+   * @generated from field: uint32 prove_every_ms = 14;
+   */
+  proveEveryMs: number;
+
+  /**
+   * A dead peer whose SA stays (ACTION_NOTIFY, observe) counts as back after so many answers in a row. 1 to 20; 0 means 1.
+   *
+   * @generated from field: uint32 up_count = 15;
+   */
+  upCount: number;
 };
 
 /**
@@ -314,6 +375,20 @@ export declare type Sa = Message<"dpd.v1.Sa"> & {
    * @generated from field: dpd.v1.DpdSupport dpd_support = 17;
    */
   dpdSupport: DpdSupport;
+
+  /**
+   * No verdict on this SA before this moment, Unix ms: it is asked, shown and counted, and its silence is not judged. 0: not muted.
+   *
+   * @generated from field: uint64 mute_until_unix_ms = 28;
+   */
+  muteUntilUnixMs: bigint;
+
+  /**
+   * Whichever endpoint dies, this one is brought up: its index in endpoints, from 1. 0: the next in order.
+   *
+   * @generated from field: uint32 pinned_endpoint = 29;
+   */
+  pinnedEndpoint: number;
 };
 
 /**
@@ -482,7 +557,7 @@ export declare type Verdict = Message<"dpd.v1.Verdict"> & {
   deadEndpoint: number;
 
   /**
-   * The endpoint to bring up next, index into endpoints; equals dead_endpoint if there is only one.
+   * The endpoint to bring up next, index into endpoints; equals dead_endpoint if there is only one, and with ACTION_RESTART and ACTION_TRAP.
    *
    * @generated from field: uint32 next_endpoint = 13;
    */
@@ -501,6 +576,20 @@ export declare type Verdict = Message<"dpd.v1.Verdict"> & {
    * @generated from field: uint32 attempt = 15;
    */
   attempt: number;
+
+  /**
+   * What the action would have been, if the policy says observe; else unspecified.
+   *
+   * @generated from field: dpd.v1.Action observed = 16;
+   */
+  observed: Action;
+
+  /**
+   * No other endpoint than next_endpoint is to be tried: the headend pinned it.
+   *
+   * @generated from field: bool pinned = 17;
+   */
+  pinned: boolean;
 };
 
 /**
@@ -703,6 +792,27 @@ export enum Action {
    * @generated from enum value: ACTION_FAILOVER = 2;
    */
   FAILOVER = 2,
+
+  /**
+   * Delete the SA; a trap policy for its traffic stays, or is installed, so that traffic brings the tunnel back. Also known as hold.
+   *
+   * @generated from enum value: ACTION_TRAP = 3;
+   */
+  TRAP = 3,
+
+  /**
+   * Delete the SA, then bring up the same endpoint again.
+   *
+   * @generated from enum value: ACTION_RESTART = 4;
+   */
+  RESTART = 4,
+
+  /**
+   * Change nothing, only tell. The peer is asked on, so that its return is told, too.
+   *
+   * @generated from enum value: ACTION_NOTIFY = 5;
+   */
+  NOTIFY = 5,
 }
 
 /**
@@ -975,6 +1085,13 @@ export enum Outcome {
    * @generated from enum value: OUTCOME_PEER_ALIVE = 5;
    */
   PEER_ALIVE = 5,
+
+  /**
+   * Nothing was changed, because the action is ACTION_NOTIFY.
+   *
+   * @generated from enum value: OUTCOME_NOTIFIED = 6;
+   */
+  NOTIFIED = 6,
 }
 
 /**

@@ -398,6 +398,8 @@ export function toApiSa(record: SaRecord, peer: PeerEntry, revision: number): Sa
     parked: record.parked,
     localAddress: record.local?.address ?? '',
     localPort: record.local?.port ?? 0,
+    muteUntilUnixMs: BigInt(peer.muteUntilUnixMs ?? 0),
+    pinnedEndpoint: (peer.pinned ?? -1) + 1,
     // Peers that connect to one address of the hub use one uplink, and may be cut off together.
     site: peer.site ?? record.local?.address ?? '',
   });

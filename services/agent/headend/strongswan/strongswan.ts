@@ -4,10 +4,13 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Mode, type Verdict } from '../../../../proto/gen/dpd/v1/types_pb.js';
+import { Mode, type Policy, type Verdict } from '../../../../proto/gen/dpd/v1/types_pb.js';
 import { SettingsError } from '../../../../workers/base/errors.ts';
+import { membersOf } from '../../../api/policy/layers.ts';
 import { shardOf, spiFromHex, spiHex } from '../../../api/spi.ts';
 import type { Logger } from '../../../base/log.ts';
+import type { Members } from '../../../base/shape.ts';
+import { watchFiles } from '../../../base/watch-files.ts';
 import type { AgentSide, Applied, Headend, HeldSa, ProbeSource } from '../headend.ts';
 import { endName } from '../nftables/end.ts';
 import { PathGuard, type Target } from '../nftables/path-guard.ts';
@@ -83,6 +86,9 @@ export class StrongSwanHeadend implements Headend {
   #concerns: readonly string[] = [];
   #settingsAt = Number.NEGATIVE_INFINITY;
   #started = false;
+  /** Members of the policy that the cluster gives to all headends. */
+  #cluster: Members = {};
+  #unwatchPeers = () => {};
   #beginning = false;
   #stopping = false;
 
@@ -162,11 +168,14 @@ export class StrongSwanHeadend implements Headend {
     this.#events = new ViciEvents(this.#settings.viciSocket, EVENTS, (_name, message) => {
       for (const sa of readSas(message)) this.#book.takeListed(sa);
     });
+    const { peersFile } = this.#settings;
+    this.#unwatchPeers = watchFiles(peersFile === undefined ? [] : [peersFile], () => this.#rereadPeers());
     this.#started = true;
     this.#beginIfReady();
   }
 
-  connected(shard: number, probe: ProbeSource, held: readonly HeldSa[]): void {
+  connected(shard: number, probe: ProbeSource, held: readonly HeldSa[], common?: Policy): void {
+    this.#useClusterPolicy(common ? membersOf(common) : {});
     // What it held when it was connected before may be gone.
     if (!this.#beginning) this.#held.set(shard, held);
     this.#guard.setProbe(shard, probe);
@@ -236,6 +245,7 @@ export class StrongSwanHeadend implements Headend {
 
   async stop(): Promise<void> {
     this.#stopping = true;
+    this.#unwatchPeers();
     clearTimeout(this.#timer);
     this.#care?.stop();
     this.#gaps.stop();
@@ -268,6 +278,25 @@ export class StrongSwanHeadend implements Headend {
     this.#aimCanaries();
     this.#agent.complete();
     this.#poll();
+  }
+
+  /** The cluster's own policy, as the node just connected has it. */
+  #useClusterPolicy(members: Members): void {
+    if (JSON.stringify(members) === JSON.stringify(this.#cluster)) return;
+    this.#cluster = members;
+    this.#rereadPeers();
+  }
+
+  /** The peers file, or the cluster's policy, has changed: SAs whose peer's settings are others are registered again. They keep their liveness. */
+  #rereadPeers(): void {
+    try {
+      const isChanged = this.#peers.replace(PeersFile.read(this.#settings.peersFile, this.#cluster));
+      const changed = [...this.#book.ready()].filter(({ peerId }) => isChanged(peerId));
+      for (const record of changed) void this.#care.changed(record);
+      this.#log.info({ sas: changed.length }, 'policies read again');
+    } catch (error) {
+      this.#log.error({ reason: (error as Error).message }, 'the changed policies are wrong: the former ones count');
+    }
   }
 
   /** The peer's newest SA besides the one that died. */

@@ -14,6 +14,7 @@ import { NAT_T_PORT } from '../../../../workers/ikev2/header.ts';
 import type { ShardPath } from '../../../../workers/path/ways.ts';
 import { ApiError, rejectIfInvalid } from '../../../api/grpc/errors.ts';
 import { WireWriter } from '../../../api/grpc/wire.ts';
+import { applyPresets } from '../../../api/policy/merge.ts';
 import * as validate from '../../../api/validation.ts';
 import type { Claim } from '../../../store/cluster/bus.ts';
 import { authorize } from '../../access/methods.ts';
@@ -156,11 +157,12 @@ class HeadendStream implements ShardStream {
     const door = { shard: host.id.shard, shards: host.shards, loopback: this.#cluster.loopback };
     switch (message.case) {
       case 'upsert': {
+        const presets = applyPresets(message.value.sas);
         rejectIfInvalid(validate.checkUpsert(message.value, door));
         this.#cluster.admit(host.id.headend, message.value.sas.filter(({ id }) => host.records.find(id!) < 0).length);
         if (!host.records.takesPolicies(message.value.sas))
           throw new ApiError(status.RESOURCE_EXHAUSTED, `upsert.sas: more than ${MOST_POLICIES} policies in one shard`);
-        const bytes = upsertBytes(request, message.value.sas);
+        const bytes = upsertBytes(request, message.value.sas, presets);
         rejectIfInvalid(validate.checkSizes(bytes));
         const { batchId, sas } = message.value;
         try {
@@ -251,6 +253,7 @@ class HeadendStream implements ShardStream {
         probePort: host.probePort,
         probeAddress: this.#cluster.probeAdvertised.v4,
         probeAddress6: this.#cluster.probeAdvertised.v6,
+        ...(this.#cluster.defaultPolicy && { defaultPolicy: this.#cluster.defaultPolicy }),
       },
     });
     this.members(this.#cluster.neighbours());

@@ -19,9 +19,12 @@ const PLAN = planOf(UpsertSasSchema);
 /** Unknown fields are not written again. */
 const KNOWN = { writeUnknownFields: false } as const;
 
-/** Bytes of the SAs that a ConnectShardRequest decoded to, in order. */
-export function upsertBytes(request: Uint8Array, sas: UpsertSas['sas']): SaBytes[] {
-  return isPlainUpsert(request) ? cut(request) : sas.map(encode);
+/**
+ * Bytes of the SAs that a ConnectShardRequest decoded to, in order.
+ * @param changed the SAs are not as they were decoded any more
+ */
+export function upsertBytes(request: Uint8Array, sas: UpsertSas['sas'], changed = false): SaBytes[] {
+  return !changed && isPlainUpsert(request) ? cut(request) : sas.map(encode);
 }
 
 /** Whether the request is one plain upsert, and nothing else. */

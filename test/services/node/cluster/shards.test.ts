@@ -79,6 +79,7 @@ async function nodeOn(t: TestContext, redis: RedisClient) {
     maxPeers: 10,
     maxShards: 2,
     headendPeers: 10,
+    defaultPolicy: undefined,
     loopback: true,
     advertised: () => 'test',
   });

@@ -48,12 +48,24 @@ const sas = fc
       maxLength: 16,
     }),
     pick: fc.nat(),
-    policy: fc.record({ intervalMs: u32, action: fc.constantFrom(Action.UNSPECIFIED, Action.CLEAR, Action.FAILOVER) }),
+    policy: fc.record({
+      intervalMs: u32,
+      action: fc.constantFrom(0, 1, 2, 3, 4, 5) as fc.Arbitrary<Action>,
+      observe: fc.boolean(),
+    }),
     childSpis: fc.array(u32, { maxLength: 64 }),
     revision: u32,
     site: fc.string({ maxLength: 20 }),
+    pin: fc.boolean(),
   })
-  .map(({ pick, ...sa }) => create(SaSchema, { ...sa, activeEndpoint: pick % sa.endpoints.length, ikeVersion: 2 }));
+  .map(({ pick, pin, ...sa }) =>
+    create(SaSchema, {
+      ...sa,
+      pinnedEndpoint: pin ? 1 + ((pick >> 4) % sa.endpoints.length) : 0,
+      activeEndpoint: pick % sa.endpoints.length,
+      ikeVersion: 2,
+    }),
+  );
 
 /** A neighbour in the page. */
 const OTHER = create(SaSchema, { id: {}, peerId: 'other', endpoints: [{ address: '10.9.9.9' }] });
@@ -74,6 +86,10 @@ test('a composed verdict decodes to what the SA and the thread say', () => {
       composer.compose(copying(toBinary(SaSchema, OTHER)), DECIDED, CIRCUMSTANCES);
       const composed = composer.repeat(first);
       composer.finish();
+      const action = sa.policy!.action || Action.FAILOVER;
+      const same = action === Action.RESTART || action === Action.TRAP;
+      const after = (sa.activeEndpoint + 1) % sa.endpoints.length;
+      const next = sa.pinnedEndpoint > 0 ? sa.pinnedEndpoint - 1 : after;
       const expected = create(VerdictSchema, {
         id: 'aa.1.0',
         headend: 'hub-1',
@@ -91,10 +107,12 @@ test('a composed verdict decodes to what the SA and the thread say', () => {
           decidedUnixMs: 1_800_000_013_004n,
           guards,
         },
-        action: sa.policy!.action || Action.FAILOVER,
+        action: sa.policy!.observe ? Action.NOTIFY : action,
+        observed: sa.policy!.observe ? action : Action.UNSPECIFIED,
         endpoints: sa.endpoints,
         deadEndpoint: sa.activeEndpoint,
-        nextEndpoint: (sa.activeEndpoint + 1) % sa.endpoints.length,
+        nextEndpoint: same ? sa.activeEndpoint : next,
+        pinned: sa.pinnedEndpoint > 0 && !same,
         traceparent,
       });
       for (const verdict of [first, composed]) assert.deepEqual(readVerdict(bytesOf(verdict)), expected);

@@ -7,6 +7,8 @@ import type { ViciClient } from './client.ts';
 import type { ViciSection } from './codec.ts';
 
 export type ListedChild = {
+  /** As the connection's configuration has it. */
+  readonly name: string;
   readonly inboundSpi: number;
   readonly outboundSpi: number;
   readonly packetsIn: number;
@@ -76,7 +78,7 @@ function toListedSa(connection: string, sa: ViciSection): ListedSa {
   const text = (name: string) => String(sa[name] ?? '');
   const version = Number(sa['version']);
   const spi = text('initiator-spi').padStart(16, '0') + text('responder-spi').padStart(16, '0');
-  const children = Object.values((sa['child-sas'] as ViciSection | undefined) ?? {}) as ViciSection[];
+  const children = Object.entries((sa['child-sas'] ?? {}) as Record<string, ViciSection>);
   return {
     id: {
       version,
@@ -93,7 +95,9 @@ function toListedSa(connection: string, sa: ViciSection): ListedSa {
     local: { address: text('local-host'), port: Number(sa['local-port'] ?? 4500) },
     remote: { address: text('remote-host'), port: Number(sa['remote-port'] ?? 4500) },
     busy: sa['tasks-active'] !== undefined || sa['tasks-queued'] !== undefined,
-    children: children.map((child) => ({
+    children: children.map(([key, child]) => ({
+      // Old releases have it as the key only.
+      name: String(child['name'] ?? key),
       inboundSpi: Number.parseInt(String(child['spi-in'] ?? '0'), 16),
       outboundSpi: Number.parseInt(String(child['spi-out'] ?? '0'), 16),
       packetsIn: Number(child['packets-in'] ?? 0),

@@ -1,46 +1,189 @@
+/** What a verdict does to charon, by action: each on a charon that speaks vici. */
+
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { create } from '@bufbuild/protobuf';
-import {
-  Action,
-  DeadReason,
-  Mode,
-  Outcome,
-  PolicySchema,
-  VerdictSchema,
-} from '../../../../../proto/gen/dpd/v1/types_pb.js';
-import { applyVerdict, type VerdictContext } from '../../../../../services/agent/headend/strongswan/apply-verdict.ts';
+import { Action, DeadReason, Outcome, type Verdict, VerdictSchema } from '../../../../../proto/gen/dpd/v1/types_pb.js';
+import { PeersFile } from '../../../../../services/agent/headend/peers-file.ts';
+import { applyVerdict } from '../../../../../services/agent/headend/strongswan/apply-verdict.ts';
+import { Looks } from '../../../../../services/agent/headend/strongswan/looks.ts';
+import { ViciClient } from '../../../../../services/agent/headend/strongswan/vici/client.ts';
+import type { ViciSection } from '../../../../../services/agent/headend/strongswan/vici/codec.ts';
+import { listSas } from '../../../../../services/agent/headend/strongswan/vici/sas.ts';
+import { createLogger } from '../../../../../services/base/log.ts';
+import { ViciFake } from './vici-fake.ts';
 
-const POLICY = create(PolicySchema, { mode: Mode.ON_IDLE, intervalMs: 10_000, retryIntervalMs: 2_000, retries: 5 });
+const SA = { initiatorSpi: 0xa1n, responderSpi: 0xb2n };
+const NEXT = '00000000000000c300000000000000d4';
+const section = (spiI: string, spiR: string, child: ViciSection = {}): ViciSection => ({
+  uniqueid: '7',
+  version: '2',
+  state: 'ESTABLISHED',
+  'local-host': '192.0.2.1',
+  'remote-host': '192.0.2.10',
+  'remote-id': 'branch-7',
+  'initiator-spi': spiI,
+  'responder-spi': spiR,
+  'child-sas': { 'net-3': { name: 'net', 'spi-in': 'c1', 'spi-out': 'c2', 'packets-in': '5', ...child } },
+});
+const DEAD_SA = { 'branch-7': section('a1', 'b2', { 'use-in': '900' }) };
 
-/** A hub whose one SA has just received a packet, and what it was told to do. */
-function hub() {
-  const told: [command: string, message: object][] = [];
-  const context = {
-    vici: { request: async (command: string, message: object) => told.push([command, message]) },
-    looks: { find: async () => ({ uniqueId: '7', children: [{ packetsIn: 3, useIn: 1 }] }) },
-    peers: { get: () => ({ policy: POLICY, endpoints: [] }) },
-    uniqueId: () => '7',
-    alive: () => {},
-  };
-  return { told, context: context as unknown as VerdictContext };
+type Charon = {
+  /** SAs of `list-sas`; undefined: the one of the verdict is gone. */
+  readonly sa?: ViciSection | undefined;
+  readonly traps?: readonly string[];
+  /** Commands that charon refuses. */
+  readonly refuses?: readonly string[];
+  readonly peers?: object;
+  readonly other?: string;
+};
+
+const verdict = (action: Action, init: Partial<Verdict> = {}): Verdict =>
+  create(VerdictSchema, {
+    id: 'v',
+    sa: SA,
+    peerId: 'branch-7',
+    action,
+    endpoints: [{ address: '192.0.2.10', connection: 'branch-7' }],
+    ...(init as object),
+  });
+
+/** Applies a verdict. Returns what came of it, what charon was told to change, and evidence given. */
+async function apply(of: Verdict, { sa, traps = [], refuses = [], peers = {}, other }: Charon) {
+  let deleted = false;
+  const charon = await new ViciFake((command, message) => {
+    if (refuses.includes(command)) return { response: { success: 'no', errmsg: 'refused by test' } };
+    if (command === 'terminate') deleted = true;
+    if (command === 'list-sas' && message['ike'] !== undefined)
+      return { events: [{ [String(message['ike'])]: section('c3', 'd4') }] };
+    if (command === 'list-sas') return { events: sa && !deleted ? [sa] : [] };
+    if (command === 'list-policies')
+      return {
+        events: traps.includes(String(message['child']))
+          ? [{ trap: { child: message['child']!, mode: 'TUNNEL' } }]
+          : [],
+      };
+    if (command === 'list-conns') return { events: [{ 'branch-7': { children: { lan: {}, dmz: {} } } }] };
+    return {};
+  }).listen();
+  const vici = new ViciClient(charon.path);
+  const alive: number[] = [];
+  try {
+    const applied = await applyVerdict(
+      {
+        vici,
+        looks: new Looks((wanted, id) => listSas(vici, id === undefined ? {} : { 'ike-id': id }, wanted)),
+        viciSocket: charon.path,
+        peers: PeersFile.parse(peers, 'test'),
+        log: createLogger('test', 'silent'),
+        uniqueId: () => '7',
+        otherSa: () => other,
+        alive: (_spi, ageMs) => alive.push(ageMs),
+      },
+      of,
+    );
+    return { ...applied, changes: charon.changes, alive };
+  } finally {
+    vici.close();
+    charon.close();
+  }
 }
+const TERMINATE = ['terminate', { 'ike-id': '7', force: 'yes' }] as const;
+const initiate = (ike: string, child: string) => ['initiate', { ike, child, timeout: '10000' }] as const;
 
-function verdict(reason: DeadReason) {
-  const sa = { initiatorSpi: 1n, responderSpi: 2n };
-  return create(VerdictSchema, { id: 'v', sa, peerId: 'spoke-1', reason, action: Action.CLEAR });
-}
-
-test('a peer that the hub has just heard from is not torn down for its silence', async () => {
-  const { told, context } = hub();
-  const { outcome } = await applyVerdict(context, verdict(DeadReason.PROBES_UNANSWERED));
-  assert.equal(outcome, Outcome.PEER_ALIVE);
-  assert.deepEqual(told, []);
+test('CLEAR deletes the SA by its number, and nothing more', async () => {
+  const { outcome, changes } = await apply(verdict(Action.CLEAR), { sa: DEAD_SA });
+  assert.deepEqual([outcome, changes], [Outcome.CLEARED, [TERMINATE]]);
 });
 
-test('an operator has it torn down nevertheless', async () => {
-  const { told, context } = hub();
-  const { outcome } = await applyVerdict(context, verdict(DeadReason.OPERATOR));
-  assert.equal(outcome, Outcome.CLEARED);
-  assert.deepEqual(told, [['terminate', { 'ike-id': '7', force: 'yes' }]]);
+test('FAILOVER brings up the next endpoint', async () => {
+  const endpoints = [
+    { address: '192.0.2.10', connection: 'branch-7', child: 'net' },
+    { address: '198.51.100.10', connection: 'backup', child: 'net' },
+  ];
+  const of = verdict(Action.FAILOVER, { endpoints: endpoints as never, nextEndpoint: 1 });
+  const { outcome, changes, successor } = await apply(of, {
+    sa: DEAD_SA,
+    peers: { peers: { 'branch-7': { endpoints } } },
+  });
+  assert.deepEqual([outcome, changes], [Outcome.FAILED_OVER, [TERMINATE, initiate('backup', 'net')]]);
+  assert.deepEqual(successor, {
+    initiatorSpi: BigInt(`0x${NEXT.slice(0, 16)}`),
+    responderSpi: BigInt(`0x${NEXT.slice(16)}`),
+  });
+});
+
+test('NOTIFY changes nothing, whether asked for or observed', async () => {
+  const told = await apply(verdict(Action.NOTIFY), { sa: DEAD_SA });
+  assert.deepEqual([told.outcome, told.changes], [Outcome.NOTIFIED, []]);
+  assert.match(told.detail, /only told/);
+  const observed = await apply(verdict(Action.NOTIFY, { observed: Action.FAILOVER }), { sa: DEAD_SA });
+  assert.deepEqual([observed.outcome, observed.changes], [Outcome.NOTIFIED, []]);
+  assert.match(observed.detail, /would have been FAILOVER to 192\.0\.2\.10/);
+  const gone = await apply(verdict(Action.NOTIFY), {});
+  assert.deepEqual([gone.outcome, gone.changes], [Outcome.SA_GONE, []]);
+});
+
+describe('RESTART', () => {
+  test('brings the same endpoint up again, by the child that the SA had', async () => {
+    const { outcome, changes } = await apply(verdict(Action.RESTART), { sa: DEAD_SA });
+    assert.deepEqual([outcome, changes], [Outcome.FAILED_OVER, [TERMINATE, initiate('branch-7', 'net')]]);
+  });
+
+  test('in a later attempt the SA is gone: the connection says which child', async () => {
+    const { outcome, changes } = await apply(verdict(Action.RESTART, { attempt: 2 }), {});
+    assert.deepEqual([outcome, changes], [Outcome.FAILED_OVER, [initiate('branch-7', 'lan')]]);
+  });
+
+  test('not if the peer is back on an SA of its own', async () => {
+    const { outcome, changes } = await apply(verdict(Action.RESTART), { sa: DEAD_SA, other: NEXT });
+    assert.deepEqual([outcome, changes], [Outcome.CLEARED, [TERMINATE]]);
+  });
+
+  test('an endpoint that does not come up is tried again', async () => {
+    const { outcome, detail } = await apply(verdict(Action.RESTART), { sa: DEAD_SA, refuses: ['initiate'] });
+    assert.deepEqual([outcome, detail], [Outcome.FAILOVER_FAILED, 'branch-7: initiate: refused by test']);
+  });
+});
+
+describe('TRAP', () => {
+  const install = ['install', { child: 'net', ike: 'branch-7' }] as const;
+  test('deletes the SA and leaves the trap policy that there is', async () => {
+    const { outcome, changes } = await apply(verdict(Action.TRAP), { sa: DEAD_SA, traps: ['net'] });
+    assert.deepEqual([outcome, changes], [Outcome.CLEARED, [TERMINATE]]);
+  });
+
+  test('installs the one that is missing', async () => {
+    const { outcome, changes } = await apply(verdict(Action.TRAP), { sa: DEAD_SA });
+    assert.deepEqual([outcome, changes], [Outcome.CLEARED, [TERMINATE, install]]);
+  });
+
+  test("if charon refuses, it is tried again with the connection's children", async () => {
+    const first = await apply(verdict(Action.TRAP), { sa: DEAD_SA, refuses: ['install'] });
+    assert.deepEqual([first.outcome, first.changes], [Outcome.FAILOVER_FAILED, [TERMINATE, install]]);
+    const again = await apply(verdict(Action.TRAP, { attempt: 1 }), { traps: ['lan'] });
+    assert.deepEqual(
+      [again.outcome, again.changes],
+      [Outcome.CLEARED, [['install', { child: 'dmz', ike: 'branch-7' }]]],
+    );
+  });
+
+  test("an SA that is gone before the first attempt is somebody else's work", async () => {
+    const { outcome, changes } = await apply(verdict(Action.TRAP), {});
+    assert.deepEqual([outcome, changes], [Outcome.SA_GONE, []]);
+  });
+});
+
+test('no action touches an SA that was heard from just now', async () => {
+  const sa = { 'branch-7': section('a1', 'b2', { 'use-in': '1' }) };
+  for (const action of [Action.CLEAR, Action.FAILOVER, Action.TRAP, Action.RESTART, Action.NOTIFY]) {
+    const { outcome, changes, alive } = await apply(verdict(action), { sa });
+    assert.deepEqual([outcome, changes, alive], [Outcome.PEER_ALIVE, [], [1_000]], Action[action]);
+  }
+});
+
+test('an operator has an SA torn down although it was heard from just now', async () => {
+  const sa = { 'branch-7': section('a1', 'b2', { 'use-in': '1' }) };
+  const { outcome, changes } = await apply(verdict(Action.CLEAR, { reason: DeadReason.OPERATOR }), { sa });
+  assert.deepEqual([outcome, changes], [Outcome.CLEARED, [TERMINATE]]);
 });

@@ -74,7 +74,9 @@ describe('an SA is parked', () => {
     state.now = 5_000;
     state.listed = {
       ...IDLE,
-      children: [{ inboundSpi: 1, outboundSpi: 2, packetsIn: 3, packetsOut: 0, useIn: 2, useOut: undefined }],
+      children: [
+        { name: 'net', inboundSpi: 1, outboundSpi: 2, packetsIn: 3, packetsOut: 0, useIn: 2, useOut: undefined },
+      ],
     };
     assert(await parking.park(SA));
   });

@@ -87,7 +87,7 @@ function fromVici({ spi, initiator, connection, remoteId, local, remote, childre
     local: host(local),
     remote: host(remote),
     busy: false,
-    children: children.map(([inboundSpi, outboundSpi]) => ({ inboundSpi, outboundSpi, ...counters })),
+    children: children.map(([inboundSpi, outboundSpi]) => ({ name: 'net', inboundSpi, outboundSpi, ...counters })),
   };
 }
 
