@@ -9,7 +9,7 @@ import { PodDisruptionBudget } from 'kubernetes-models/policy/v1';
 import { Service } from 'kubernetes-models/v1';
 import { parse, parseAllDocuments } from 'yaml';
 import { VERSION } from '../../services/base/version.ts';
-import { FAILOVER_SETTINGS } from '../../services/failover/settings.ts';
+import { FAILOVER_WORKER_SETTINGS } from '../../services/failover/settings.ts';
 import { NODE_SETTINGS } from '../../services/node/settings.ts';
 import { render } from './go-template.ts';
 import { ROOT } from './run.ts';
@@ -147,9 +147,14 @@ test('services, budget and network policy mean the nodes', () => {
 
 test('a failover worker in its pod', () => {
   const all = resources({ failover: { replicas: 2 } });
-  const [worker] = one<Deployment>(all, 'Deployment').spec!.template.spec!.containers;
-  const known = new Set<string>(Object.values(FAILOVER_SETTINGS).map(({ env }) => env));
+  const pod = one<Deployment>(all, 'Deployment').spec!.template.spec!;
+  const [worker] = pod.containers;
+  const known = new Set<string>(Object.values(FAILOVER_WORKER_SETTINGS).map(({ env }) => env));
   for (const { name } of worker!.env!) assert(known.has(name), `no such setting: ${name}`);
+  // Without a key of the cluster it does not start.
+  const file = (worker!.env as readonly Variable[]).find(({ name }) => name === 'DPD_VAULT_KEY_FILE')!.value!;
+  const mount = worker!.volumeMounts!.find(({ mountPath }) => file.startsWith(`${mountPath}/`))!;
+  assert(pod.volumes!.some(({ name, secret }) => name === mount.name && secret));
   const [node] = one<StatefulSet>(all, 'StatefulSet').spec!.template.spec!.containers;
   assert.equal((node!.env as Variable[]).find(({ name }) => name === 'DPD_FAILOVER')!.value, 'elsewhere');
 });
