@@ -1,6 +1,7 @@
 /** Runs the tests in `inside/` on a kernel with ESP. `npm run test:kernel [-- file ...]`; exits with their code. */
 
 import { debianKernel } from './debian-kernel.ts';
+import { getLibreswan } from './libreswan.ts';
 import { whySkipped } from './packages.ts';
 import { runInVm } from './vm.ts';
 
@@ -25,4 +26,5 @@ const flags = [
   '--test-reporter=spec',
   `--test-timeout=${TEST_MS}`,
 ];
+await getLibreswan();
 process.exitCode = await runInVm(await debianKernel(), [...flags, ...(files.length > 0 ? files : [ALL])], DEADLINE_MS);

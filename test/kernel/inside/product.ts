@@ -10,10 +10,10 @@ import { VerdictService, type WatchVerdictsResponse } from '../../../proto/gen/d
 import { ApiClient } from '../../../services/api/grpc/client.ts';
 import { plaintext } from '../../../services/api/grpc/credentials.ts';
 import { eventually } from '../../eventually.ts';
-import type { Charon } from './charon.ts';
-import { CONNECTION, SPOKE_ID } from './lab.ts';
+import type { Charon } from './daemons/charon.ts';
 import type { Namespace } from './netns.ts';
 import { SPOKE } from './network.ts';
+import { CONNECTION, SPOKE_ID } from './tunnel.ts';
 
 const MAIN = (program: string) => new URL(`../../../services/${program}/main.ts`, import.meta.url).pathname;
 const HEADEND = 'lab-hub';

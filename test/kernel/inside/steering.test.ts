@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DatagramSocket } from './datagram-socket.ts';
-import { Lab, type Tunnel } from './lab.ts';
+import { Lab } from './lab.ts';
 import { HUB, SPOKE } from './network.ts';
 import { informational, SHARD_PORTS, steer } from './rules.ts';
+import type { Tunnel } from './tunnel.ts';
 
 const PINGS = 3;
 const SPOKE_PORT = 9_999;
@@ -46,7 +47,7 @@ describe('the steering rules in a kernel with ESP', () => {
       for (const socket of shards) assert.equal(socket.take(), undefined);
 
       assert.equal(await lab.ping(tunnel, PINGS), PINGS);
-      await lab.rekey();
+      await lab.rekey('spoke');
       assert.equal(await lab.ping(tunnel, PINGS), PINGS);
       for (const socket of shards) assert.equal(socket.take(), undefined);
     });

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { Lab, type Tunnel } from './lab.ts';
+import { Lab } from './lab.ts';
 import { HUB, lose, lost, SPOKE } from './network.ts';
+import type { Tunnel } from './tunnel.ts';
 import { Wire } from './wire.ts';
 
 const PINGS = 3;

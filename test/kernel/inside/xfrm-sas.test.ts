@@ -5,8 +5,9 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { XfrmSas } from '../../../services/agent/headend/xfrm/xfrm-sas.ts';
 import { Address } from '../../../workers/base/address.ts';
-import { Lab, type Tunnel } from './lab.ts';
+import { Lab } from './lab.ts';
 import { HUB, SPOKE } from './network.ts';
+import type { Tunnel } from './tunnel.ts';
 
 const PINGS = 4;
 /** A dump of so many comes in several parts. */

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { eventually } from '../../../eventually.ts';
-import { CONNECTION, Lab, type Tunnel } from '../lab.ts';
+import { Lab } from '../lab.ts';
 import type { Namespace } from '../netns.ts';
 import { addNodeHost, HUB, NODE } from '../network.ts';
 import { Product } from '../product.ts';
+import { CONNECTION, type Tunnel } from '../tunnel.ts';
 import { Wire } from '../wire.ts';
 
 const PINGS = 3;

@@ -12,7 +12,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ViciSection } from '../../../../services/agent/headend/strongswan/vici/codec.ts';
-import { Charon } from '../charon.ts';
+import { Charon } from '../daemons/charon.ts';
 import { Namespace } from '../netns.ts';
 
 export type Uplink = {

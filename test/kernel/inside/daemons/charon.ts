@@ -4,11 +4,12 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ViciClient } from '../../../services/agent/headend/strongswan/vici/client.ts';
-import type { ViciSection } from '../../../services/agent/headend/strongswan/vici/codec.ts';
-import { type ListedSa, listSas } from '../../../services/agent/headend/strongswan/vici/sas.ts';
-import { eventually } from '../../eventually.ts';
-import type { Namespace } from './netns.ts';
+import { ViciClient } from '../../../../services/agent/headend/strongswan/vici/client.ts';
+import type { ViciSection } from '../../../../services/agent/headend/strongswan/vici/codec.ts';
+import { type ListedSa, listSas } from '../../../../services/agent/headend/strongswan/vici/sas.ts';
+import { eventually } from '../../../eventually.ts';
+import type { Namespace } from '../netns.ts';
+import { SECRET } from '../tunnel.ts';
 
 /** The processor is emulated. */
 const START_MS = 60_000;
@@ -43,7 +44,7 @@ export class Charon {
     const command = ['unshare', '-m', 'sh', '-c', 'mount -t tmpfs lab /run && exec /usr/lib/ipsec/charon'];
     const charon = new Charon(directory, host.spawn(command, { STRONGSWAN_CONF: configuration }));
     await eventually(`charon starts in ${host.name}`, START_MS, () => existsSync(charon.viciSocket), LOOK_MS);
-    await charon.#vici.request('load-shared', { id: 'lab', type: 'IKE', data: 'labsecret', owners: [] }, COMMAND_MS);
+    await charon.#vici.request('load-shared', { id: 'lab', type: 'IKE', data: SECRET, owners: [] }, COMMAND_MS);
     // The plugin does not announce an SA that is made earlier.
     if (exports)
       await eventually(
