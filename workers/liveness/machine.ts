@@ -174,7 +174,7 @@ export class Machine {
   /** Changes policy and interlock of a peer in care, keeping what is known of its liveness. */
   update(handle: number, policy: Policy, gated: boolean, ready: boolean): void {
     const { peers } = this;
-    const kept = peers.flags[handle]! & (Flag.FRESH | Flag.PROVEN | Flag.TRACED | Flag.REPEATED);
+    const kept = peers.flags[handle]! & ~(Flag.GATED | Flag.READY);
     peers.flags[handle] = (gated ? Flag.GATED : 0) | (ready ? Flag.READY : 0) | kept;
     const index = this.policies.intern(policy);
     if (index === peers.policy[handle]!) return;
@@ -186,7 +186,6 @@ export class Machine {
       if (policy.mode === Mode.ON_DEMAND) peers.rememberSent();
       return;
     }
-    peers.attempt[handle] = 0;
     this.#watch(handle, policy);
   }
 
@@ -406,7 +405,7 @@ export class Machine {
       this.peers.enter(handle, State.UNWATCHED);
       return;
     }
-    this.peers.enter(handle, State.ALIVE);
+    this.#rest(handle);
     this.#wheel.schedule(handle, this.#firstProbeAt(handle));
   }
 
@@ -471,9 +470,10 @@ export class Machine {
 
   /** When a peer that is heard from must be asked nevertheless, ms; never, if it is silent: that is for a suspicion. */
   #proveAt(handle: number): number {
-    const { proveEveryMs, intervalMs } = this.#policy(handle);
+    const { mode, proveEveryMs, intervalMs } = this.#policy(handle);
     const { flags, heardAt, probeAt } = this.peers;
-    const heard = heardAt[handle]! + intervalMs > this.#now;
+    // PERIODIC asks at each interval anyway: two probes close together would be more than the next owner counts with.
+    const heard = mode !== Mode.PERIODIC && heardAt[handle]! + intervalMs > this.#now;
     const wanted = heard && (flags[handle]! & (Flag.PROVEN | Flag.FRESH)) === Flag.PROVEN;
     if (!wanted) return Number.POSITIVE_INFINITY;
     return (flags[handle]! & Flag.PROVING) !== 0 ? this.#answeredBy(handle) : probeAt[handle]! + proveEveryMs;
@@ -506,9 +506,11 @@ export class Machine {
     const { peers } = this;
     const { retries, waits } = this.#policy(handle);
     const waitMs = waits[peers.attempt[handle]!]!;
+    // The next wait may be shorter, and then the answer to the next probe needs all of it.
+    const tolerated = Math.min(waitMs, waits[peers.attempt[handle]! + 1] ?? waitMs) * LATE_SHARE;
     const late = this.#now - dueMs;
     const blind = Math.min(late, this.#unseenMs);
-    if (blind > waitMs * LATE_SHARE) {
+    if (blind > tolerated) {
       // Blind time: answers may wait unread in the socket. The time is given back to the peer before its silence counts.
       this.#giveBack(handle, late);
       if (peers.attempt[handle]! >= retries) {
@@ -517,7 +519,7 @@ export class Machine {
         this.#wheel.schedule(handle, this.#now + grace);
         return;
       }
-    } else if (late > waitMs * LATE_SHARE && peers.attempt[handle]! < retries) {
+    } else if (late > tolerated && peers.attempt[handle]! < retries) {
       // The probe was late for lack of budget, so its answer may be late, too.
       this.#giveBack(handle, late);
     }
@@ -652,7 +654,8 @@ export class Machine {
   #enterDead(handle: number): void {
     this.peers.answers[handle] = 0;
     this.peers.enter(handle, State.DEAD);
-    if (this.#policy(handle).asksDead) this.#askAgain(handle);
+    const { asksDead, mode } = this.#policy(handle);
+    if (asksDead && mode !== Mode.DISABLED) this.#askAgain(handle);
   }
 
   /** Whether the interlock lets this peer be probed now. */
@@ -741,8 +744,10 @@ export class Machine {
     this.#askAgain(handle);
   }
 
+  /** Its suspicion is over, or begins anew later. The main thread waits for what becomes of a peer that was to be asked again. */
   #rest(handle: number): void {
-    this.peers.enter(handle, State.ALIVE);
+    const reasked = (this.peers.flags[handle]! & Flag.REASKED) !== 0;
+    this.peers.enter(handle, reasked ? State.HELD : State.ALIVE);
     this.peers.attempt[handle] = 0;
   }
 
@@ -756,7 +761,10 @@ export class Machine {
     const unsent = peers.unsent[handle]!;
     if (was === State.DEAD) this.counters.returned++;
     this.#rest(handle);
-    if (unsent > 0 && !this.isProven(handle)) {
+    const policy = this.#policy(handle);
+    // An operator may have had a peer deleted that is not watched.
+    if (policy.mode === Mode.DISABLED) this.#watch(handle, policy);
+    else if (unsent > 0 && !this.isProven(handle)) {
       // Its next id still has to be found.
       peers.unsent[handle] = unsent;
       this.#wheel.schedule(handle, this.#now + SPACING_MS);

@@ -913,3 +913,75 @@ describe('an operator', () => {
     assert.equal(told.length, 3);
   });
 });
+
+describe('a peer that is asked anew after a hold', () => {
+  const reasked = () => {
+    const all = rig();
+    all.run(13_005);
+    all.machine.hold(0);
+    all.run(20_000);
+    all.machine.endHold(0, false);
+    return all;
+  };
+
+  test('is told of when it answers, although its SA was registered again meanwhile', () => {
+    for (const policy of [POLICY, { ...POLICY, retryIntervalMs: 2_000 }]) {
+      const { machine, run, recoveries, now } = reasked();
+      run(20_100);
+      assert.equal(machine.peers.state[0], State.PROBING);
+      machine.update(0, policy, false, true);
+      machine.answered(0, now());
+      assert.deepEqual([recoveries.length, machine.peers.state[0]], [1, State.ALIVE]);
+    }
+  });
+
+  test('is judged when it is silent, although its SA was registered again before it was asked', () => {
+    const { machine, run, verdicts } = reasked();
+    machine.update(0, POLICY, false, true);
+    run(40_000);
+    assert.deepEqual([verdicts.length, machine.peers.state[0]], [2, State.DEAD]);
+  });
+});
+
+test('a peer that is not watched stays so, after an operator had it deleted, and after a takeover', () => {
+  const { machine, run, probes, verdicts, now } = rig({ mode: Mode.DISABLED });
+  assert(machine.condemn(0));
+  run(1_000);
+  machine.heard(0, now());
+  run(60_000);
+  assert.deepEqual([probes, verdicts, machine.peers.state[0]], [[], [], State.UNWATCHED]);
+  const none = { mode: Mode.DISABLED, intervalMs: 0, retryIntervalMs: 0, retries: 0, asksDead: true };
+  const taken = rig(none, { proven: false });
+  taken.machine.restoreDead(0);
+  taken.run(60_000);
+  assert.deepEqual(taken.probes, []);
+});
+
+test('PERIODIC asks once an interval, however often a round trip is wanted', () => {
+  const { machine, run, probes, now } = rig({ mode: Mode.PERIODIC, intervalMs: 1_000, proveEveryMs: 1_000 });
+  let seen = 0;
+  run(20_000, () => {
+    if (probes.length > seen) machine.answered(0, now());
+    seen = probes.length;
+  });
+  probes.slice(1).forEach((at, n) => assert(at - probes[n]! >= 1_000, `${probes}`));
+});
+
+test('a probe that is late for lack of budget is not the last but in name, if the wait after it is shorter', () => {
+  const verdicts: number[] = [];
+  const probes: number[] = [];
+  let now = 0;
+  const machine = new Machine(0, 1, {
+    probe: () => {
+      probes.push(now);
+      return 0;
+    },
+    mayGoOn: () => now < 19_990 || now > 22_300,
+    verdict: () => verdicts.push(now),
+    recovered: () => {},
+  });
+  machine.add(0, { ...POLICY, retryIntervalMs: 0, retries: 0, retryScheduleMs: [10_000, 200] }, 0, { proven: true });
+  for (; now < 30_000; now += STEP_MS) machine.advance(now);
+  assert.equal(probes.length, 2);
+  assert(verdicts.length === 1 && verdicts[0]! - probes[1]! >= 200, `${probes} ${verdicts}`);
+});
