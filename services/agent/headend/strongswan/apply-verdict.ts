@@ -43,9 +43,10 @@ export async function applyVerdict(context: VerdictContext, verdict: Verdict): P
   const { action } = verdict;
   const spi = spiHex(verdict.sa!);
   const sa = await context.looks.find({ spi, uniqueId: context.uniqueId(spi) });
+  const { policy } = context.peers.get(verdict.peerId);
+  const asked = verdict.reason === DeadReason.OPERATOR;
   if (sa) {
-    const asked = verdict.reason === DeadReason.OPERATOR;
-    const heardAgeMs = asked ? undefined : lastLook(sa, context.peers.get(verdict.peerId).policy);
+    const heardAgeMs = asked ? undefined : lastLook(sa, policy);
     if (heardAgeMs !== undefined) {
       context.alive(spi, heardAgeMs);
       return {
@@ -53,10 +54,11 @@ export async function applyVerdict(context: VerdictContext, verdict: Verdict): P
         detail: `SA ${spi} was heard from ${Math.round(heardAgeMs / 1_000)} s ago`,
       };
     }
-    if (action === Action.NOTIFY) return { outcome: Outcome.NOTIFIED, detail: wouldBe(verdict) };
+    if (action === Action.NOTIFY || (!asked && onlyTells(policy)))
+      return { outcome: Outcome.NOTIFIED, detail: wouldBe(verdict) };
     // By charon's own number for the SA, which is never given to another SA.
     await vici.request('terminate', { 'ike-id': sa.uniqueId, force: 'yes' });
-  } else if (verdict.attempt === 0 && !BRINGS_UP.has(action))
+  } else if ((verdict.attempt === 0 && !BRINGS_UP.has(action)) || (!asked && onlyTells(policy)))
     return { outcome: Outcome.SA_GONE, detail: `no SA ${spi}` };
   if (action === Action.TRAP) return trap(context, verdict, sa);
   if (action !== Action.RESTART && (action !== Action.FAILOVER || verdict.endpoints.length < 2))
@@ -71,9 +73,15 @@ export async function applyVerdict(context: VerdictContext, verdict: Verdict): P
 /** Actions after which an endpoint is up. */
 const BRINGS_UP: ReadonlySet<Action> = new Set([Action.FAILOVER, Action.RESTART]);
 
+/** A verdict may be older than the settings that count now: it was kept while its headend was away, or is a later attempt. */
+function onlyTells({ observe, action }: Policy): boolean {
+  return observe || action === Action.NOTIFY;
+}
+
 /** What an action would have done, for people. */
-function wouldBe({ sa, observed, endpoints, nextEndpoint }: Verdict): string {
+function wouldBe({ sa, action, observed: named, endpoints, nextEndpoint }: Verdict): string {
   const spi = spiHex(sa!);
+  const observed = action === Action.NOTIFY ? named : action;
   if (observed === Action.UNSPECIFIED) return `SA ${spi} stays: only told`;
   const to = BRINGS_UP.has(observed) ? ` to ${endpoints[nextEndpoint]!.address}` : '';
   return `SA ${spi} stays: observed, would have been ${Action[observed]}${to}`;

@@ -113,6 +113,23 @@ test('FAILOVER brings up the next endpoint', async () => {
   });
 });
 
+test('a verdict from before its headend was observed changes nothing either; what an operator wants is done', async () => {
+  const endpoints = [
+    { address: '192.0.2.10', connection: 'branch-7' },
+    { address: '192.0.2.20', connection: 'branch-7b' },
+  ] as Verdict['endpoints'];
+  const old = verdict(Action.FAILOVER, { endpoints, nextEndpoint: 1 });
+  for (const peers of [{ observe: true }, { policy: { action: 'NOTIFY' } }]) {
+    const told = await apply(old, { sa: DEAD_SA, peers });
+    assert.deepEqual([told.outcome, told.changes], [Outcome.NOTIFIED, []]);
+    assert.match(told.detail, /would have been FAILOVER to 192\.0\.2\.20/);
+    const gone = await apply(verdict(Action.FAILOVER, { endpoints, nextEndpoint: 1, attempt: 2 }), { peers });
+    assert.deepEqual([gone.outcome, gone.changes], [Outcome.SA_GONE, []]);
+    const asked = await apply(verdict(Action.CLEAR, { reason: DeadReason.OPERATOR }), { sa: DEAD_SA, peers });
+    assert.equal(asked.outcome, Outcome.CLEARED);
+  }
+});
+
 test('NOTIFY changes nothing, whether asked for or observed', async () => {
   const told = await apply(verdict(Action.NOTIFY), { sa: DEAD_SA });
   assert.deepEqual([told.outcome, told.changes], [Outcome.NOTIFIED, []]);
