@@ -164,7 +164,7 @@ export class SessionTable {
 
   /** Wipes all keys: nobody may be asked any more. */
   wipe(): void {
-    for (const slab of this.#slabs) slab.wipe();
+    for (const slab of [...this.#slabs, ...this.#ikev1Slabs]) slab.wipe();
   }
 
   /** A request is outstanding from now on, with an IV of its own. */

@@ -5,6 +5,7 @@ import { SaKeysSchema } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { NOWHERE } from '../../../workers/base/address.ts';
 import { VaultError } from '../../../workers/base/errors.ts';
 import { wordsHex } from '../../../workers/base/spi.ts';
+import { IKEV1_SUITES, ikev1MaterialLength } from '../../../workers/ikev1/suites.ts';
 import { SessionFlag, SessionTable } from '../../../workers/ikev2/sessions.ts';
 import { SUITES } from '../../../workers/ikev2/suites.ts';
 import { KeyKeeper } from '../../../workers/keys/key-keeper.ts';
@@ -106,4 +107,23 @@ test('a shard that ends leaves no keys: neither those of SAs that it held, nor t
     const { material } = sessions.exportKeys(handle)!;
     assert(material.every((byte) => byte === 0));
   }
+});
+
+test('keys of IKEv1 are wiped with the others', () => {
+  const sessions = new SessionTable();
+  const [suite] = IKEV1_SUITES;
+  const material = new Uint8Array(ikev1MaterialLength(suite!)).fill(7);
+  const keys = { suite: suite!.index, material };
+  sessions.add({
+    handle: 0,
+    spi: spi(0),
+    ikev1: true,
+    headendIsInitiator: true,
+    address: NOWHERE,
+    port: 1,
+    nextMid: 1,
+    keys,
+  });
+  sessions.wipe();
+  assert(sessions.exportKeys(0)!.material.every((byte) => byte === 0));
 });
