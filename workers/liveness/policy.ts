@@ -24,9 +24,10 @@ export type Policy = RetrySchedule & {
   readonly muteUntilMs?: number;
 };
 
-/** Shortest time between two exchanges with a peer that answers, ms. */
-export function leastSpacingMs({ intervalMs, jitterPercent }: Policy): number {
-  return intervalMs * (1 - jitterPercent / 100);
+/** Shortest time between two exchanges with a peer that answers, ms. A dead one is asked as fast as its answers are counted. */
+export function leastSpacingMs({ intervalMs, jitterPercent, asksDead, upCount, waits }: Plan): number {
+  const spacingMs = intervalMs * (1 - jitterPercent / 100);
+  return asksDead && upCount > 1 ? Math.min(spacingMs, waits[0]!) : spacingMs;
 }
 
 /** The policy of a peer that is not watched. */

@@ -12,7 +12,7 @@ import { SessionFlag, SessionTable } from '../ikev2/sessions.ts';
 import { KeyKeeper, type KeyVault } from '../keys/key-keeper.ts';
 import { Machine } from '../liveness/machine.ts';
 import { Flag, State } from '../liveness/peers.ts';
-import { type Policy, UNWATCHED } from '../liveness/policy.ts';
+import { type Plan, type Policy, UNWATCHED } from '../liveness/policy.ts';
 import { NO_ROUND_TRIP } from '../liveness/round-trips.ts';
 import { Traced } from '../liveness/traced.ts';
 import type { Sender } from '../net/probe-socket.ts';
@@ -491,7 +491,7 @@ export class Shard {
     }
   }
 
-  #idsMissed(handle: number, policy: Policy, gapMs: number): void {
+  #idsMissed(handle: number, policy: Plan, gapMs: number): void {
     const { peers } = this.#machine;
     const outstanding = this.#sessions.busy(handle);
     // The row of a peer taken over says when it may have been probed first.

@@ -6,7 +6,7 @@
  */
 
 import type { SessionTable } from '../ikev2/sessions.ts';
-import { leastSpacingMs, Mode, type Policy } from '../liveness/policy.ts';
+import { leastSpacingMs, Mode, type Plan } from '../liveness/policy.ts';
 
 /** Maximum number of messages of one probe. More possible ids take several probes, and silence after one of them proves nothing. */
 const MOST_MESSAGES = 64;
@@ -119,7 +119,7 @@ function mostMessages(proven: boolean): number {
 export function possibleIdsAfter(
   possible: number,
   { outstanding, fresh }: { readonly outstanding: boolean; readonly fresh: boolean },
-  policy: Policy,
+  policy: Plan,
   heardAgeMs: number,
   gapMs: number,
 ): number {

@@ -7,7 +7,7 @@ import { SUITES } from '../../../workers/ikev2/suites.ts';
 import { KeyKeeper, type KeyVault } from '../../../workers/keys/key-keeper.ts';
 import { Vault } from '../../../workers/keys/vault.ts';
 import { SPREAD } from '../../../workers/liveness/machine.ts';
-import { Mode } from '../../../workers/liveness/policy.ts';
+import { Mode, planOf } from '../../../workers/liveness/policy.ts';
 import { type PageRow, packPage } from '../../../workers/sa/sa-page.ts';
 import { Intake, type ShardSa } from '../../../workers/shard/intake.ts';
 import { ROW_LENGTH } from '../../../workers/takeover/checkpoint.ts';
@@ -102,7 +102,7 @@ describe('what a former owner left of an SA', () => {
 describe('message ids after a gap in which another may have asked', () => {
   const ASKED = { outstanding: false, fresh: false };
   const possibleIds = (possible: number, asked = {}, heardAgeMs = 5_000, gapMs = 3_500, policy = {}) =>
-    possibleIdsAfter(possible, { ...ASKED, ...asked }, { ...POLICY, ...policy }, heardAgeMs, gapMs);
+    possibleIdsAfter(possible, { ...ASKED, ...asked }, planOf({ ...POLICY, ...policy }), heardAgeMs, gapMs);
 
   test('as before, if the peer was not due', () => {
     assert.equal(possibleIds(1), 1);
@@ -123,6 +123,12 @@ describe('message ids after a gap in which another may have asked', () => {
   test('more, if evidence came in the gap: the peer may have been silent before it', () => {
     assert.equal(possibleIds(1, {}, 3_400), 2);
     assert.equal(possibleIds(1, {}, 1_000, 31_000), 3);
+  });
+
+  test('more, if a dead peer may have been asked as fast as its answers are counted', () => {
+    const counted = { asksDead: true, upCount: 20, retryIntervalMs: 0, retries: 0, retryScheduleMs: [500, 1_000] };
+    assert.equal(possibleIds(1, {}, 5_000, 5_000, counted), 12);
+    assert.equal(possibleIds(1, {}, 5_000, 5_000, { ...counted, upCount: 1 }), 1);
   });
 
   test('as many as exchanges fit', () => {
