@@ -102,6 +102,8 @@ export class Machine {
   #now: number;
   /** Whether any peer has answered on a way since it last changed. */
   readonly #wayProven = new Uint8Array(MAX_WAYS);
+  /** Until when peers are muted, ms: apart from policies, which are never forgotten. Usually there are none. */
+  readonly #mutes = new Map<number, number>();
   /** For so long before now timers were not run and answers not read, ms. */
   #unseenMs = 0;
 
@@ -151,6 +153,7 @@ export class Machine {
     peers.site[handle] = site;
     peers.way[handle] = way;
     peers.blindMs[handle] = 0;
+    this.#mutes.delete(handle);
     peers.roundTrips.clear(handle);
     peers.heardAt[handle] = heardAtMs;
     if (peers.sentAt.length > 0) peers.sentAt[handle] = Number.NEGATIVE_INFINITY;
@@ -187,6 +190,12 @@ export class Machine {
       return;
     }
     this.#watch(handle, policy);
+  }
+
+  /** No verdict on the peer before this moment, ms; 0: not muted. */
+  mute(handle: number, untilMs: number): void {
+    if (untilMs > this.#now) this.#mutes.set(handle, untilMs);
+    else this.#mutes.delete(handle);
   }
 
   /** Opens or closes the interlock of one gated peer. */
@@ -279,6 +288,7 @@ export class Machine {
 
   /** Lets a peer go. */
   remove(handle: number): void {
+    this.#mutes.delete(handle);
     this.#wheel.cancel(handle);
     this.peers.enter(handle, State.FREE);
   }
@@ -730,7 +740,7 @@ export class Machine {
 
   /** Whether its silence is not to be judged yet, because an operator said so. */
   #isMuted(handle: number): boolean {
-    return this.#policy(handle).muteUntilMs > this.#now;
+    return (this.#mutes.get(handle) ?? 0) > this.#now;
   }
 
   /** Whether the peer has answered here. */

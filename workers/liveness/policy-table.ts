@@ -37,9 +37,9 @@ function keyOf(policy: Policy): string {
   const { mode, intervalMs, retryIntervalMs, retries, jitterPercent, unprovenMs } = policy;
   const plain = `${mode}/${intervalMs}/${retryIntervalMs}/${retries}/${jitterPercent}/${unprovenMs}`;
   const { retryFactorPercent = 0, retryLimitMs = 0, retryScheduleMs, asksDead = false } = policy;
-  const { proveEveryMs = 0, upCount = 0, muteUntilMs = 0 } = policy;
+  const { proveEveryMs = 0, upCount = 0 } = policy;
   const listed = retryScheduleMs && retryScheduleMs.length > 0 ? retryScheduleMs.join() : '';
-  return retryFactorPercent + retryLimitMs + proveEveryMs + upCount + muteUntilMs === 0 && listed === '' && !asksDead
+  return retryFactorPercent + retryLimitMs + proveEveryMs + upCount === 0 && listed === '' && !asksDead
     ? plain
-    : `${plain}/${retryFactorPercent}/${retryLimitMs}/${listed}/${asksDead}/${proveEveryMs}/${upCount}/${muteUntilMs}`;
+    : `${plain}/${retryFactorPercent}/${retryLimitMs}/${listed}/${asksDead}/${proveEveryMs}/${upCount}`;
 }

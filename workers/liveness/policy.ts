@@ -20,8 +20,6 @@ export type Policy = RetrySchedule & {
   readonly upCount?: number;
   /** A dead peer's SA stays: it is asked on, to see whether it comes back. */
   readonly asksDead?: boolean;
-  /** No verdict before this moment on the machine's clock, ms; 0: not muted. */
-  readonly muteUntilMs?: number;
 };
 
 /** Shortest time between two exchanges with a peer that answers, ms. A dead one is asked as fast as its answers are counted. */
@@ -41,12 +39,12 @@ export const UNWATCHED: Policy = {
 };
 
 /** A policy as the machine works with it: the waits are calculated once. */
-export type Plan = Policy & Waits & Required<Pick<Policy, 'proveEveryMs' | 'upCount' | 'asksDead' | 'muteUntilMs'>>;
+export type Plan = Policy & Waits & Required<Pick<Policy, 'proveEveryMs' | 'upCount' | 'asksDead'>>;
 
 /** How a policy is carried out. */
 export function planOf(policy: Policy): Plan {
   const { mode, intervalMs, retryIntervalMs, jitterPercent, unprovenMs } = policy;
-  const { proveEveryMs = 0, upCount = 0, asksDead = false, muteUntilMs = 0 } = policy;
+  const { proveEveryMs = 0, upCount = 0, asksDead = false } = policy;
   const plain = { mode, intervalMs, retryIntervalMs, jitterPercent, unprovenMs };
-  return { ...plain, proveEveryMs, upCount, asksDead, muteUntilMs, ...waitsOf(policy) };
+  return { ...plain, proveEveryMs, upCount, asksDead, ...waitsOf(policy) };
 }

@@ -217,7 +217,7 @@ function readLocal(reader: MessageReader): string {
 let lastLocal = '';
 
 type ReadPolicy = {
-  -readonly [Name in Exclude<keyof Policy, 'mode' | 'retryScheduleMs' | 'asksDead' | 'muteUntilMs'>]-?: number;
+  -readonly [Name in Exclude<keyof Policy, 'mode' | 'retryScheduleMs' | 'asksDead'>]-?: number;
 } & {
   mode: number;
   asksDead: boolean;

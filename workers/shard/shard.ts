@@ -12,7 +12,7 @@ import { SessionFlag, SessionTable } from '../ikev2/sessions.ts';
 import { KeyKeeper, type KeyVault } from '../keys/key-keeper.ts';
 import { Machine } from '../liveness/machine.ts';
 import { Flag, State } from '../liveness/peers.ts';
-import { type Plan, type Policy, UNWATCHED } from '../liveness/policy.ts';
+import { type Plan, UNWATCHED } from '../liveness/policy.ts';
 import { NO_ROUND_TRIP } from '../liveness/round-trips.ts';
 import { Traced } from '../liveness/traced.ts';
 import type { Sender } from '../net/probe-socket.ts';
@@ -374,8 +374,7 @@ export class Shard {
   }
 
   readonly #enter = (sa: ShardSa): void => {
-    const { handle, parked } = sa;
-    const policy = this.#policyOf(sa);
+    const { handle, parked, policy } = sa;
     // This must come before any SA of it is entered.
     if (!this.#machine.policies.takes(policy)) throw new RangeError('too many policies in one shard');
     const gated = sa.keys !== undefined;
@@ -387,6 +386,7 @@ export class Shard {
       this.#sessions.setParked(handle, parked);
       if (sa.keys) this.#sessions.setKeys(handle, sa.keys);
       this.#machine.update(handle, policy, this.#sessions.is(handle, SessionFlag.KEYED), ready);
+      this.#mute(sa);
       if (moved || way !== this.#machine.peers.way[handle]) this.#machine.moved(handle, way);
       return;
     }
@@ -406,15 +406,14 @@ export class Shard {
       way,
       proven,
     });
+    this.#mute(sa);
     if (sa.dead) this.#machine.restoreDead(handle);
     else if (sa.translated) this.#machine.askSoon(handle);
   };
 
-  /** Its policy, with the end of its mute on the machine's clock. */
-  #policyOf({ policy, muteUntilUnixMs }: ShardSa): Policy {
-    if (muteUntilUnixMs === 0) return policy;
-    const { wall, now } = this.#io;
-    return { ...policy, muteUntilMs: Math.max(0, Math.round(muteUntilUnixMs - (wall() - now()))) };
+  /** Tells the machine the end of a mute on its clock. */
+  #mute({ handle, muteUntilUnixMs }: ShardSa): void {
+    this.#machine.mute(handle, muteUntilUnixMs === 0 ? 0 : muteUntilUnixMs - this.#unix(0));
   }
 
   #remove(handle: number): number {

@@ -430,7 +430,8 @@ test('after a long wait silence counts again, so that it is still fresh at the v
 
 describe('a muted peer', () => {
   test('is asked and not judged; when the mute is over, it has another suspicion, with all retries', () => {
-    const { machine, run, probes, verdicts } = rig({ muteUntilMs: 60_000 });
+    const { machine, run, probes, verdicts } = rig();
+    machine.mute(0, 60_000);
     run(59_000);
     assert.deepEqual([verdicts, machine.peers.state[0], machine.counters.muted], [[], State.UNPROVEN, 1]);
     const before = probes.filter((at) => at < 60_000).length;
@@ -442,16 +443,30 @@ describe('a muted peer', () => {
   });
 
   test('that answers is alive as ever; and a mute may come and go', () => {
-    const { machine, run, verdicts, now } = rig({ muteUntilMs: 1e9 });
+    const { machine, run, verdicts, now } = rig();
+    machine.mute(0, 1e9);
     run(30_000);
     machine.answered(0, now());
     assert.equal(machine.peers.state[0], State.ALIVE);
     run(50_000);
     assert.equal(machine.peers.state[0], State.UNPROVEN);
     machine.update(0, POLICY, false, true);
+    machine.mute(0, 0);
     run(80_000);
     assert.equal(verdicts.length, 1);
   });
+});
+
+test('mutes take no room of policies, and end with their peer', () => {
+  const { machine, run, verdicts } = rig();
+  for (let until = 1; until <= 70_000; until++) {
+    machine.update(0, POLICY, false, true);
+    machine.mute(0, 1e6 + until);
+  }
+  machine.remove(0);
+  machine.add(0, POLICY, 0, { proven: true });
+  run(20_000);
+  assert.equal(verdicts.length, 1);
 });
 
 describe('a round trip now and then', () => {
