@@ -66,8 +66,6 @@ export type MachineCounters = {
 
 /** Share of a wait by which a timer may be late before the lost time is given back to the peer. */
 const LATE_SHARE = 0.25;
-/** After a wait longer than this the silence counts again: what is told of others would have faded, ms. */
-const LONG_WAIT_MS = 5_000;
 /** How often a peer whose verdict waits for the path's voucher is looked at again, ms. */
 const VOUCHER_RECHECK_MS = 10;
 /** How often a blocked peer is looked at again, ms. */
@@ -514,7 +512,7 @@ export class Machine {
 
   #dueProbing(handle: number, dueMs: number): void {
     const { peers } = this;
-    const { retries, waits } = this.#policy(handle);
+    const { retries, waits, ends, news } = this.#policy(handle);
     const waitMs = waits[peers.attempt[handle]!]!;
     // The next wait may be shorter, and then the answer to the next probe needs all of it.
     const tolerated = Math.min(waitMs, waits[peers.attempt[handle]! + 1] ?? waitMs) * LATE_SHARE;
@@ -533,9 +531,10 @@ export class Machine {
       // The probe was late for lack of budget, so its answer may be late, too.
       this.#giveBack(handle, late);
     }
-    // A peer that has never answered says nothing about others either. After a long wait its silence is news again.
-    if ((peers.attempt[handle]! === 1 || waitMs > LONG_WAIT_MS) && this.isProven(handle))
-      this.counters.outcomes.silent(peers.site[handle]!);
+    // A peer that has never answered says nothing about others either. One whose verdict waits is looked at often, and counts once.
+    const attempt = peers.attempt[handle]!;
+    const first = dueMs < peers.cycleAt[handle]! + ends[attempt]! + TICK_MS;
+    if (news[attempt] === 1 && first && this.isProven(handle)) this.counters.outcomes.silent(peers.site[handle]!);
     if (peers.attempt[handle]! < retries) this.#ask(handle);
     else this.#judge(handle);
   }

@@ -24,7 +24,12 @@ export type Waits = {
   readonly waits: Float64Array;
   /** From the first probe until the wait after the n-th is over, ms. */
   readonly ends: Float64Array;
+  /** 1 if silence after the n-th counts among the outcomes: after the first, and when what was counted before has faded. */
+  readonly news: Uint8Array;
 };
+
+/** What was counted of a peer fades after this, ms: a little less than the storm guard's window, if nothing else is set. */
+const FADES_MS = 9_500;
 
 /** Calculates every wait of a schedule, rounded to whole ms. */
 export function waitsOf(schedule: RetrySchedule): Waits {
@@ -32,14 +37,19 @@ export function waitsOf(schedule: RetrySchedule): Waits {
   const retries = listed.length || schedule.retries;
   const waits = new Float64Array(retries + 1);
   const ends = new Float64Array(retries + 1);
+  const news = new Uint8Array(retries + 1);
+  let counted = Number.NEGATIVE_INFINITY;
   const factor = (schedule.retryFactorPercent || 100) / 100;
   const limit = schedule.retryLimitMs || Number.POSITIVE_INFINITY;
   for (let n = 1; n <= retries; n++) {
     waits[n] = listed[n - 1] ?? Math.round(Math.min(limit, schedule.retryIntervalMs * factor ** (n - 1)));
     ends[n] = ends[n - 1]! + waits[n]!;
+    if (ends[n]! - counted < FADES_MS) continue;
+    news[n] = 1;
+    counted = ends[n]!;
   }
   waits[0] = waits[Math.min(1, retries)]!;
-  return { retries, waits, ends };
+  return { retries, waits, ends, news };
 }
 
 /** From the last evidence to the earliest verdict, ms: interval and all waits. */

@@ -424,8 +424,16 @@ test('after a long wait silence counts again, so that it is still fresh at the v
     run(200_000);
     return machine.counters.outcomes.read().silent[0];
   };
-  assert.equal(silences({ retryIntervalMs: 5_000, retries: 4 }), 1);
-  assert.equal(silences({ retryIntervalMs: 0, retries: 0, retryScheduleMs: [3_000, 6_000, 12_000, 24_000] }), 4);
+  assert.equal(silences({ retryIntervalMs: 2_000, retries: 5 }), 1);
+  assert.equal(silences({ retryIntervalMs: 5_000, retries: 4 }), 2);
+  assert.equal(silences({ retryIntervalMs: 0, retries: 0, retryScheduleMs: [3_000, 6_000, 12_000, 24_000] }), 3);
+});
+
+test('silence counts once, however often a verdict that waits for its path is looked at', () => {
+  const { machine, run, verdicts } = rig({ retries: 1 }, { gated: true });
+  vouch(machine, 0, 100_000);
+  run(15_000);
+  assert.deepEqual([verdicts.length, machine.counters.outcomes.read().silent[0]], [0, 1]);
 });
 
 describe('a muted peer', () => {

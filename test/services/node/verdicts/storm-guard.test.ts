@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { findPreset, PRESET_NAMES } from '../../../../services/api/policy/presets.ts';
 import { StormGuard } from '../../../../services/node/verdicts/storm-guard.ts';
+import { Machine } from '../../../../workers/liveness/machine.ts';
+import { Mode, type Policy } from '../../../../workers/liveness/policy.ts';
 
 const ID = { headend: 'hub', shard: 0 };
 const OTHER = { headend: 'hub', shard: 1 };
@@ -109,4 +112,46 @@ describe('storm', () => {
     tell(ID, 0, 1_000);
     assert.equal(guard.reason(ID, 0), undefined);
   });
+});
+
+/** Peers that all fall silent at 0: how many of their verdicts are held. */
+function heldAfterCut(policy: Policy, spread: boolean): number {
+  const { guard, pass } = rig();
+  const dead: number[] = [];
+  let held = 0;
+  const machine = new Machine(0, 128, { probe: () => 0, recovered: () => {}, verdict: (handle) => dead.push(handle) });
+  const heardAt = (handle: number) => (spread ? (-handle / 100) * policy.intervalMs : 0);
+  for (let handle = 0; handle < 100; handle++) machine.add(handle, policy, heardAt(handle), { proven: true });
+  for (let now = 0, judged = 0; judged < 100 && now < 600_000; now += 5) {
+    machine.advance(now);
+    const { outcomes } = machine.counters;
+    if (outcomes.changed && (dead.length > 0 || now % 250 === 0)) guard.outcomes(ID, outcomes.read());
+    judged += dead.length;
+    for (const handle of dead.splice(0)) {
+      if (!guard.reason(ID, 0)) continue;
+      machine.hold(handle);
+      held++;
+    }
+    pass(5);
+  }
+  return held;
+}
+
+test('a cut is seen at the first verdict already, with every schedule of retries', () => {
+  const plain = {
+    mode: Mode.ON_IDLE,
+    intervalMs: 10_000,
+    retryIntervalMs: 5_000,
+    retries: 5,
+    jitterPercent: 10,
+    unprovenMs: 0,
+  };
+  const of = (retryScheduleMs: number[]) => ({ ...plain, retryIntervalMs: 0, retries: 0, retryScheduleMs });
+  const policies: Policy[] = [plain, of([10_000, 10_000]), of([4_000, 4_000, 4_000, 4_000, 4_000]), of([20_000, 200])];
+  for (const name of PRESET_NAMES) {
+    const { retryScheduleMs, ...preset } = findPreset(name)!.policy as Partial<Policy>;
+    policies.push(retryScheduleMs ? of([...retryScheduleMs]) : { ...plain, ...preset, mode: Mode.ON_IDLE });
+  }
+  for (const policy of policies)
+    for (const spread of [true, false]) assert.equal(heldAfterCut(policy, spread), 100, JSON.stringify(policy));
 });
