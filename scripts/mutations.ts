@@ -31,8 +31,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     fault: 'an upsert is stored as it came, however it is encoded',
     file: 'services/node/api/headend/upsert-bytes.ts',
-    from: 'return isPlainUpsert(request) ? cut(request)',
-    to: 'return request.length > 0 ? cut(request)',
+    from: '!changed && isPlainUpsert(request) ? cut(request)',
+    to: '!changed && request.length > 0 ? cut(request)',
     tests: ['test/services/node/api/headend/upsert-bytes.test.ts'],
   },
   {
@@ -164,8 +164,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     fault: 'an SA is given back with an id that nobody knows',
     file: 'services/agent/headend/strongswan/give-back.ts',
-    from: '(released.get(spi) ?? 0) > 0',
-    to: 'released.has(spi)',
+    from: '(released.get(record.spi) ?? 0) > 0',
+    to: 'released.has(record.spi)',
     tests: [`${STRONGSWAN}/give-back.test.ts`],
   },
   {
@@ -205,9 +205,44 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     fault: 'an SA that changed while its keys are sealed anew becomes what it was',
-    file: 'services/store/scripts/shard/reseal-sas.lua',
+    file: 'services/store/scripts/shard/replace-records.lua',
     from: "if redis.call('HGET', KEYS[2], ARGV[at]) == ARGV[at + 1] then",
     to: 'if true then',
-    tests: ['test/simulation/redis/redis-model.test.ts'],
+    tests: STORE,
+  },
+  {
+    fault: 'anybody who writes to Redis is one of the cluster',
+    file: 'services/store/record-mac.ts',
+    from: 'return difference === 0;',
+    to: 'return true;',
+    tests: ['test/services/store/record-mac.test.ts'],
+  },
+  {
+    fault: 'an acknowledgement of a number that was not asked is a sign of life',
+    file: 'workers/ikev1/exchange.ts',
+    from: 'if (content !== Content.ACK || !asked)',
+    to: 'if (content !== Content.ACK)',
+    tests: ['test/workers/ikev1/exchange.test.ts'],
+  },
+  {
+    fault: 'a muted peer is judged',
+    file: 'workers/liveness/machine.ts',
+    from: 'if (!this.#proven(handle) || this.#isMuted(handle)) {',
+    to: 'if (!this.#proven(handle)) {',
+    tests: MACHINE,
+  },
+  {
+    fault: 'a peer that is only told of is torn down',
+    file: 'services/agent/headend/strongswan/apply-verdict.ts',
+    from: 'if (action === Action.NOTIFY)',
+    to: 'if (false)',
+    tests: [`${STRONGSWAN}/apply-verdict.test.ts`],
+  },
+  {
+    fault: 'a tunnel to somewhere else is taken for the standby',
+    file: 'services/agent/headend/strongswan/apply-verdict.ts',
+    from: 'sa.remote.address === address &&',
+    to: '',
+    tests: [`${STRONGSWAN}/apply-verdict.test.ts`],
   },
 ];

@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 import { SettingsError } from '../../workers/base/errors.ts';
 import { VERSION } from './version.ts';
 
-/** One setting, as README's table has it. */
+/** One setting, as docs/settings.md has it. */
 export type Setting<T> = {
   /** Environment variable. */
   readonly env: string;

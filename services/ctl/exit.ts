@@ -1,4 +1,4 @@
-/** Exit codes of `dpdctl`, and the errors behind them. README's table is this one. */
+/** Exit codes of `dpdctl`, and the errors behind them. docs/dpdctl.md lists them. */
 
 import { type ServiceError, status } from '@grpc/grpc-js';
 

@@ -1,4 +1,4 @@
-/** Settings of failover workers; nodes, which have one inside, share the deadline. README's table is this one. */
+/** Settings of failover workers; nodes, which have one inside, share the deadline. docs/settings.md is made from them. */
 
 import { integer, optional } from '../base/settings.ts';
 import { KEY_SETTINGS } from '../store/key-settings.ts';

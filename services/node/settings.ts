@@ -1,4 +1,4 @@
-/** A node's settings. README's table is this one. */
+/** A node's settings. docs/settings.md is made from them. */
 
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
@@ -119,7 +119,7 @@ export const NODE_SETTINGS = {
   },
   failover: {
     env: 'DPD_FAILOVER',
-    help: 'who sees failovers through: inside, this node too; elsewhere, npm run failover',
+    help: 'who sees failovers through: inside, this node too; elsewhere, workers of their own',
     fallback: 'inside',
     parse: oneOf('inside', 'elsewhere'),
   },

@@ -89,7 +89,7 @@ export const HISTOGRAMS = {
 } as const satisfies Record<string, { by: 'node' | 'agent'; bounds: readonly number[]; description: string }>;
 
 /** Names of the API's Outcome. */
-const OUTCOMES = ['CLEARED', 'FAILED_OVER', 'SA_GONE', 'FAILOVER_FAILED', 'PEER_ALIVE'];
+const OUTCOMES = ['CLEARED', 'FAILED_OVER', 'SA_GONE', 'FAILOVER_FAILED', 'PEER_ALIVE', 'NOTIFIED'];
 
 /** Attributes that tell apart what is counted on the main thread, for docs/metrics.md. */
 export const ATTRIBUTES: Readonly<Record<string, readonly [name: string, ...values: string[]]>> = {

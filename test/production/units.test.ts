@@ -58,6 +58,8 @@ for (const name of names) {
       assert(known.has(variable) || variable.startsWith('NODE_'), `no such setting: ${variable}`);
       if (value.startsWith('%d/')) assert(loaded.includes(value.slice(3)), `${value} is not loaded`);
     }
+    // The default, a socket in the working directory, is nothing for a service.
+    if (name !== 'dpd-failover.service') assert(values('Environment').includes('DPD_ADDRESS=127.0.0.1:7600'));
     // A stop that drains must not be cut short.
     const stop = Number.parseInt(values('TimeoutStopSec')[0]!, 10) * 1_000;
     const longest = {

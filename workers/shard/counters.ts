@@ -42,7 +42,7 @@ export const SHARD_METRICS = {
   'dpd.holds.begun': {
     kind: 'counter',
     unit: '{verdict}',
-    description: 'verdicts held back since too many came at once',
+    description: 'verdicts held back because too many came at once',
   },
   'dpd.holds.ended': {
     kind: 'counter',

@@ -57,7 +57,7 @@ export async function startServer(
   register(server);
   const socket = address.startsWith('unix:') ? address.slice('unix:'.length) : undefined;
   if (socket) {
-    mkdirSync(dirname(socket), { recursive: true, mode: 0o700 });
+    makeFolder(address, dirname(socket));
     await removeStaleSocket(socket);
   }
   const credentials = tlsCredentials ?? ServerCredentials.createInsecure();
@@ -90,6 +90,15 @@ export async function startServer(
         });
       }),
   };
+}
+
+/** Throws SettingsError. */
+function makeFolder(address: string, folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new SettingsError(`address ${address}: ${(error as Error).message}`);
+  }
 }
 
 /** Removes a socket file that a killed process left behind. If the socket answers, it belongs to a running process. */

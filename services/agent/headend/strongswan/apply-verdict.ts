@@ -93,14 +93,12 @@ async function bringUp(context: VerdictContext, verdict: Verdict, sa: ListedSa |
   try {
     const [child] = connection ? await childrenOf(context, vici, verdict, sa) : [];
     if (!child) return { outcome: Outcome.FAILOVER_FAILED, detail: `${address}: no connection known` };
+    const standby = await findStandby(context, vici, verdict, child);
+    if (standby) return failedOver(standby, `${connection} was up to ${address} already`);
     await vici.request('initiate', { ike: connection, child, timeout: String(INITIATE_MS) }, INITIATE_MS + 5_000);
     const up = (await listSas(vici, { ike: connection })).find(({ established }) => established);
     if (!up) return { outcome: Outcome.FAILOVER_FAILED, detail: `${connection} came up, and went again` };
-    return {
-      outcome: Outcome.FAILED_OVER,
-      detail: `${connection} up to ${address}`,
-      successor: spiFromHex(up.spi),
-    };
+    return failedOver(up, `${connection} up to ${address}`);
   } catch (error) {
     const reason = (error as Error).message;
     context.log.warn({ peer: verdict.peerId, connection, reason }, 'endpoint did not come up');
@@ -108,6 +106,32 @@ async function bringUp(context: VerdictContext, verdict: Verdict, sa: ListedSa |
   } finally {
     vici.close();
   }
+}
+
+function failedOver({ spi }: ListedSa, detail: string): Applied {
+  return { outcome: Outcome.FAILED_OVER, detail, successor: spiFromHex(spi) };
+}
+
+/**
+ * The next endpoint's SA, if it is up with that child and was heard from just now: a hot standby needs no second child. One that is only
+ * up may be dead itself: an initiation shows.
+ */
+async function findStandby(
+  { peers }: VerdictContext,
+  vici: ViciClient,
+  { action, peerId, endpoints, nextEndpoint }: Verdict,
+  child: string,
+): Promise<ListedSa | undefined> {
+  if (action !== Action.FAILOVER) return undefined;
+  const { address, connection } = endpoints[nextEndpoint]!;
+  const { policy } = peers.get(peerId);
+  return (await listSas(vici, { ike: connection })).find(
+    (sa) =>
+      sa.established &&
+      sa.remote.address === address &&
+      sa.children.some(({ name }) => name === child) &&
+      lastLook(sa, policy) !== undefined,
+  );
 }
 
 /** Traffic brings the tunnel back: the trap policies of the SA's children stay, and what is missing is installed. */

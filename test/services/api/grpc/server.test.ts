@@ -27,6 +27,13 @@ test('a unix socket is its owner’s alone, and so is a folder that is made for 
   assert.equal(statSync(join(directory, 'sub')).mode & 0o777, 0o700);
 });
 
+test('a folder that cannot be made is named with its setting', async () => {
+  const none = () => {};
+  const pass = () => assert.fail('nobody calls');
+  const begun = startServer(`unix:${import.meta.filename}/sub/api.sock`, undefined, pass, none, none);
+  await assert.rejects(begun, /^SettingsError: address unix:.*ENOTDIR/);
+});
+
 test('node and agent meet at one unix socket, unless told otherwise', () => {
   const { address } = readSettings('', { address: NODE_SETTINGS.address }, { argv: [], env: {} });
   assert.match(address, /^unix:\/.*\/data\/api\.sock$/);

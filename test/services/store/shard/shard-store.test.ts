@@ -272,3 +272,16 @@ test('after a rotation all that waits is made with the new key, and what was for
   assert.deepEqual([...(await failovers.deadLetters(NOTHING_REFUSED))], [['1000.1', letter]]);
   assert.equal(await redis.hget(keys.failover, 'forged'), 'forged');
 });
+
+test('a record that changed since it was read is not replaced', async (t) => {
+  const { redis, store, write } = await answeredByTest(t);
+  await write();
+  const spi = 'a'.repeat(32);
+  const { sas } = shardKeys(SHARD);
+  const records = async () => Object.values(await redis.hgetallBuffer(sas));
+  const [stands] = (await records()) as [Buffer];
+  await store.reseal([{ spi, from: Buffer.from('as it was'), to: Buffer.from('sealed anew') }]);
+  assert.deepEqual(await records(), [stands]);
+  await store.reseal([{ spi, from: stands, to: Buffer.from('sealed anew') }]);
+  assert.deepEqual(await records(), [Buffer.from('sealed anew')]);
+});

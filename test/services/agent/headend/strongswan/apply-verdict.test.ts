@@ -36,6 +36,8 @@ type Charon = {
   readonly refuses?: readonly string[];
   readonly peers?: object;
   readonly other?: string;
+  /** The next endpoint's SA, before it is brought up. */
+  readonly standby?: ViciSection;
 };
 
 const verdict = (action: Action, init: Partial<Verdict> = {}): Verdict =>
@@ -49,13 +51,16 @@ const verdict = (action: Action, init: Partial<Verdict> = {}): Verdict =>
   });
 
 /** Applies a verdict. Returns what came of it, what charon was told to change, and evidence given. */
-async function apply(of: Verdict, { sa, traps = [], refuses = [], peers = {}, other }: Charon) {
+async function apply(of: Verdict, { sa, traps = [], refuses = [], peers = {}, other, standby }: Charon) {
   let deleted = false;
+  let initiated = false;
   const charon = await new ViciFake((command, message) => {
     if (refuses.includes(command)) return { response: { success: 'no', errmsg: 'refused by test' } };
     if (command === 'terminate') deleted = true;
+    if (command === 'initiate') initiated = true;
+    const there = initiated ? section('c3', 'd4') : standby;
     if (command === 'list-sas' && message['ike'] !== undefined)
-      return { events: [{ [String(message['ike'])]: section('c3', 'd4') }] };
+      return { events: there ? [{ [String(message['ike'])]: there }] : [] };
     if (command === 'list-sas') return { events: sa && !deleted ? [sa] : [] };
     if (command === 'list-policies')
       return {
@@ -127,6 +132,32 @@ test('a verdict from before its headend was observed changes nothing either; wha
     assert.deepEqual([gone.outcome, gone.changes], [Outcome.SA_GONE, []]);
     const asked = await apply(verdict(Action.CLEAR, { reason: DeadReason.OPERATOR }), { sa: DEAD_SA, peers });
     assert.equal(asked.outcome, Outcome.CLEARED);
+  }
+});
+
+test('FAILOVER to a standby that is up and heard from initiates nothing; one that is only up is asked', async () => {
+  const endpoints = [
+    { address: '192.0.2.10', connection: 'branch-7', child: 'net' },
+    { address: '198.51.100.10', connection: 'backup', child: 'net' },
+  ];
+  const of = verdict(Action.FAILOVER, { endpoints: endpoints as never, nextEndpoint: 1 });
+  const peers = { peers: { 'branch-7': { endpoints } } };
+  const standing = (child: ViciSection, remote = '198.51.100.10') => ({
+    ...section('c3', 'd4', child),
+    'remote-host': remote,
+  });
+  const heard = await apply(of, { sa: DEAD_SA, peers, standby: standing({ 'use-in': '1' }) });
+  assert.deepEqual([heard.outcome, heard.changes], [Outcome.FAILED_OVER, [TERMINATE]]);
+  assert.match(heard.detail, /already/);
+  const others = [
+    standing({ 'use-in': '900' }),
+    standing({ 'use-in': '1', name: 'other' }),
+    standing({ 'use-in': '1' }, '203.0.113.1'),
+    { ...standing({ 'use-in': '1' }), state: 'CONNECTING' },
+  ];
+  for (const standby of others) {
+    const { changes } = await apply(of, { sa: DEAD_SA, peers, standby });
+    assert.deepEqual(changes, [TERMINATE, initiate('backup', 'net')]);
   }
 });
 
