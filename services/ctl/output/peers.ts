@@ -2,6 +2,7 @@
 
 import { type Peer, PeerState } from '../../../proto/gen/dpd/v1/operator_pb.js';
 import { Action, Mode, type Policy } from '../../../proto/gen/dpd/v1/types_pb.js';
+import { detectionMs, waitsOf } from '../../../workers/liveness/schedule.ts';
 import { spiHex } from '../../api/spi.ts';
 import type { Column } from './output.ts';
 import { type Colour, duration } from './text.ts';
@@ -101,11 +102,19 @@ export function modeName({ mode }: Policy): string {
 
 /** A policy on one line. */
 export function describePolicy(policy: Policy): string {
-  const { intervalMs, retryIntervalMs, retries, jitterPercent, action, unprovenMs } = policy;
-  const dead = intervalMs + retries * retryIntervalMs;
+  const { intervalMs, jitterPercent, action, unprovenMs } = policy;
+  const { waits } = waitsOf(policy);
+  const dead = detectionMs(policy);
   const unproven = unprovenMs > 0 ? `; judged unproven after ${duration(unprovenMs)}` : '';
   return (
-    `${modeName(policy)}, every ${duration(intervalMs)} then ${retries} x ${duration(retryIntervalMs)} (dead after ${duration(dead)}), ` +
+    `${modeName(policy)}, every ${duration(intervalMs)} then ${describeWaits([...waits.subarray(1)])} (dead after ${duration(dead)}), ` +
     `jitter ${jitterPercent} %, ${Action[action || Action.FAILOVER]}${unproven}`
   );
+}
+
+/** The waits after each probe of a suspicion, ms: `5 x 2 s`, or all of them if they differ. */
+function describeWaits(waits: readonly number[]): string {
+  const [first] = waits;
+  if (first === undefined) return 'none';
+  return waits.every((ms) => ms === first) ? `${waits.length} x ${duration(first)}` : waits.map(duration).join(', ');
 }

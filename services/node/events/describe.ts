@@ -5,16 +5,33 @@ import { Traced } from '../../../workers/liveness/traced.ts';
 import type { Recovery, TracedEvent } from '../../../workers/shard/protocol.ts';
 
 /** Why a peer was declared dead, what the guards did, and what is to be done. */
-export function describeVerdict({ history, action, endpoints, deadEndpoint, nextEndpoint }: Verdict): string {
-  const { lastEvidenceUnixMs, decidedUnixMs, earliestUnixMs, probesSent, guards } = history!;
+export function describeVerdict(verdict: Verdict): string {
+  const { lastEvidenceUnixMs, decidedUnixMs, earliestUnixMs, probesSent, guards } = verdict.history!;
   const silent = seconds(Number(decidedUnixMs - lastEvidenceUnixMs));
   const late = Math.max(0, Number(decidedUnixMs - earliestUnixMs));
-  const next = action === Action.FAILOVER && nextEndpoint !== deadEndpoint ? endpoints[nextEndpoint] : undefined;
   return [
     `${probesSent} probes unanswered; last heard ${silent} before, judged ${late} ms after the earliest moment`,
     ...guards.map(({ reason, ms }) => `guard, ${seconds(Number(ms))}: ${reason}`),
-    next ? `next endpoint ${next.address}${next.connection === '' ? '' : ` (${next.connection})`}` : 'SA to be deleted',
+    describeAction(verdict),
   ].join('; ');
+}
+
+/** What the data plane is to do. */
+function describeAction({ action, observed, endpoints, deadEndpoint, nextEndpoint }: Verdict): string {
+  const { address = '', connection = '' } = endpoints[nextEndpoint] ?? {};
+  const next = `${address}${connection === '' ? '' : ` (${connection})`}`;
+  switch (action) {
+    case Action.NOTIFY:
+      return observed === Action.UNSPECIFIED ? 'only told: the SA stays' : `observed: ${Action[observed]} is not done`;
+    case Action.RESTART:
+      return `the same endpoint again: ${next}`;
+    case Action.TRAP:
+      return 'SA to be deleted, its trap policy stays';
+    case Action.FAILOVER:
+      return nextEndpoint === deadEndpoint ? 'SA to be deleted' : `next endpoint ${next}`;
+    default:
+      return 'SA to be deleted';
+  }
 }
 
 /** What a data-plane node did about a verdict. */

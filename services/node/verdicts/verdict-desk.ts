@@ -236,10 +236,15 @@ export class VerdictDesk {
     for (const { sa, verdict } of given.slice(0, NAMED)) {
       const peer = sa && fromBinary(SaSchema, sa);
       if (!peer) continue;
-      const { lastEvidenceUnix, decidedUnix, probesSent } = verdict;
+      const { asked, lastEvidenceUnix, decidedUnix, probesSent } = verdict;
+      const facts = { peer: peer.peerId, sa: spiHex(peer.id!) };
+      if (asked > 0) {
+        this.#context.log.warn(facts, 'an operator has the SA deleted');
+        continue;
+      }
       const silentS = Math.round((decidedUnix - lastEvidenceUnix) / 1_000);
       const reason = `${probesSent} probes without an answer, and nothing heard for ${silentS} s`;
-      this.#context.log.warn({ peer: peer.peerId, sa: spiHex(peer.id!), reason }, 'peer is dead');
+      this.#context.log.warn({ ...facts, reason }, 'peer is dead');
     }
     if (given.length > NAMED) this.#context.log.warn({ verdicts: given.length - NAMED }, 'more peers are dead');
   }
