@@ -234,7 +234,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     fault: 'a peer that is only told of is torn down',
     file: 'services/agent/headend/strongswan/apply-verdict.ts',
-    from: 'if (action === Action.NOTIFY)',
+    from: 'if (action === Action.NOTIFY || (!asked && onlyTells(policy)))',
     to: 'if (false)',
     tests: [`${STRONGSWAN}/apply-verdict.test.ts`],
   },
