@@ -227,7 +227,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     fault: 'a muted peer is judged',
     file: 'workers/liveness/machine.ts',
-    from: 'if (!this.#proven(handle) || this.#isMuted(handle)) {',
+    from: 'if (!this.#proven(handle) || muted) {',
     to: 'if (!this.#proven(handle)) {',
     tests: MACHINE,
   },

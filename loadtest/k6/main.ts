@@ -6,11 +6,11 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runMain } from '../../services/base/settings.ts';
 import { SettingsError } from '../../workers/base/errors.ts';
+import { freePort } from '../free-port.ts';
 import { NodeProcess } from '../node-process.ts';
 
 const SCRIPTS: Readonly<Record<string, string>> = {
@@ -52,13 +52,3 @@ await runMain(async () => {
     rmSync(directory, { recursive: true, force: true });
   }
 });
-
-/** A free TCP port, because k6 does not support unix sockets. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
-}

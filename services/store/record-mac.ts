@@ -101,6 +101,32 @@ export class RecordMac {
   }
 }
 
+/** Seals the records of one place for Redis, and opens them. */
+export class RecordSeal {
+  protected readonly mac: RecordMac;
+  protected readonly place: string;
+
+  constructor(mac: RecordMac, place: string) {
+    this.mac = mac;
+    this.place = place;
+  }
+
+  /** A record as Redis gets it. */
+  seal(record: Uint8Array): Buffer {
+    return this.mac.seal(this.place, record);
+  }
+
+  /** The record, as a view; undefined if none of the cluster's wrote it for this place. */
+  open(sealed: Buffer): Buffer | undefined {
+    return this.mac.open(this.place, sealed);
+  }
+
+  /** What its MAC was made with; undefined if it is none. */
+  madeWith(sealed: Buffer): MadeWith | undefined {
+    return this.mac.madeWith(this.place, sealed);
+  }
+}
+
 /** In a time that does not depend on where they differ. */
 function isSame(digest: Uint8Array, mac: Uint8Array, at: number): boolean {
   if (mac.length - at < MAC_LENGTH) return false;

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { parse } from 'yaml';
+import { freePort } from '../../loadtest/free-port.ts';
 import { OperatorService } from '../../proto/gen/dpd/v1/operator_pb.js';
 import { ApiClient } from '../../services/api/grpc/client.ts';
 import { VERSION } from '../../services/base/version.ts';
@@ -13,7 +14,7 @@ import { NODE_SETTINGS } from '../../services/node/settings.ts';
 import { eventually } from '../eventually.ts';
 import { skipUnless } from '../requirements.ts';
 import { pack, ROOT, run } from './run.ts';
-import { freePort, samplesOf, scrape } from './scraped.ts';
+import { samplesOf, scrape } from './scraped.ts';
 
 const COMPOSE = join(ROOT, 'deploy/compose.yaml');
 const NODE = join(ROOT, 'services/node/main.ts');

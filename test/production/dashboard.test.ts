@@ -7,9 +7,10 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
+import { freePort } from '../../loadtest/free-port.ts';
 import { eventually } from '../eventually.ts';
 import { skipUnless } from '../requirements.ts';
-import { freePort, type Live, samplesOf, scrape, startLive } from './scraped.ts';
+import { type Live, samplesOf, scrape, startLive } from './scraped.ts';
 
 const DEPLOY = fileURLToPath(new URL('../../deploy/', import.meta.url));
 const RULES = join(DEPLOY, 'prometheus/dpd.rules.yaml');

@@ -17,12 +17,13 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { freePort } from '../../loadtest/free-port.ts';
 import { VERSION } from '../../services/base/version.ts';
 import { EmbeddedRedis } from '../../services/store/redis/embedded-redis.ts';
 import { eventually } from '../eventually.ts';
 import { skipUnless } from '../requirements.ts';
 import { BARE, pack, ROOT, run } from './run.ts';
-import { freePort, samplesOf, scrape } from './scraped.ts';
+import { samplesOf, scrape } from './scraped.ts';
 
 const PROGRAMS = ['dpd-agent', 'dpd-failover', 'dpd-node'];
 

@@ -1,7 +1,6 @@
 /** A node and an agent with a few deaths behind them, and what Prometheus gets of both. */
 
-import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { freePort } from '../../loadtest/free-port.ts';
 import { AGENT_METRICS, observe } from '../../services/telemetry/metrics.ts';
 import { startTelemetry } from '../../services/telemetry/telemetry.ts';
 import { eventually } from '../eventually.ts';
@@ -17,16 +16,6 @@ export type Live = {
   readonly agent: string;
   stop(): Promise<void>;
 };
-
-/** A port of loopback that nothing uses now. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 /** Starts them, and waits until the verdicts on some dead spokes are acknowledged. */
 export async function startLive(nodeEnv: Record<string, string> = {}): Promise<Live> {

@@ -6,13 +6,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '../../loadtest/free-port.ts';
 import { HEADENDS } from '../../services/agent/headend/kinds.ts';
 import { AGENT_SETTINGS } from '../../services/agent/settings.ts';
 import { FAILOVER_WORKER_SETTINGS } from '../../services/failover/settings.ts';
 import { NODE_SETTINGS } from '../../services/node/settings.ts';
 import { eventually } from '../eventually.ts';
 import { skipUnless } from '../requirements.ts';
-import { freePort } from './scraped.ts';
 
 const UNITS = fileURLToPath(new URL('../../deploy/systemd/', import.meta.url));
 const NODE = fileURLToPath(new URL('../../services/node/main.ts', import.meta.url));

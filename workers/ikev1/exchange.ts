@@ -19,7 +19,7 @@ import { Content, dpdLength, found, isInformationalV1, Notify, openInformational
 /** Numbers asked of which an acknowledgement still counts: those of a peer that has never answered grow for ever. */
 const REMEMBERED = 64;
 /** A probe follows the one before not sooner than after the shortest retry interval, ms: so many numbers may have been used in a time. */
-const LEAST_SPACING_MS = 200;
+export const LEAST_SPACING_MS = 200;
 const RANDOM = Buffer.alloc(4);
 
 export class Ikev1Exchange {

@@ -490,8 +490,8 @@ export class Machine {
   /** Asks a peer that is heard from. Its silence is counted, and never judged: it lives. */
   #prove(handle: number): void {
     const { flags, probeAt } = this.peers;
-    if ((flags[handle]! & Flag.PROVING) !== 0 && this.#answersCouldCome(handle, probeAt[handle]!))
-      this.counters.oneWay++;
+    const proving = (flags[handle]! & Flag.PROVING) !== 0;
+    if (proving && this.#isVouched(handle) && this.#answersCouldCome(handle, probeAt[handle]!)) this.counters.oneWay++;
     flags[handle]! &= ~Flag.PROVING;
     const open = this.#open(handle);
     this.#askOnce(handle);
@@ -601,23 +601,19 @@ export class Machine {
       this.#block(handle);
       return;
     }
-    const { flags, probeAt } = peers;
-    const firstAt = peers.cycleAt[handle]! - peers.blindMs[handle]!;
-    if ((flags[handle]! & Flag.GATED) !== 0) {
-      const way = peers.way[handle]!;
-      // The last probe must be known to have left properly, and its answer to have had a way: canaries sent after it came home.
-      if (this.interlock.vouchedAt(way) < probeAt[handle]!) {
-        this.#wheel.schedule(handle, this.#now + VOUCHER_RECHECK_MS);
-        return;
-      }
-      // The same holds for all other probes, or the suspicion begins anew. Answers that were dropped unread are no silence either.
-      if (!this.#answersCouldCome(handle, firstAt)) {
-        this.#block(handle);
-        return;
-      }
+    // The last probe must be known to have left properly, and its answer to have had a way: canaries sent after it came home.
+    if (!this.#isVouched(handle)) {
+      this.#wheel.schedule(handle, this.#now + VOUCHER_RECHECK_MS);
+      return;
     }
-    if (!this.#proven(handle) || this.#isMuted(handle)) {
-      if (this.#isMuted(handle)) this.counters.muted++;
+    // The same holds for all other probes, or the suspicion begins anew. Answers that were dropped unread are no silence either.
+    if (!this.#answersCouldCome(handle, peers.cycleAt[handle]! - peers.blindMs[handle]!)) {
+      this.#block(handle);
+      return;
+    }
+    const muted = this.#isMuted(handle);
+    if (!this.#proven(handle) || muted) {
+      if (muted) this.counters.muted++;
       else {
         this.counters.unproven++;
         this.#tell(handle, Traced.UNPROVEN, peers.attempt[handle]!);
@@ -638,11 +634,16 @@ export class Machine {
     if (this.peers.blindMs[handle]! === 0 && this.isProven(handle)) this.peers.roundTrips.lost(handle);
   }
 
+  /** Whether a canary that was sent after the last probe came home; ungated peers need none. */
+  #isVouched(handle: number): boolean {
+    const { flags, way, probeAt } = this.peers;
+    return (flags[handle]! & Flag.GATED) === 0 || this.interlock.vouchedAt(way[handle]!) >= probeAt[handle]!;
+  }
+
   /** Whether answers to the probes since then had a way, as far as it is known. */
   #answersCouldCome(handle: number, fromMs: number): boolean {
     const { flags, way, probeAt } = this.peers;
     if ((flags[handle]! & Flag.GATED) === 0) return true;
-    if (this.interlock.vouchedAt(way[handle]!) < probeAt[handle]!) return false;
     const failed = this.#effects.wayFailed?.(way[handle]!, fromMs, probeAt[handle]!) === true;
     return !failed && this.#effects.deafSince?.(fromMs) !== true;
   }

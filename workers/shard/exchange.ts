@@ -3,13 +3,17 @@
  * its exchange; the header of a datagram selects that of the datagram.
  */
 
+import { always } from '../base/always.ts';
 import type { Reply } from '../base/reply.ts';
 import type { FillRandom } from '../crypto/random.ts';
-import { Ikev1Exchange } from '../ikev1/exchange.ts';
+import { Ikev1Exchange, LEAST_SPACING_MS } from '../ikev1/exchange.ts';
 import { VERSION_1 } from '../ikev1/informational.ts';
 import { Ikev2Exchange } from '../ikev2/exchange.ts';
 import { Offset, VERSION_2 } from '../ikev2/header.ts';
 import { SessionFlag, type SessionTable } from '../ikev2/sessions.ts';
+import { POLICY_LIMITS } from '../liveness/policy-limits.ts';
+
+always(LEAST_SPACING_MS <= POLICY_LIMITS.retryIntervalMs.min, 'a takeover skips every number that can have been used');
 
 export type Exchange = {
   /** Handle that the last {@link receive} was about; valid unless it returned MALFORMED or UNKNOWN_SA. */

@@ -7,7 +7,7 @@ import type { Policy as WatchedPolicy } from '../../../workers/liveness/policy.t
 import { POLICY_LIMITS, policyFaults } from '../../../workers/liveness/policy-limits.ts';
 import { members, named, shown } from '../../base/json-places.ts';
 import { isWhole, type Members } from '../../base/shape.ts';
-import { LIST, over, WAITS } from './merge.ts';
+import { isGiven, LIST, over, WAITS } from './merge.ts';
 import { findPreset, PRESET_NAMES } from './presets.ts';
 
 /** The policy of peers that no file says anything about. */
@@ -87,7 +87,7 @@ export function resolvePolicy(layers: readonly Layer[], action: Action, where: s
 /** The members that a policy of the API gives: those that are not 0, empty or unspecified. */
 export function membersOf(policy: Policy): Members {
   const given = Object.entries(policy).filter(([name]) => [...NUMBERS, 'mode', 'action', LIST].includes(name));
-  return Object.fromEntries(given.filter(([, value]) => value !== 0 && !(Array.isArray(value) && value.length === 0)));
+  return Object.fromEntries(given.filter(([, value]) => isGiven(value)));
 }
 
 /** A policy that gives no more than these members, for the API. */

@@ -19,13 +19,16 @@ export function over(farther: Members, nearer: Members): Members {
   return { ...Object.fromEntries(kept), ...Object.fromEntries(own) };
 }
 
+/** Whether a policy of the API gives this member: 0 and an empty list stand for "not given". */
+export function isGiven(value: unknown): boolean {
+  return value !== 0 && !(Array.isArray(value) && value.length === 0);
+}
+
 /** Gives a policy of the API the members of the preset that it names, where its own are 0 or empty. False if there is no such preset. */
 function applyPreset(policy: Policy): boolean {
   const preset = findPreset(policy.preset);
   if (!preset) return false;
-  const own = Object.entries(policy).filter(
-    ([, value]) => value !== 0 && !(Array.isArray(value) && value.length === 0),
-  );
+  const own = Object.entries(policy).filter(([, value]) => isGiven(value));
   Object.assign(
     policy,
     { [LIST]: [] },

@@ -153,8 +153,7 @@ export class PeerEvents {
 
   /** Handles of a peer's SAs. */
   handlesOf(peerId: string): number[] {
-    const records = this.#context.records();
-    return [...records.containing(Buffer.from(peerId))].filter((handle) => records.get(handle)!.peerId === peerId);
+    return this.#context.records().handlesOf(peerId);
   }
 
   /** Writes some of what waits. Never rejects: what Redis does not take is dropped. */

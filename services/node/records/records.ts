@@ -110,8 +110,13 @@ export class ShardRecords {
     for (let handle = first; handle < this.#given; handle++) if (this.#encoded[handle] !== 0) yield handle;
   }
 
+  /** Handles of a peer's SAs. */
+  handlesOf(peerId: string): number[] {
+    return [...this.#containing(Buffer.from(peerId))].filter((handle) => this.get(handle)!.peerId === peerId);
+  }
+
   /** Handles of SAs whose message contains these bytes; a cheap first cut for a search. */
-  *containing(bytes: Buffer): Generator<number> {
+  *#containing(bytes: Buffer): Generator<number> {
     for (const handle of this.handles()) if (this.#sas.contains(this.#encoded[handle]!, bytes)) yield handle;
   }
 

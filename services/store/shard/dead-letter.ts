@@ -3,7 +3,7 @@
 import { isObject, isWhole } from '../../base/shape.ts';
 import type { ShardId } from '../keys.ts';
 import { parseJson } from '../record.ts';
-import type { MadeWith, RecordMac } from '../record-mac.ts';
+import { type RecordMac, RecordSeal } from '../record-mac.ts';
 import { readVerdict } from './stored-verdict.ts';
 
 const MOST_ATTEMPTS = 2 ** 32 - 1;
@@ -18,13 +18,9 @@ export type DeadLetter = {
 };
 
 /** Seals the letters of one shard for Redis, and opens them. */
-export class LetterSeal {
-  readonly #mac: RecordMac;
-  readonly #place: string;
-
+export class LetterSeal extends RecordSeal {
   constructor(mac: RecordMac, { headend, shard }: ShardId) {
-    this.#mac = mac;
-    this.#place = `letter ${headend}/${shard}`;
+    super(mac, `letter ${headend}/${shard}`);
   }
 
   /** A letter as Redis gets it. */
@@ -49,18 +45,5 @@ export class LetterSeal {
     } catch {
       return undefined;
     }
-  }
-
-  seal(text: Uint8Array): Buffer {
-    return this.#mac.seal(this.#place, text);
-  }
-
-  open(sealed: Buffer): Buffer | undefined {
-    return this.#mac.open(this.#place, sealed);
-  }
-
-  /** What its MAC was made with; undefined if it is none. */
-  madeWith(sealed: Buffer): MadeWith | undefined {
-    return this.#mac.madeWith(this.#place, sealed);
   }
 }

@@ -9,7 +9,7 @@ import { VerdictsSchema } from '../../../proto/gen/dpd/v1/headend_pb.js';
 import type { Verdict } from '../../../proto/gen/dpd/v1/types_pb.js';
 import { MessageReader } from '../../../workers/sa/message-reader.ts';
 import type { ShardId } from '../keys.ts';
-import { MAC_LENGTH, type MadeWith, type RecordMac } from '../record-mac.ts';
+import { MAC_LENGTH, type RecordMac, RecordSeal } from '../record-mac.ts';
 
 const VERDICTS = (VerdictsSchema.field.verdicts.number << 3) | WireType.LengthDelimited;
 
@@ -27,19 +27,10 @@ export function writeVerdict(verdict: Verdict): Buffer {
 /** A part of some bytes. */
 type Part = { readonly from: number; readonly to: number };
 
-/** Seals the verdicts of one shard for Redis, and opens them. */
-export class VerdictSeal {
-  readonly #mac: RecordMac;
-  readonly #place: string;
-
+/** Seals the verdicts of one shard for Redis, messages of one, and opens them. */
+export class VerdictSeal extends RecordSeal {
   constructor(mac: RecordMac, { headend, shard }: ShardId) {
-    this.#mac = mac;
-    this.#place = `verdict ${headend}/${shard}`;
-  }
-
-  /** A message of one as Redis gets it. */
-  seal(message: Uint8Array): Buffer {
-    return this.#mac.seal(this.#place, message);
+    super(mac, `verdict ${headend}/${shard}`);
   }
 
   /** Several of them, one behind the other, each with its MAC. @param parts messages of one */
@@ -48,22 +39,12 @@ export class VerdictSeal {
     const sealed = Buffer.allocUnsafe(length);
     let at = 0;
     for (const { from, to } of parts) {
-      this.#mac.write(this.#place, bytes, from, to, sealed, at);
+      this.mac.write(this.place, bytes, from, to, sealed, at);
       at += MAC_LENGTH;
       sealed.set(bytes.subarray(from, to), at);
       at += to - from;
     }
     return sealed;
-  }
-
-  /** The message of one, as a view; undefined if no node wrote it for this shard. */
-  open(sealed: Buffer): Buffer | undefined {
-    return this.#mac.open(this.#place, sealed);
-  }
-
-  /** What its MAC was made with; undefined if it is none. */
-  madeWith(sealed: Buffer): MadeWith | undefined {
-    return this.#mac.madeWith(this.#place, sealed);
   }
 
   /** One message of all verdicts in an entry of the log that a node wrote, and how many parts of it none did. */
@@ -77,7 +58,7 @@ export class VerdictSeal {
         reader.pos = from;
         if (reader.uint32() !== VERDICTS) throw new RangeError('no verdict');
         reader.pos = reader.partEnd();
-        if (this.#mac.check(this.#place, entry, from, reader.pos, entry, from - MAC_LENGTH))
+        if (this.mac.check(this.place, entry, from, reader.pos, entry, from - MAC_LENGTH))
           good.push(entry.subarray(from, reader.pos));
         else refused++;
       }

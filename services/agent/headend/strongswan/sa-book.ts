@@ -4,6 +4,7 @@ import { randomInt } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import { create } from '@bufbuild/protobuf';
 import { DpdSupport, type Sa, type SaKeys, SaSchema } from '../../../../proto/gen/dpd/v1/types_pb.js';
+import { LEAST_SPACING_MS } from '../../../../workers/ikev1/exchange.ts';
 import { IKE_PORT, MAX_FIRST_ID, NAT_T_PORT, PARKED_ID } from '../../../../workers/ikev2/header.ts';
 import type { PeerEntry } from '../peers-file.ts';
 import { type HaHost, type HaMessage, type HaSaId, HaType } from './ha/ha-message.ts';
@@ -65,8 +66,6 @@ export type SaBookEvents = {
 const PHASE1_MS = 1_000;
 /** Highest first DPD sequence number: what is above is left for the SA's life. */
 const MAX_FIRST_SEQUENCE = MAX_FIRST_ID / 2;
-/** Numbers are used not faster than one in this time, ms: the shortest retry interval. */
-const SEQUENCE_MS = 200;
 
 export function isIkev1({ id }: Pick<SaRecord, 'id'>): boolean {
   return id.version === 1;
@@ -407,5 +406,5 @@ export function toApiSa(record: SaRecord, peer: PeerEntry, revision: number): Sa
 
 /** Higher than any number that the SA's spoke was asked with, should the cluster have forgotten it. */
 function sequenceFrom({ nextMid, madeAt }: SaRecord): number {
-  return Math.min(MAX_FIRST_ID, nextMid + Math.ceil((performance.now() - madeAt) / SEQUENCE_MS));
+  return Math.min(MAX_FIRST_ID, nextMid + Math.ceil((performance.now() - madeAt) / LEAST_SPACING_MS));
 }

@@ -15,12 +15,9 @@ import { notHere } from './not-here.ts';
 
 export async function getPeer(context: ApiContext, _caller: Caller, request: GetPeerRequest): Promise<GetPeerResponse> {
   rejectIfInvalid([...checkHeadendName('headend', request.headend), ...checkPeerId(request.peerId)]);
-  const name = Buffer.from(request.peerId);
   const peers: Peer[] = [];
   for (const shard of context.cluster.shards.of(request.headend)) {
-    const handles = [...shard.records.containing(name)].filter(
-      (handle) => shard.records.get(handle)!.peerId === request.peerId,
-    );
+    const handles = shard.records.handlesOf(request.peerId);
     if (handles.length > 0) peers.push(...(await describePeers(shard, handles)));
   }
   if (peers.length === 0) throw await notHere(context, request.headend, request.peerId);
